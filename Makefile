@@ -1,0 +1,25 @@
+# A thin face over venv, pip, salient-imagenet and pytest. `make demo PYTHON=python3.12 VENV=/tmp/venv` works too.
+PYTHON ?= python3
+VENV ?= .venv
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint clean
+demo: $(STAMP)
+	$(VENV)/bin/salient-imagenet demo --out demo --overwrite
+
+test: $(STAMP)
+	$(VENV)/bin/python -m pytest -q
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+$(STAMP): pyproject.toml
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)/bin/python -m pip install --quiet -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info

@@ -1,0 +1,1 @@
+"""From images and a robust checkpoint to a store. Needs torch."""

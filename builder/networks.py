@@ -1,0 +1,72 @@
+"""The small residual network: what `salient-imagenet train` trains and the embedded weights belong to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class SmallNetConfig:
+    """Shape of a `SmallNet`.
+
+    widths: channels of the stages; the last one is the number of features. blocks: residual blocks in each
+    stage. stem_stride: 1 keeps the input's resolution in the first stage, 2 halves it. Every later stage
+    halves the grid, so 32 pixels, three stages and stem_stride 1 give 8 x 8 maps.
+    """
+
+    classes: int
+    widths: tuple[int, ...] = (32, 64, 128)
+    blocks: int = 1
+    stem_stride: int = 1
+
+
+class _Block(nn.Module):
+    """Two 3 x 3 convolutions and a shortcut; the last rectifier makes the maps non-negative."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.norm1(self.conv1(x)))
+        return torch.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+class SmallNet(nn.Module):
+    """Residual network over images in [0, 1]: normalisation inside, average pooling, one linear head."""
+
+    def __init__(self, config: SmallNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = config.widths
+        stem: list[nn.Module] = [
+            nn.Conv2d(3, widths[0], 3, config.stem_stride, 1, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(),
+        ]
+        stages: list[nn.Module] = []
+        for stage, width in enumerate(widths):
+            for block in range(config.blocks):
+                inputs = width if block else widths[max(stage - 1, 0)]
+                stages.append(_Block(inputs, width, 2 if stage and not block else 1))
+        self.body = nn.Sequential(*stem, *stages)
+        self.head = nn.Linear(widths[-1], config.classes)
+
+    def maps(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> (B, F, h, w), non-negative."""
+        result: Tensor = self.body((images - 0.5) / 0.25)
+        return result
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> logits (B, C)."""
+        result: Tensor = self.head(self.maps(images).mean(dim=(2, 3)))
+        return result

@@ -1,0 +1,65 @@
+"""Which features matter for which class, and which images show them. Pure functions on arrays.
+
+Importance of feature j for class i [Singla & Feizi 2022, section 3.1]: the mean over the class's images of
+r_j(x) * W_ij, with r the pooled features and W the head. The class's images are those predicted as i, or
+those labelled i.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+GroupBy = Literal["prediction", "label"]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """features: (C, K) int64, most important first. importance: (C, K) float64, of those features.
+
+    A class without an image in its group has no ranking: features -1, importance NaN.
+    """
+
+    features: NDArray[np.int64]
+    importance: NDArray[np.float64]
+
+
+def class_means(
+    features: NDArray[np.floating], groups: NDArray[np.integer], classes: int
+) -> NDArray[np.float64]:
+    """Mean pooled features of each group: (N, F) and (N,) -> (C, F) float64; NaN for an empty group."""
+    sums = np.zeros((classes, features.shape[1]), dtype=np.float64)
+    counts = np.bincount(groups, minlength=classes)
+    for group in range(classes):
+        sums[group] = features[groups == group].sum(axis=0, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        result: NDArray[np.float64] = sums / counts[:, None]
+    return result
+
+
+def rank(means: NDArray[np.float64], weight: NDArray[np.floating], top: int) -> Ranking:
+    """The `top` features of each class: means (C, F) and head weight (C, F). Equal importances go by feature index."""
+    importance = means * weight.astype(np.float64)
+    features = np.argsort(-importance, axis=1, kind="stable")[:, :top]
+    empty = np.isnan(means).all(axis=1)
+    chosen = np.take_along_axis(importance, features, axis=1)
+    return Ranking(np.where(empty[:, None], -1, features), np.where(empty[:, None], np.nan, chosen))
+
+
+def top_images(
+    activations: NDArray[np.floating], labels: NDArray[np.integer], count: int
+) -> NDArray[np.bool_]:
+    """Whether an image is among the `count` of its class that activate a feature most.
+
+    activations: (N, K), of the K features of the image's own class. Equal activations go by row. Returns (N, K) bool.
+    """
+    result = np.zeros(activations.shape, dtype=np.bool_)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        order = np.argsort(-activations[rows], axis=0, kind="stable")[:count]
+        for slot in range(activations.shape[1]):
+            result[rows[order[:, slot]], slot] = True
+    return result

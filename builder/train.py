@@ -1,0 +1,190 @@
+"""Train a small classifier, plain or robust to l2-bounded perturbations (projected gradient descent).
+
+Adversarial training as in Madry et al. 2018: each batch is replaced by perturbed images inside an l2 ball of
+radius epsilon (pixels in [0, 1]) that raise the loss. One step from a random start is the fast variant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from salient_imagenet_data.builder.model import SmallNetModel
+from salient_imagenet_data.builder.networks import SmallNet, SmallNetConfig
+from salient_imagenet_data.errors import ImageError, SalientError
+from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.images import ImageSource, read_ahead
+from salient_imagenet_data.progress import counted, progress
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Recipe. epsilon: l2 radius, 0 for plain training. steps: gradient steps of the attack.
+
+    shift: random shift of the image by up to so many pixels, edges filled with zeros.
+    """
+
+    epsilon: float = 0.25
+    steps: int = 1
+    epochs: int = 6
+    batch_size: int = 128
+    learning_rate: float = 0.2
+    weight_decay: float = 5e-4
+    widths: tuple[int, ...] = (32, 64, 128)
+    blocks: int = 1
+    stem_stride: int = 1
+    shift: int = 2
+    flip: bool = True
+    bfloat16: bool = True
+    seed: int = 0
+    memory_limit: int = 8 << 30
+
+
+def load_images(
+    source: ImageSource, preprocessing: Preprocessing, memory_limit: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], list[str]]:
+    """All crops of a source in memory: (N, crop, crop, 3) uint8, labels (N,), and the unreadable ids.
+
+    Raises SalientError where they would take more than `memory_limit` bytes.
+    """
+    size = preprocessing.crop
+    needed = len(source) * size * size * 3
+    if needed > memory_limit:
+        raise SalientError(
+            "images do not fit in memory",
+            expected=f"at most {memory_limit >> 20} MiB at {size} x {size}",
+            got=f"{needed >> 20} MiB",
+            then="choose a smaller --crop; this command is for small data sets",
+        )
+    images = np.empty((len(source), size, size, 3), dtype=np.uint8)
+    labels, broken, count = np.empty(len(source), dtype=np.int64), list[str](), 0
+    for index, pixels in counted(read_ahead(source, range(len(source))), total=len(source), what="read"):
+        entry = source.entry(index)
+        if isinstance(pixels, ImageError):
+            broken.append(entry.image_id)
+            continue
+        images[count], labels[count] = preprocessing.apply(pixels), entry.label
+        count += 1
+    return images[:count], labels[:count], broken
+
+
+def train(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    class_names: tuple[str, ...],
+    preprocessing: Preprocessing,
+    config: TrainConfig,
+    device: str = "cpu",
+    report: Callable[[int, float], None] | None = None,
+) -> SmallNetModel:
+    """Train a SmallNet on crops (N, S, S, 3) uint8. `report` is called with each epoch's number and mean loss."""
+    if len(images) < config.batch_size:
+        raise SalientError(
+            "too few images to train on", expected=f"at least a batch of {config.batch_size}", got=str(len(images))
+        )
+    torch.manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(config.seed)
+    net = SmallNet(SmallNetConfig(len(class_names), config.widths, config.blocks, config.stem_stride))
+    net = net.to(device=device, memory_format=torch.channels_last)
+    pixels, targets = torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels)
+    per_epoch = len(images) // config.batch_size
+    optimiser = torch.optim.SGD(
+        net.parameters(), lr=config.learning_rate, momentum=0.9, weight_decay=config.weight_decay, nesterov=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, config.learning_rate, total_steps=per_epoch * config.epochs, pct_start=0.25
+    )
+    net.train()
+    with progress((), total=per_epoch * config.epochs * config.batch_size, what="train") as bar:
+        for epoch in range(config.epochs):
+            order, total = torch.randperm(len(images), generator=generator), 0.0
+            for start in range(0, per_epoch * config.batch_size, config.batch_size):
+                chosen = order[start : start + config.batch_size]
+                x = augment(pixels[chosen].float().div_(255.0), config, generator)
+                x = x.to(device).contiguous(memory_format=torch.channels_last)
+                y = targets[chosen].to(device)
+                with torch.autocast(device, torch.bfloat16, enabled=config.bfloat16):
+                    if config.epsilon > 0:
+                        x = attack(net, x, y, config.epsilon, config.steps, generator)
+                    loss = functional.cross_entropy(net(x), y)
+                optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                schedule.step()
+                total += loss.item()
+                bar.update(config.batch_size)
+            if report is not None:
+                report(epoch + 1, total / per_epoch)
+    return SmallNetModel(net.cpu().eval(), preprocessing, class_names)
+
+
+def attack(
+    net: nn.Module, x: Tensor, y: Tensor, epsilon: float, steps: int, generator: torch.Generator
+) -> Tensor:
+    """Perturb x (B, 3, H, W) in [0, 1] by normalised-gradient ascent on the loss, inside an l2 ball and [0, 1].
+
+    The start is a random direction of random length. Step length 1.25 epsilon for one step, else 2.5 epsilon / steps.
+    """
+    noise = torch.randn(x.shape, generator=generator).to(x.device)
+    length = torch.rand(len(x), 1, 1, 1, generator=generator).to(x.device)
+    delta = epsilon * length * noise / _norm(noise)
+    step = epsilon * (1.25 if steps == 1 else 2.5 / steps)
+    for _ in range(steps):
+        delta = delta.detach().requires_grad_(True)
+        loss = functional.cross_entropy(net(x + delta), y)
+        (gradient,) = torch.autograd.grad(loss, delta)
+        delta = delta.detach() + step * gradient / _norm(gradient)
+        delta = delta * (epsilon / _norm(delta)).clamp(max=1.0)
+        delta = (x + delta).clamp(0.0, 1.0) - x
+    return (x + delta).detach()
+
+
+def augment(x: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
+    """Mirror half of the images, and shift the batch by one random offset."""
+    if config.flip:
+        mirrored = torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5
+        x = torch.where(mirrored, x.flip(3), x)
+    if config.shift:
+        padded = functional.pad(x, [config.shift] * 4)
+        top, left = torch.randint(0, 2 * config.shift + 1, (2,), generator=generator).tolist()
+        x = padded[:, :, top : top + x.shape[2], left : left + x.shape[3]]
+    return x
+
+
+@torch.inference_mode()
+def accuracy(model: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int64], batch_size: int = 250) -> float:
+    """Share of crops (N, S, S, 3) uint8 classified right."""
+    hits = 0
+    for start in range(0, len(images), batch_size):
+        x = torch.from_numpy(images[start : start + batch_size]).permute(0, 3, 1, 2).float().div_(255.0)
+        hits += int((model(x).argmax(dim=1).numpy() == labels[start : start + batch_size]).sum())
+    return hits / len(images)
+
+
+def robust_accuracy(
+    model: nn.Module,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    epsilon: float,
+    steps: int = 10,
+    seed: int = 0,
+    batch_size: int = 250,
+) -> float:
+    """Share of crops still classified right after an l2 attack of `steps` steps."""
+    generator, hits = torch.Generator().manual_seed(seed), 0
+    for start in range(0, len(images), batch_size):
+        x = torch.from_numpy(images[start : start + batch_size]).permute(0, 3, 1, 2).float().div_(255.0)
+        y = torch.from_numpy(labels[start : start + batch_size])
+        hits += int((model(attack(model, x, y, epsilon, steps, generator)).argmax(dim=1) == y).sum())
+    return hits / len(images)
+
+
+def _norm(x: Tensor) -> Tensor:
+    """l2 norm of each image, (B, 1, 1, 1), never 0."""
+    return x.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None, None]

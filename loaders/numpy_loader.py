@@ -1,0 +1,69 @@
+"""Batches of numpy arrays; never imports torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salient_imagenet_data.images import ImageSource, open_source
+from salient_imagenet_data.join import Missing, join
+from salient_imagenet_data.names import IMAGE, IMAGE_ID, KINDS, LABEL, MASK_COLUMN
+from salient_imagenet_data.store import Store
+
+
+class NumpyLoader:
+    """Iterate over a store in batches, in store order or shuffled by `seed`.
+
+    A batch is a dict: image_id (B,) str; image (B, S, S, 3) uint8, only with `images`; label (B,) int64;
+    core_mask and spurious_mask (B, S, S) float32 in [0, 1]; has_core and has_spurious (B,) bool, False where
+    the class has no such feature and the mask is zeros.
+    """
+
+    def __init__(
+        self,
+        store: Store | str | os.PathLike[str],
+        images: str | os.PathLike[str] | ImageSource | None = None,
+        *,
+        batch_size: int = 64,
+        seed: int | None = None,
+        missing: Missing = "error",
+    ) -> None:
+        self.store = store if isinstance(store, Store) else Store(store)
+        self._joined = None if images is None else join(self.store, open_source(images), missing=missing)
+        self.batch_size, self.seed = batch_size, seed
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Store rows, in the order of iteration before shuffling."""
+        rows = range(len(self.store)) if self._joined is None else self._joined.rows
+        return np.asarray(rows, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, NDArray[Any]]]:
+        rows = self.rows
+        order = np.arange(len(rows))
+        if self.seed is not None:
+            order = np.random.default_rng(self.seed).permutation(len(rows))
+        for start in range(0, len(rows), self.batch_size):
+            yield self._batch(order[start : start + self.batch_size], rows)
+
+    def _batch(self, items: NDArray[np.int64], rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        chosen = rows[items]
+        records = [self.store.rows[int(row)] for row in chosen]
+        labels = np.array([r.label for r in records], dtype=np.int64)
+        batch: dict[str, NDArray[Any]] = {IMAGE_ID: np.array([r.image_id for r in records]), LABEL: labels}
+        if self._joined is not None:
+            batch[IMAGE] = np.stack([self._joined.crop(int(item)) for item in items])
+        size = self.store.manifest.preprocessing.crop
+        empty = np.zeros((size, size), dtype=np.float32)
+        for kind in KINDS:
+            masks = [self.store.mask(int(row), kind) for row in chosen]
+            batch[MASK_COLUMN[kind]] = np.stack([empty if m is None else m for m in masks])
+            batch[f"has_{kind}"] = self.store.has(kind)[labels]
+        return batch

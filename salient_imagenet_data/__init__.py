@@ -1,0 +1,35 @@
+"""Core and spurious soft masks for image classification data sets.
+
+Names are loaded on first use, so importing this package loads neither torch nor datasets.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from salient_imagenet_data.annotations import read_annotations as read_annotations
+    from salient_imagenet_data.dataset import load_dataset as load_dataset
+    from salient_imagenet_data.errors import SalientError as SalientError
+    from salient_imagenet_data.images import FolderSource as FolderSource
+    from salient_imagenet_data.images import MemorySource as MemorySource
+    from salient_imagenet_data.scenes import SceneSource as SceneSource
+    from salient_imagenet_data.store import Store as Store
+
+_HOME = {
+    "FolderSource": "images",
+    "MemorySource": "images",
+    "SalientError": "errors",
+    "SceneSource": "scenes",
+    "Store": "store",
+    "load_dataset": "dataset",
+    "read_annotations": "annotations",
+}
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,250 @@
+"""People's answers about (class, feature) pairs, and what the majority makes of them.
+
+Two CSV layouts are read into one table. Ours: `annotator, class_name, class_index, feature_index,
+feature_rank, answer, confidence, reason`. The official one of 2022: `WorkerId, Input.wordnet_id,
+Input.class_index, Input.feature_index, Input.feature_rank, Answer.main, Answer.confidence, Answer.reasons`.
+Parquet files with either set of columns are read as well.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.names import (
+    ANSWERS,
+    BACKGROUND,
+    CORE,
+    CUES,
+    MAIN_OBJECT,
+    MIXED,
+    SEPARATE_OBJECT,
+    SPURIOUS,
+    Kind,
+)
+
+COLUMNS = (
+    "annotator",
+    "class_name",
+    "class_index",
+    "feature_index",
+    "feature_rank",
+    "answer",
+    "confidence",
+    "reason",
+)
+OFFICIAL_COLUMNS = (
+    "WorkerId",
+    "Input.wordnet_id",
+    "Input.class_index",
+    "Input.feature_index",
+    "Input.feature_rank",
+    "Answer.main",
+    "Answer.confidence",
+    "Answer.reasons",
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One person's answer about one pair. confidence: 1 to 5. feature_rank: 1 is the most important."""
+
+    annotator: str
+    class_name: str
+    class_index: int
+    feature_index: int
+    feature_rank: int
+    answer: str
+    confidence: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the answers make of a pair. kind: core or spurious. cue: None for core."""
+
+    class_index: int
+    class_name: str
+    feature_index: int
+    feature_rank: int
+    kind: Kind
+    cue: str | None
+    votes_main_object: int
+    votes_separate_object: int
+    votes_background: int
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """All answers of a file, checked. `sha256` is the file's."""
+
+    answers: tuple[Answer, ...]
+    sha256: str
+
+    def verdicts(self, majority: int = 3) -> tuple[Verdict, ...]:
+        """One verdict a pair, by class and rank. Spurious if at least `majority` answers say separate object
+        or background [Singla & Feizi 2022, section 3.3]."""
+        votes: defaultdict[tuple[int, int], list[Answer]] = defaultdict(list)
+        for answer in self.answers:
+            votes[answer.class_index, answer.feature_index].append(answer)
+        result = []
+        for pair in votes.values():
+            count = {name: sum(a.answer == name for a in pair) for name in ANSWERS}
+            kind, cue = decide(count[SEPARATE_OBJECT], count[BACKGROUND], majority)
+            first = pair[0]
+            result.append(
+                Verdict(
+                    first.class_index,
+                    first.class_name,
+                    first.feature_index,
+                    first.feature_rank,
+                    kind,
+                    cue,
+                    count[MAIN_OBJECT],
+                    count[SEPARATE_OBJECT],
+                    count[BACKGROUND],
+                )
+            )
+        return tuple(sorted(result, key=lambda v: (v.class_index, v.feature_rank)))
+
+
+def decide(separate_object: int, background: int, majority: int) -> tuple[Kind, str | None]:
+    """Kind and cue from the votes for a spurious feature."""
+    if separate_object + background < majority:
+        return CORE, None
+    if background >= majority:
+        return SPURIOUS, BACKGROUND
+    return SPURIOUS, SEPARATE_OBJECT if separate_object >= majority else MIXED
+
+
+def read_annotations(path: str | Path) -> Annotations:
+    """Read a CSV or Parquet file of answers. Raises SalientError naming the file and the row (1 is the first answer)."""
+    path = Path(path)
+    if not path.is_file():
+        raise SalientError(f"{path}: no such file", expected="a CSV or Parquet file of answers")
+    data = path.read_bytes()
+    if path.suffix == ".parquet":
+        table = pq.read_table(path)
+        columns, rows = table.column_names, table.to_pylist()
+    else:
+        try:
+            reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+            columns, rows = list(reader.fieldnames or ()), list(reader)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise SalientError(f"{path}: not a CSV file", got=str(error)) from error
+    return Annotations(check_answers(_rows(columns, rows, str(path)), str(path)), hashlib.sha256(data).hexdigest())
+
+
+def write_annotations(path: str | Path, answers: Iterable[Answer]) -> None:
+    """Write answers in our CSV layout."""
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([getattr(answer, column) for column in COLUMNS] for answer in answers)
+
+
+def check_answers(answers: Iterable[Answer], name: str) -> tuple[Answer, ...]:
+    """Check what no single row can show: one answer a person and pair, one rank a pair and one pair a rank."""
+    seen: dict[tuple[str, int, int], int] = {}
+    ranks: dict[tuple[int, int], int] = {}
+    owners: dict[tuple[int, int], int] = {}
+    result = tuple(answers)
+    for row, answer in enumerate(result, start=1):
+        place = f"{name}, row {row}"
+        key = (answer.annotator, answer.class_index, answer.feature_index)
+        if key in seen:
+            raise SalientError(
+                f"{place}: second answer of {answer.annotator} for class {answer.class_index}, feature {answer.feature_index}",
+                got=f"the first in row {seen[key]}",
+                then="keep one of the two",
+            )
+        seen[key] = row
+        rank = ranks.setdefault((answer.class_index, answer.feature_index), answer.feature_rank)
+        owner = owners.setdefault((answer.class_index, answer.feature_rank), answer.feature_index)
+        if rank != answer.feature_rank or owner != answer.feature_index:
+            raise SalientError(
+                f"{place}: rank {answer.feature_rank} of class {answer.class_index} does not belong to feature {answer.feature_index}",
+                got=f"rank {rank} for this feature, feature {owner} at this rank, in rows above",
+            )
+    if not result:
+        raise SalientError(f"{name}: no answers", expected="at least one row")
+    return result
+
+
+def summary(annotations: Annotations, majority: int = 3) -> dict[str, int | str | dict[str, int]]:
+    """Counts of what a file holds."""
+    verdicts = annotations.verdicts(majority)
+    spurious = [v for v in verdicts if v.kind == SPURIOUS]
+    classes = {v.class_index for v in verdicts}
+    return {
+        "answers": len(annotations.answers),
+        "annotators": len({a.annotator for a in annotations.answers}),
+        "classes": len(classes),
+        "pairs": len(verdicts),
+        "core": len(verdicts) - len(spurious),
+        "spurious": len(spurious),
+        "spurious_by_cue": {cue: sum(v.cue == cue for v in spurious) for cue in CUES},
+        "classes_with_spurious": len({v.class_index for v in spurious}),
+        "classes_without_core": len(classes - {v.class_index for v in verdicts if v.kind == CORE}),
+        "features": len({v.feature_index for v in verdicts}),
+        "sha256": annotations.sha256,
+    }
+
+
+def _rows(columns: list[str], rows: list[dict[str, object]], name: str) -> Iterable[Answer]:
+    for layout in (COLUMNS, OFFICIAL_COLUMNS):
+        if set(layout) <= set(columns):
+            break
+    else:
+        raise SalientError(
+            f"{name}: columns of no known layout",
+            expected=f"{', '.join(COLUMNS)} (or the official names: {', '.join(OFFICIAL_COLUMNS)})",
+            got=", ".join(columns) or "no header",
+        )
+    for number, row in enumerate(rows, start=1):
+        yield _parse(dict(zip(COLUMNS, (row[c] for c in layout), strict=True)), f"{name}, row {number}")
+
+
+def _parse(row: Mapping[str, object], place: str) -> Answer:
+    answer = str(row["answer"] or "").strip()
+    if answer not in ANSWERS:
+        raise SalientError(f"{place}: unknown answer", expected=", ".join(ANSWERS), got=repr(answer))
+    confidence = _integer(row["confidence"], "confidence", place)
+    if not 1 <= confidence <= 5:
+        raise SalientError(f"{place}: confidence out of range", expected="1 to 5", got=str(confidence))
+    rank = _integer(row["feature_rank"], "feature_rank", place)
+    if rank < 1:
+        raise SalientError(f"{place}: feature_rank out of range", expected="1 or more", got=str(rank))
+    annotator = str(row["annotator"] or "").strip()
+    if not annotator:
+        raise SalientError(f"{place}: no annotator", expected="a name or number for the person who answered")
+    return Answer(
+        annotator,
+        str(row["class_name"] or "").strip(),
+        _integer(row["class_index"], "class_index", place),
+        _integer(row["feature_index"], "feature_index", place),
+        rank,
+        answer,
+        confidence,
+        str(row["reason"] or "").strip(),
+    )
+
+
+def _integer(value: object, column: str, place: str) -> int:
+    text = str(value if value is not None else "").strip()
+    try:
+        number = float(text)
+        if number != int(number) or number < 0:
+            raise ValueError(text)
+    except (ValueError, OverflowError) as error:
+        missing = "nothing" if text == "" else repr(text)
+        raise SalientError(f"{place}: {column} is not a whole number", expected="a number >= 0", got=missing) from error
+    return int(number)

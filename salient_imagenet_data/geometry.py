@@ -1,0 +1,117 @@
+"""The two frames of a mask, and the only place where sizes, crops and interpolation are computed.
+
+crop frame: the pixels the robust model saw, `crop` x `crop`. image frame: the original image; a map
+covers the crop box and nothing is known outside it. Pixel i of n covers [i, i + 1); its centre is i + 1/2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from salient_imagenet_data.errors import SalientError
+
+Frame = Literal["crop", "image"]
+FRAMES: tuple[Frame, Frame] = ("crop", "image")
+
+
+@dataclass(frozen=True)
+class CropBox:
+    """The crop in pixels of the original image: left and top edge, width and height; fractions allowed."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize the shorter side to `resize` pixels, then cut the central square of `crop` pixels.
+
+    Sizes and rounding are those of torchvision's `Resize` and `CenterCrop` on PIL images, with bilinear
+    filtering. The paper's values are the defaults.
+    """
+
+    resize: int = 256
+    crop: int = 224
+
+    def __post_init__(self) -> None:
+        if not 0 < self.crop <= self.resize:
+            raise SalientError(
+                "preprocessing cannot be done", expected="0 < crop <= resize", got=f"crop {self.crop}, resize {self.resize}"
+            )
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height after the resize; the longer side is truncated."""
+        short, long = min(width, height), max(width, height)
+        other = int(self.resize * long / short)
+        return (self.resize, other) if width <= height else (other, self.resize)
+
+    def crop_box(self, width: int, height: int) -> CropBox:
+        """Where the crop lies in a width x height image."""
+        new_width, new_height = self.resized(width, height)
+        left, top = round((new_width - self.crop) / 2.0), round((new_height - self.crop) / 2.0)
+        across, down = width / new_width, height / new_height
+        return CropBox(left * across, top * down, self.crop * across, self.crop * down)
+
+    def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(height, width, 3) uint8 -> (crop, crop, 3) uint8."""
+        height, width = pixels.shape[:2]
+        size = self.resized(width, height)
+        if size != (width, height):
+            pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+        left, top = round((size[0] - self.crop) / 2.0), round((size[1] - self.crop) / 2.0)
+        return np.ascontiguousarray(pixels[top : top + self.crop, left : left + self.crop])
+
+
+def axis_weights(
+    pixels: int, cells: int, start: float, length: float
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Bilinear weights of one axis: how `cells` grid cells that cover [start, start + length) make `pixels`.
+
+    Half-pixel centres, edges clamped, as `align_corners=False` elsewhere. Returns (pixels, cells) float32
+    whose rows sum to 1, and (pixels,) bool: the pixel's centre lies inside the covered part.
+    """
+    centres = np.arange(pixels, dtype=np.float64) + 0.5
+    inside = (centres >= start) & (centres < start + length)
+    position = np.clip((centres - start) * (cells / length) - 0.5, 0.0, cells - 1.0)
+    low = np.minimum(np.floor(position).astype(np.int64), max(cells - 2, 0))
+    fraction = position - low
+    weights = np.zeros((pixels, cells), dtype=np.float64)
+    rows = np.arange(pixels)
+    weights[rows, low] = 1.0 - fraction
+    if cells > 1:
+        weights[rows, low + 1] = fraction
+    return weights.astype(np.float32), inside
+
+
+def to_crop_frame(grids: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Bilinear grids (..., h, w) -> (..., height, width) over the whole crop."""
+    down, _ = axis_weights(height, grids.shape[-2], 0.0, float(height))
+    across, _ = axis_weights(width, grids.shape[-1], 0.0, float(width))
+    return _separable(grids, down, across)
+
+
+def to_image_frame(
+    grids: NDArray[np.float32], height: int, width: int, box: CropBox
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Bilinear grids (..., h, w) -> (..., height, width) of the original image, 0 outside the crop box.
+
+    Also returns `valid`, (height, width) bool: the pixel's centre lies in the crop box.
+    """
+    down, rows = axis_weights(height, grids.shape[-2], box.top, box.height)
+    across, columns = axis_weights(width, grids.shape[-1], box.left, box.width)
+    valid = rows[:, None] & columns[None, :]
+    return _separable(grids, down, across) * valid.astype(np.float32), valid
+
+
+def _separable(
+    grids: NDArray[np.float32], down: NDArray[np.float32], across: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    result: NDArray[np.float32] = np.matmul(np.matmul(down, grids), across.T)
+    return result

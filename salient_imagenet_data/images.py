@@ -1,0 +1,224 @@
+"""Image sources: where images come from, under which id, and how their bytes become RGB pixels.
+
+A source is anything that satisfies `ImageSource`. Decoding follows torchvision's reference loader:
+`PIL.Image.convert("RGB")` for gray, palette and CMYK files alike, and no EXIF rotation.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from salient_imagenet_data.errors import ImageError, SalientError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
+"""File name endings (lower case) that a folder tree takes for images."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of an image before it is decoded: its id (unique in the source) and class index."""
+
+    image_id: str
+    label: int
+
+
+@runtime_checkable
+class ImageSource(Protocol):
+    """Random access to labelled images. Indices run from 0 to len - 1 in a fixed order."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names by class index, unique."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def entry(self, index: int) -> Entry:
+        """Id and label, without touching the image."""
+        ...
+
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        """Decoded image, (height, width, 3) uint8 RGB. Raises ImageError if it cannot be decoded."""
+        ...
+
+    def encoded(self, index: int) -> dict[str, str | bytes | None]:
+        """`{"path": ..., "bytes": ...}` as `datasets.Image` stores it; bytes are None where a path will do."""
+        ...
+
+
+def decode(data: bytes | str | os.PathLike[str], name: str) -> NDArray[np.uint8]:
+    """Decode an image file (bytes or path) to (height, width, 3) uint8 RGB.
+
+    Raises ImageError, naming `name`, for anything that Pillow cannot decode completely.
+    """
+    try:
+        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, EOFError) as error:
+        # Pillow reports broken files by all of these, depending on the format's plugin.
+        raise ImageError(f"{name}: cannot decode", got=f"{type(error).__name__}: {error}") from error
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Lossless PNG bytes of a (height, width) gray or (height, width, 3) RGB uint8 array."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+class FolderSource:
+    """A class-per-folder tree: `root/<class name>/**/<image file>`.
+
+    Classes are the folders in sorted order, images are sorted by path. The image id is the path below
+    the root, with forward slashes and without the file's extension: `deer/0012`.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise SalientError(
+                f"{self.root}: not a folder",
+                expected="a folder with one sub-folder a class",
+                then="check the path given as images",
+            )
+        self._names = tuple(sorted(p.name for p in self.root.iterdir() if p.is_dir() and not p.name.startswith(".")))
+        if not self._names:
+            raise SalientError(
+                f"{self.root}: no class folders",
+                expected="one sub-folder a class with image files in it",
+                got="an empty folder" if not any(self.root.iterdir()) else "files only",
+                then="give the folder that holds the class folders",
+            )
+        self._paths: list[str] = []
+        self._labels: list[int] = []
+        for label, name in enumerate(self._names):
+            paths = sorted(_image_files(self.root / name))
+            if not paths:
+                raise SalientError(
+                    f"{self.root / name}: class folder without an image",
+                    expected=f"files ending in {', '.join(EXTENSIONS)}",
+                    then="add images or remove the folder",
+                )
+            self._paths += paths
+            self._labels += [label] * len(paths)
+        self._ids = [Path(p).relative_to(self.root).with_suffix("").as_posix() for p in self._paths]
+        _check_unique(self._ids, self._paths)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self._names
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def entry(self, index: int) -> Entry:
+        return Entry(self._ids[index], self._labels[index])
+
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        return decode(self._paths[index], self._paths[index])
+
+    def encoded(self, index: int) -> dict[str, str | bytes | None]:
+        return {"path": os.path.abspath(self._paths[index]), "bytes": None}
+
+
+class MemorySource:
+    """Images that are already arrays: a list of (height, width, 3) uint8, with labels and ids."""
+
+    def __init__(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        labels: Sequence[int],
+        class_names: Sequence[str],
+        image_ids: Sequence[str] | None = None,
+    ) -> None:
+        self._images, self._labels, self._names = list(images), [int(v) for v in labels], tuple(class_names)
+        self._ids = list(image_ids) if image_ids is not None else [f"{i:08d}" for i in range(len(self._images))]
+        if not len(self._images) == len(self._labels) == len(self._ids):
+            raise SalientError(
+                "images, labels and ids differ in number",
+                got=f"{len(self._images)}, {len(self._labels)} and {len(self._ids)}",
+            )
+        outside = [v for v in self._labels if not 0 <= v < len(self._names)]
+        if outside:
+            raise SalientError("label outside the classes", expected=f"0 to {len(self._names) - 1}", got=str(outside[0]))
+        _check_unique(self._ids, self._ids)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self._names
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def entry(self, index: int) -> Entry:
+        return Entry(self._ids[index], self._labels[index])
+
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        image = self._images[index]
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ImageError(
+                f"{self._ids[index]}: not an RGB image",
+                expected="(height, width, 3) uint8",
+                got=f"{image.shape} {image.dtype}",
+            )
+        return image
+
+    def encoded(self, index: int) -> dict[str, str | bytes | None]:
+        return {"path": None, "bytes": encode_png(self.pixels(index))}
+
+
+def open_source(images: str | os.PathLike[str] | ImageSource) -> ImageSource:
+    """A source as it is, or the folder tree at a path."""
+    return FolderSource(images) if isinstance(images, (str, os.PathLike)) else images
+
+
+def index_by_id(source: ImageSource) -> dict[str, int]:
+    """Index of every image by its id."""
+    return {source.entry(i).image_id: i for i in range(len(source))}
+
+
+def read_ahead(
+    source: ImageSource, indices: Sequence[int], threads: int = 2, window: int = 64
+) -> Iterator[tuple[int, NDArray[np.uint8] | ImageError]]:
+    """Decode `indices` in order, a bounded window ahead, on threads (Pillow frees the interpreter lock).
+
+    Yields (index, pixels) or (index, ImageError) for an image that cannot be decoded.
+    """
+
+    def read(index: int) -> NDArray[np.uint8] | ImageError:
+        try:
+            return source.pixels(index)
+        except ImageError as error:
+            return error
+
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(indices), window):
+            chunk = indices[start : start + window]
+            yield from zip(chunk, pool.map(read, chunk), strict=True)
+
+
+def _image_files(folder: Path) -> Iterator[str]:
+    for parent, _, names in os.walk(folder):
+        yield from (os.path.join(parent, n) for n in names if n.lower().endswith(EXTENSIONS) and not n.startswith("."))
+
+
+def _check_unique(ids: Sequence[str], places: Sequence[str]) -> None:
+    seen: dict[str, str] = {}
+    for image_id, place in zip(ids, places, strict=True):
+        if image_id in seen:
+            raise SalientError(
+                f"two images have the id {image_id!r}",
+                got=f"{seen[image_id]} and {place}",
+                then="rename one: ids are paths without the extension",
+            )
+        seen[image_id] = place

@@ -1,0 +1,57 @@
+"""Mask arithmetic on arrays: quantise, dequantise, unite. Masks are soft, in [0, 1]."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.geometry import CropBox, to_crop_frame, to_image_frame
+
+
+def quantise(maps: NDArray[np.floating]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Divide each map by its own peak and store it in 8 bits.
+
+    maps: (..., h, w) float, activations; negative values count as 0. Returns (..., h, w) uint8 with 255 at
+    the peak, and the peaks (...) float32. A map without a positive value is all zeros with peak 0, where
+    the 2022 code divides by zero. The error of `dequantise` is at most 0.5 / 255.
+    """
+    values = np.maximum(np.asarray(maps, dtype=np.float32), 0.0)
+    if not np.isfinite(values).all():
+        raise SalientError("activation maps hold infinities or NaN", expected="finite numbers", then="check the weights")
+    peaks = values.max(axis=(-2, -1))
+    divisor = np.where(peaks > 0, peaks, 1.0).astype(np.float32)[..., None, None]
+    return np.rint(values / divisor * np.float32(255.0)).astype(np.uint8), peaks
+
+
+def dequantise(maps: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """uint8 maps -> float32 in [0, 1], peak 1."""
+    return maps.astype(np.float32) / np.float32(255.0)
+
+
+def union_in_crop(
+    maps: NDArray[np.uint8], chosen: NDArray[np.bool_], height: int, width: int
+) -> NDArray[np.float32]:
+    """Pixelwise maximum of the chosen maps, in the crop frame.
+
+    maps: (K, h, w) uint8. chosen: (K,) bool. Returns (height, width) float32; zeros if none is chosen, which
+    the caller must tell apart from an empty mask. Each map is resized before the maximum is taken, as in
+    the 2022 method: the maximum of resized maps is not the resized maximum.
+    """
+    if not chosen.any():
+        return np.zeros((height, width), dtype=np.float32)
+    return to_crop_frame(dequantise(maps[chosen]), height, width).max(axis=0)
+
+
+def union_in_image(
+    maps: NDArray[np.uint8], chosen: NDArray[np.bool_], height: int, width: int, box: CropBox
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The same in the image frame, with `valid` (height, width): False where nothing is known and the mask is 0."""
+    grids = dequantise(maps[chosen]) if chosen.any() else np.zeros((1, *maps.shape[1:]), dtype=np.float32)
+    pixels, valid = to_image_frame(grids, height, width, box)
+    return pixels.max(axis=0), valid
+
+
+def to_uint8(mask: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Soft mask in [0, 1] -> 8-bit gray."""
+    return np.rint(mask * np.float32(255.0)).astype(np.uint8)

@@ -1,0 +1,22 @@
+"""Column, file and answer names that two or more rooms share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+IMAGE_ID, IMAGE, LABEL = "image_id", "image", "label"
+CORE_MASK, SPURIOUS_MASK = "core_mask", "spurious_mask"
+
+Kind = Literal["core", "spurious"]
+CORE: Kind = "core"
+SPURIOUS: Kind = "spurious"
+KINDS: tuple[Kind, Kind] = (CORE, SPURIOUS)
+MASK_COLUMN: dict[Kind, str] = {CORE: CORE_MASK, SPURIOUS: SPURIOUS_MASK}
+
+MAIN_OBJECT, SEPARATE_OBJECT, BACKGROUND = "main_object", "separate_object", "background"
+ANSWERS = (MAIN_OBJECT, SEPARATE_OBJECT, BACKGROUND)
+MIXED = "mixed"
+CUES = (BACKGROUND, SEPARATE_OBJECT, MIXED)
+
+MANIFEST, IMAGES_TABLE, FEATURES_TABLE, MAPS = "manifest.json", "images.parquet", "features.parquet", "maps.zarr"
+QUARANTINE_TABLE = "quarantine.parquet"
