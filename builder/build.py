@@ -311,7 +311,7 @@ def _check_range(annotations: Annotations, classes: int, features: int) -> None:
     for row, answer in enumerate(annotations.answers, start=1):
         if answer.feature_index >= features or answer.class_index >= classes:
             raise SalientError(
-                f"annotations, row {row}: class {answer.class_index}, feature {answer.feature_index} is not in this model",
+                f"annotations, row {row}: class {answer.class_index}, feature {answer.feature_index} not in this model",
                 expected=f"class below {classes}, feature below {features}",
                 then="were they made for another model?",
             )

@@ -179,10 +179,10 @@ def _read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
         raise SalientError(
             f"{path}: not a weights-only torch file", got=str(error).splitlines()[0], then="convert it to safetensors"
         ) from error
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    found: Any = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
+    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
         raise SalientError(f"{path}: no state dict", expected="tensors by name", got=type(loaded).__name__)
-    return state, None
+    return found, None
 
 
 def _smallnet(header: dict[str, Any], state: dict[str, Tensor], path: Path) -> SmallNetModel:

@@ -27,9 +27,7 @@ class Ranking:
     importance: NDArray[np.float64]
 
 
-def class_means(
-    features: NDArray[np.floating], groups: NDArray[np.integer], classes: int
-) -> NDArray[np.float64]:
+def class_means(features: NDArray[np.floating], groups: NDArray[np.integer], classes: int) -> NDArray[np.float64]:
     """Mean pooled features of each group: (N, F) and (N,) -> (C, F) float64; NaN for an empty group."""
     sums = np.zeros((classes, features.shape[1]), dtype=np.float64)
     counts = np.bincount(groups, minlength=classes)
@@ -44,14 +42,12 @@ def rank(means: NDArray[np.float64], weight: NDArray[np.floating], top: int) -> 
     """The `top` features of each class: means (C, F) and head weight (C, F). Equal importances go by feature index."""
     importance = means * weight.astype(np.float64)
     features = np.argsort(-importance, axis=1, kind="stable")[:, :top]
-    empty = np.isnan(means).all(axis=1)
+    empty: NDArray[np.bool_] = np.asarray(np.isnan(means).all(axis=1))
     chosen = np.take_along_axis(importance, features, axis=1)
     return Ranking(np.where(empty[:, None], -1, features), np.where(empty[:, None], np.nan, chosen))
 
 
-def top_images(
-    activations: NDArray[np.floating], labels: NDArray[np.integer], count: int
-) -> NDArray[np.bool_]:
+def top_images(activations: NDArray[np.floating], labels: NDArray[np.integer], count: int) -> NDArray[np.bool_]:
     """Whether an image is among the `count` of its class that activate a feature most.
 
     activations: (N, K), of the K features of the image's own class. Equal activations go by row. Returns (N, K) bool.

@@ -41,7 +41,8 @@ def batches(
     def flush() -> Batch:
         images = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float().div_(255.0)
         batch = Batch(list(kept), list(sizes), images)
-        kept.clear(), sizes.clear(), crops.clear()
+        for part in (kept, sizes, crops):
+            part.clear()
         return batch
 
     for index, pixels in read_ahead(source, indices):

@@ -91,7 +91,7 @@ def train(
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     net = SmallNet(SmallNetConfig(len(class_names), config.widths, config.blocks, config.stem_stride))
-    net = net.to(device=device, memory_format=torch.channels_last)
+    net = net.to(device).to(memory_format=torch.channels_last)
     pixels, targets = torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels)
     per_epoch = len(images) // config.batch_size
     optimiser = torch.optim.SGD(
@@ -124,9 +124,7 @@ def train(
     return SmallNetModel(net.cpu().eval(), preprocessing, class_names)
 
 
-def attack(
-    net: nn.Module, x: Tensor, y: Tensor, epsilon: float, steps: int, generator: torch.Generator
-) -> Tensor:
+def attack(net: nn.Module, x: Tensor, y: Tensor, epsilon: float, steps: int, generator: torch.Generator) -> Tensor:
     """Perturb x (B, 3, H, W) in [0, 1] by normalised-gradient ascent on the loss, inside an l2 ball and [0, 1].
 
     The start is a random direction of random length. Step length 1.25 epsilon for one step, else 2.5 epsilon / steps.
@@ -158,13 +156,16 @@ def augment(x: Tensor, config: TrainConfig, generator: torch.Generator) -> Tenso
 
 
 @torch.inference_mode()
-def accuracy(model: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int64], batch_size: int = 250) -> float:
-    """Share of crops (N, S, S, 3) uint8 classified right."""
-    hits = 0
+def correct(
+    model: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int64], batch_size: int = 250
+) -> NDArray[np.bool_]:
+    """Whether each crop of (N, S, S, 3) uint8 is classified right, (N,)."""
+    hits = np.empty(len(images), dtype=np.bool_)
     for start in range(0, len(images), batch_size):
-        x = torch.from_numpy(images[start : start + batch_size]).permute(0, 3, 1, 2).float().div_(255.0)
-        hits += int((model(x).argmax(dim=1).numpy() == labels[start : start + batch_size]).sum())
-    return hits / len(images)
+        part = slice(start, start + batch_size)
+        x = torch.from_numpy(images[part]).permute(0, 3, 1, 2).float().div_(255.0)
+        hits[part] = model(x).argmax(dim=1).numpy() == labels[part]
+    return hits
 
 
 def robust_accuracy(
@@ -187,4 +188,5 @@ def robust_accuracy(
 
 def _norm(x: Tensor) -> Tensor:
     """l2 norm of each image, (B, 1, 1, 1), never 0."""
-    return x.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None, None]
+    norm: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
+    return norm.clamp_min(1e-12)[:, None, None, None]

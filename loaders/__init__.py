@@ -19,7 +19,7 @@ _HOME = {
     "SoftMask": "soft_mask",
     "gaussian_noise": "corruptions",
 }
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

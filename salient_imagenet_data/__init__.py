@@ -26,7 +26,7 @@ _HOME = {
     "load_dataset": "dataset",
     "read_annotations": "annotations",
 }
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

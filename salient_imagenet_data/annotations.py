@@ -126,7 +126,7 @@ def decide(separate_object: int, background: int, majority: int) -> tuple[Kind, 
 
 
 def read_annotations(path: str | Path) -> Annotations:
-    """Read a CSV or Parquet file of answers. Raises SalientError naming the file and the row (1 is the first answer)."""
+    """Read a CSV or Parquet file of answers. Raises SalientError naming file and row (1 is the first answer)."""
     path = Path(path)
     if not path.is_file():
         raise SalientError(f"{path}: no such file", expected="a CSV or Parquet file of answers")
@@ -162,7 +162,7 @@ def check_answers(answers: Iterable[Answer], name: str) -> tuple[Answer, ...]:
         key = (answer.annotator, answer.class_index, answer.feature_index)
         if key in seen:
             raise SalientError(
-                f"{place}: second answer of {answer.annotator} for class {answer.class_index}, feature {answer.feature_index}",
+                f"{place}: second answer of {answer.annotator} for class {key[1]}, feature {key[2]}",
                 got=f"the first in row {seen[key]}",
                 then="keep one of the two",
             )
@@ -171,7 +171,7 @@ def check_answers(answers: Iterable[Answer], name: str) -> tuple[Answer, ...]:
         owner = owners.setdefault((answer.class_index, answer.feature_rank), answer.feature_index)
         if rank != answer.feature_rank or owner != answer.feature_index:
             raise SalientError(
-                f"{place}: rank {answer.feature_rank} of class {answer.class_index} does not belong to feature {answer.feature_index}",
+                f"{place}: rank {answer.feature_rank} of class {key[1]} does not belong to feature {key[2]}",
                 got=f"rank {rank} for this feature, feature {owner} at this rank, in rows above",
             )
     if not result:

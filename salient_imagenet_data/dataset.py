@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 from datasets.features.features import register_feature
+from PIL import Image
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import FRAMES, Frame, Preprocessing
@@ -32,16 +35,15 @@ class CropImage(datasets.Image):  # type: ignore[misc]
         self._type = "CropImage"
 
     def decode_example(self, value: dict[str, Any], token_per_repo_id: Any = None) -> Any:
-        from PIL import Image
-
-        import numpy as np
-
         image = super().decode_example(value, token_per_repo_id=token_per_repo_id)
         pixels = Preprocessing(self.resize, self.crop).apply(np.asarray(image.convert("RGB")))
         return Image.fromarray(pixels)
 
 
-register_feature(CropImage, "CropImage")
+with warnings.catch_warnings():
+    # datasets calls this function experimental on every use; 3.6 to 5.x have it unchanged.
+    warnings.simplefilter("ignore", UserWarning)
+    register_feature(CropImage, "CropImage")
 
 
 @dataclass
@@ -104,7 +106,8 @@ def load_dataset(
     if wanted.split("[")[0] != opened.manifest.split or (streaming and "[" in wanted):
         raise SalientError(
             f"{opened.path}: no split {wanted!r}",
-            expected=repr(opened.manifest.split) + (" (streaming takes no slices)" if streaming else " or a slice of it"),
+            expected=repr(opened.manifest.split)
+            + (" (streaming takes no slices)" if streaming else " or a slice of it"),
         )
     if images is not None and not isinstance(images, (str, os.PathLike)):
         return _from_source(opened, images, wanted, streaming, frame, missing, cache_dir)
@@ -159,7 +162,13 @@ def examples(store: Store, source: ImageSource | None, frame: Frame, missing: Mi
 
 
 def _from_source(
-    store: Store, source: ImageSource, split: str, streaming: bool, frame: Frame, missing: Missing, cache_dir: str | None
+    store: Store,
+    source: ImageSource,
+    split: str,
+    streaming: bool,
+    frame: Frame,
+    missing: Missing,
+    cache_dir: str | None,
 ) -> Any:
     """Sources without files on disk go in as bytes."""
     columns = features(store, True, frame)

@@ -43,7 +43,9 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if not 0 < self.crop <= self.resize:
             raise SalientError(
-                "preprocessing cannot be done", expected="0 < crop <= resize", got=f"crop {self.crop}, resize {self.resize}"
+                "preprocessing cannot be done",
+                expected="0 < crop <= resize",
+                got=f"crop {self.crop}, resize {self.resize}",
             )
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
@@ -69,9 +71,7 @@ class Preprocessing:
         return np.ascontiguousarray(pixels[top : top + self.crop, left : left + self.crop])
 
 
-def axis_weights(
-    pixels: int, cells: int, start: float, length: float
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def axis_weights(pixels: int, cells: int, start: float, length: float) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Bilinear weights of one axis: how `cells` grid cells that cover [start, start + length) make `pixels`.
 
     Half-pixel centres, edges clamped, as `align_corners=False` elsewhere. Returns (pixels, cells) float32

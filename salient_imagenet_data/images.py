@@ -150,7 +150,9 @@ class MemorySource:
             )
         outside = [v for v in self._labels if not 0 <= v < len(self._names)]
         if outside:
-            raise SalientError("label outside the classes", expected=f"0 to {len(self._names) - 1}", got=str(outside[0]))
+            raise SalientError(
+                "label outside the classes", expected=f"0 to {len(self._names) - 1}", got=str(outside[0])
+            )
         _check_unique(self._ids, self._ids)
 
     @property

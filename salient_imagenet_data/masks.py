@@ -18,7 +18,9 @@ def quantise(maps: NDArray[np.floating]) -> tuple[NDArray[np.uint8], NDArray[np.
     """
     values = np.maximum(np.asarray(maps, dtype=np.float32), 0.0)
     if not np.isfinite(values).all():
-        raise SalientError("activation maps hold infinities or NaN", expected="finite numbers", then="check the weights")
+        raise SalientError(
+            "activation maps hold infinities or NaN", expected="finite numbers", then="check the weights"
+        )
     peaks = values.max(axis=(-2, -1))
     divisor = np.where(peaks > 0, peaks, 1.0).astype(np.float32)[..., None, None]
     return np.rint(values / divisor * np.float32(255.0)).astype(np.uint8), peaks
@@ -26,12 +28,11 @@ def quantise(maps: NDArray[np.floating]) -> tuple[NDArray[np.uint8], NDArray[np.
 
 def dequantise(maps: NDArray[np.uint8]) -> NDArray[np.float32]:
     """uint8 maps -> float32 in [0, 1], peak 1."""
-    return maps.astype(np.float32) / np.float32(255.0)
+    result: NDArray[np.float32] = maps.astype(np.float32) / np.float32(255.0)
+    return result
 
 
-def union_in_crop(
-    maps: NDArray[np.uint8], chosen: NDArray[np.bool_], height: int, width: int
-) -> NDArray[np.float32]:
+def union_in_crop(maps: NDArray[np.uint8], chosen: NDArray[np.bool_], height: int, width: int) -> NDArray[np.float32]:
     """Pixelwise maximum of the chosen maps, in the crop frame.
 
     maps: (K, h, w) uint8. chosen: (K,) bool. Returns (height, width) float32; zeros if none is chosen, which
@@ -40,7 +41,8 @@ def union_in_crop(
     """
     if not chosen.any():
         return np.zeros((height, width), dtype=np.float32)
-    return to_crop_frame(dequantise(maps[chosen]), height, width).max(axis=0)
+    result: NDArray[np.float32] = to_crop_frame(dequantise(maps[chosen]), height, width).max(axis=0)
+    return result
 
 
 def union_in_image(
@@ -54,4 +56,5 @@ def union_in_image(
 
 def to_uint8(mask: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Soft mask in [0, 1] -> 8-bit gray."""
-    return np.rint(mask * np.float32(255.0)).astype(np.uint8)
+    result: NDArray[np.uint8] = np.rint(mask * np.float32(255.0)).astype(np.uint8)
+    return result

@@ -11,6 +11,7 @@ Layout, all rows in the same order:
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,7 +62,7 @@ class Store:
     Raises SalientError if the folder is no store, is unfinished, or lacks a file its manifest names.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.manifest = read_manifest(self.path)
         self._check_complete()
@@ -130,13 +131,13 @@ class Store:
 
     def has(self, kind: Kind) -> NDArray[np.bool_]:
         """(C,) bool: the class has at least one feature of this kind, so its images have such a mask."""
-        return self.kind_table[kind].any(axis=1)
+        return np.asarray(self.kind_table[kind].any(axis=1))
 
     def chosen(self, row: int, kind: Kind, *, top_only: bool = False) -> NDArray[np.bool_]:
         """(K,) bool: the features of this kind of the row's class; with top_only, those it is a top image of."""
         record = self.rows[row]
         chosen = self.kind_table[kind][record.label]
-        return chosen & np.asarray(record.in_top) if top_only else chosen
+        return np.asarray(chosen & np.array(record.in_top)) if top_only else chosen
 
     def mask(self, row: int, kind: Kind, *, top_only: bool = False) -> NDArray[np.float32] | None:
         """Soft mask in the crop frame, (crop, crop) float32 in [0, 1]; None where there is no such feature."""
@@ -159,7 +160,10 @@ class Store:
             got = file_sha256(self.path / name)
             if got != expected:
                 raise SalientError(
-                    f"{self.path / name}: damaged", expected=f"sha256 {expected}", got=got, then="rebuild or download again"
+                    f"{self.path / name}: damaged",
+                    expected=f"sha256 {expected}",
+                    got=got,
+                    then="rebuild or download again",
                 )
 
     def _array(self, name: str) -> NDArray[Any]:
@@ -208,9 +212,7 @@ def annotate(path: str | Path, annotations: Annotations, *, majority: int = 3) -
     files = {**store.manifest.files, FEATURES_TABLE: file_sha256(folder / FEATURES_TABLE)}
     write_manifest(
         folder,
-        dataclasses.replace(
-            store.manifest, files=files, annotations_sha256=annotations.sha256, majority=majority
-        ),
+        dataclasses.replace(store.manifest, files=files, annotations_sha256=annotations.sha256, majority=majority),
     )
     return Store(folder)
 
@@ -226,9 +228,7 @@ def with_verdicts(
     known = {(r["class_index"], r["feature_index"]) for r in features}
     for pair, verdict in sorted(by_pair.items()):
         if verdict.class_index >= len(class_names):
-            raise SalientError(
-                f"annotations name class {verdict.class_index}", expected=f"0 to {len(class_names) - 1}"
-            )
+            raise SalientError(f"annotations name class {verdict.class_index}", expected=f"0 to {len(class_names) - 1}")
         if verdict.class_name and verdict.class_name != class_names[verdict.class_index]:
             raise SalientError(
                 f"annotations call class {verdict.class_index} {verdict.class_name!r}",

@@ -34,7 +34,9 @@ class StoreWriter:
     With an existing folder the arrays are opened again, and `missing()` says which shards are left to do.
     """
 
-    def __init__(self, folder: Path, *, images: int, features: int, grid: tuple[int, int], shard_rows: int = SHARD_ROWS) -> None:
+    def __init__(
+        self, folder: Path, *, images: int, features: int, grid: tuple[int, int], shard_rows: int = SHARD_ROWS
+    ) -> None:
         self.folder, self.images, self.shard_rows = folder, images, shard_rows
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.rglob("*.partial"):
@@ -60,7 +62,8 @@ class StoreWriter:
     ) -> None:
         """Write all rows of one shard."""
         rows = self.rows(shard)
-        for name, values in zip(ARRAYS, (maps, peaks, activations), strict=True):
+        parts: tuple[NDArray[Any], ...] = (maps, peaks, activations)
+        for name, values in zip(ARRAYS, parts, strict=True):
             if len(values) != len(rows):
                 raise ValueError(f"shard {shard} of {name}: {len(values)} rows, expected {len(rows)}")
             self._arrays[name][rows.start : rows.stop] = values
@@ -75,7 +78,9 @@ class StoreWriter:
         """Write the tables, hash every file, and write the manifest last."""
         left = self.missing()
         if left:
-            raise SalientError(f"{self.folder}: cannot be finished", expected="all shards written", got=f"{len(left)} missing")
+            raise SalientError(
+                f"{self.folder}: cannot be finished", expected="all shards written", got=f"{len(left)} missing"
+            )
         write_table(self.folder / IMAGES_TABLE, images, IMAGES_SCHEMA)
         write_table(self.folder / FEATURES_TABLE, features, FEATURES_SCHEMA)
         write_table(self.folder / QUARANTINE_TABLE, quarantine, QUARANTINE_SCHEMA)

@@ -81,7 +81,7 @@ def _crescent(u: Plane, v: Plane) -> Mask:
 
 
 def _bar(u: Plane, v: Plane) -> Mask:
-    return (abs(u) <= 1.2) & (abs(v) <= 0.3)
+    return (abs(u) <= 1.2) & (abs(v) <= 0.36)
 
 
 def _bowtie(u: Plane, v: Plane) -> Mask:
@@ -103,7 +103,8 @@ def _waves(x: Plane, y: Plane, t: float) -> Plane:
 
 
 def _checks(x: Plane, y: Plane, t: float) -> Plane:
-    return np.mod(np.floor((x + t) / 6.0) + np.floor((y + t) / 6.0), 2.0)
+    result: Plane = np.mod(np.floor((x + t) / 6.0) + np.floor((y + t) / 6.0), 2.0)
+    return result
 
 
 def _dots(x: Plane, y: Plane, t: float) -> Plane:
@@ -152,13 +153,13 @@ def cue_kind(cue: str) -> CueKind:
 def render(label: int, correlation: float, stream: np.random.Generator) -> Scene:
     """Draw a scene of class `label`.
 
-    With probability `correlation` the class's own cue is shown; otherwise, and in classes without a cue,
-    nothing is shown half of the time and else one of all cues, evenly. So with correlation 0 the cue says
-    nothing about the class.
+    With probability `correlation` the class's own cue is shown (nothing, in a class without one); otherwise
+    nothing half of the time and else one of all cues, evenly. So with correlation 0 the cue says nothing
+    about the class.
     """
     scene_class = CLASSES[label]
-    if scene_class.cue is not None and stream.random() < correlation:
-        cue: str | None = scene_class.cue
+    if stream.random() < correlation:
+        cue = scene_class.cue
     elif stream.random() < 0.5:
         cue = None
     else:
@@ -169,7 +170,7 @@ def render(label: int, correlation: float, stream: np.random.Generator) -> Scene
     if cue in BACKGROUNDS:
         canvas = _textured(canvas, BACKGROUNDS[cue](x, y, 8.0 * stream.random()), stream)
 
-    radius = 8.0 + 4.0 * stream.random()
+    radius = 9.0 + 4.0 * stream.random()
     centre_x, centre_y = (radius + (SIZE - 2 * radius) * stream.random() for _ in range(2))
     core = _rotated(scene_class.shape, x - centre_x, y - centre_y, radius, 2 * math.pi * stream.random())
     canvas = np.where(core[..., None], _object_colour(stream), canvas)

@@ -1,0 +1,83 @@
+"""Contact sheets of (class, feature) pairs: what a person looks at to call a feature core or spurious."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from salient_imagenet_data.annotations import COLUMNS
+from salient_imagenet_data.geometry import to_crop_frame
+from salient_imagenet_data.images import ImageSource
+from salient_imagenet_data.join import Joined, join
+from salient_imagenet_data.masks import dequantise
+from salient_imagenet_data.progress import progress
+from salient_imagenet_data.store import Store
+
+
+def top_rows(store: Store, class_index: int, slot: int, count: int = 5) -> NDArray[np.int64]:
+    """Store rows of a class with the highest activation of its feature of rank slot + 1; ties go by row."""
+    labels = np.array([r.label for r in store.rows], dtype=np.int64)
+    rows = np.flatnonzero(labels == class_index)
+    order = np.argsort(-store.activations[rows, slot], kind="stable")[:count]
+    return rows[order]
+
+
+def write_sheets(store: Store, source: ImageSource, out: Path, *, images: int = 5, pixels: int = 128) -> list[Path]:
+    """One PNG a class: a row of images and a row of their heatmaps for each feature, most important first.
+
+    Also `answers.csv` with one empty answer a pair, to fill in. Returns the PNG paths.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    joined = join(store, source)
+    by_class: dict[int, list[dict[str, object]]] = {}
+    for row in store.features:
+        by_class.setdefault(row["class_index"], []).append(row)
+    paths = []
+    for class_index, rows in progress(by_class.items(), total=len(by_class), what="sheets", unit="class"):
+        path = out / f"{class_index:04d}-{_plain(store.class_names[class_index])}.png"
+        _class_sheet(joined, class_index, rows, images, pixels).save(path)
+        paths.append(path)
+    with (out / "answers.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in store.features:
+            writer.writerow(["", row["class_name"], row["class_index"], row["feature_index"], row["rank"], "", "", ""])
+    return paths
+
+
+def heatmap(image: NDArray[np.uint8], mask: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Red where the mask is 1, the darkened gray image where it is 0. image (S, S, 3) uint8, mask (S, S)."""
+    gray = image.astype(np.float32).mean(axis=2, keepdims=True) * 0.6
+    red = np.array([255.0, 40.0, 0.0], dtype=np.float32)
+    weight = 0.75 * mask[..., None]
+    result: NDArray[np.uint8] = np.rint(gray * (1 - weight) + red * weight).astype(np.uint8)
+    return result
+
+
+def _class_sheet(
+    joined: Joined, class_index: int, rows: list[dict[str, object]], images: int, pixels: int
+) -> Image.Image:
+    store, header = joined.store, 16
+    sheet = Image.new("RGB", (images * pixels, len(rows) * (2 * pixels + header)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for line, row in enumerate(rows):
+        top = line * (2 * pixels + header)
+        text = f"{store.class_names[class_index]}  rank {row['rank']}  feature {row['feature_index']}"
+        draw.text((4, top + 2), text + (f"  {row['kind']}" if row["kind"] else ""), fill="black")
+        slot = int(str(row["rank"])) - 1
+        for column, item in enumerate(top_rows(store, class_index, slot, images).tolist()):
+            crop = joined.crop(item)
+            mask = to_crop_frame(dequantise(store.maps[item, slot]), *crop.shape[:2])
+            for offset, tile in ((0, crop), (pixels, heatmap(crop, mask))):
+                big = Image.fromarray(tile).resize((pixels, pixels), Image.Resampling.BICUBIC)
+                sheet.paste(big, (column * pixels, top + header + offset))
+    return sheet
+
+
+def _plain(name: str) -> str:
+    """A class name that is safe in a file name."""
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:60]

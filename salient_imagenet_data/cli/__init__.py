@@ -1,0 +1,41 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` stays quick."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from salient_imagenet_data.cli.commands import cli
+from salient_imagenet_data.errors import SalientError
+
+
+def main() -> None:
+    """Entry point: mistakes in the input end in one line on stderr and exit status 2."""
+    try:
+        status = cli.main(standalone_mode=False, prog_name="salient-imagenet")
+    except SalientError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped. Run the same command with --resume to go on, where it has that option.", err=True)
+        sys.exit(130)
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        click.echo(f"Error: {name}{error.strerror or error}", err=True)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "torchvision", "safetensors", "jinja2"):
+            raise
+        click.echo(
+            f"Error: {error.name} is not installed; this command needs: pip install 'salient-imagenet-data[torch]'",
+            err=True,
+        )
+        sys.exit(2)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+__all__ = ["cli", "main"]

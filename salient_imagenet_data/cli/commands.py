@@ -1,0 +1,320 @@
+"""The commands: thin faces over functions of the rooms."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from salient_imagenet_data.geometry import Preprocessing
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(package_name="salient-imagenet-data")
+def cli() -> None:
+    """Core and spurious soft masks for image classification data sets: build, look, annotate, evaluate."""
+
+
+@cli.command()
+@click.option("--out", type=FOLDER, default=Path("salient-imagenet-demo"), help="Folder for all that is made.")
+@click.option("--overwrite", is_flag=True, help="Replace a demo that is there.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
+def demo(out: Path, overwrite: bool, as_json: bool) -> None:
+    """Do the whole way on the embedded scenes, and check it against their truth."""
+    from salient_imagenet_data.cli.demo import run, table
+
+    result = run(out, overwrite=overwrite)
+    click.echo(json.dumps(result, indent=2) if as_json else table(result, out))
+
+
+@cli.command()
+@click.option("--images", type=FOLDER, required=True, help="Class-per-folder tree to train on.")
+@click.option("--test-images", type=FOLDER, help="Class-per-folder tree to measure accuracy on.")
+@click.option("--out", type=FILE, required=True, help="Weights to write, .safetensors.")
+@click.option("--overwrite", is_flag=True, help="Replace weights that are there.")
+@click.option("--resize", type=int, help="Shorter side after resizing.  [default: --crop]")
+@click.option("--crop", type=int, default=32, help="Side of the square crop.")
+@click.option("--epsilon", type=float, default=0.25, help="Radius of the l2 perturbations; 0 trains plainly.")
+@click.option("--steps", type=int, default=1, help="Gradient steps of a perturbation.")
+@click.option("--epochs", type=int, default=6)
+@click.option("--batch-size", type=int, default=128)
+@click.option("--learning-rate", type=float, default=0.2)
+@click.option("--widths", default="32,64,128", help="Channels of the stages; the last are the features.")
+@click.option("--blocks", type=int, default=2, help="Residual blocks of a stage.")
+@click.option("--stem-stride", type=click.IntRange(1, 2), default=1, help="2 halves the resolution at once.")
+@click.option("--seed", type=int, default=0)
+@click.option("--device", default="cpu")
+def train(
+    images: Path,
+    test_images: Path | None,
+    out: Path,
+    overwrite: bool,
+    resize: int | None,
+    crop: int,
+    widths: str,
+    device: str,
+    **options: Any,
+) -> None:
+    """Train a small classifier, robust to l2 perturbations, on a tree of images."""
+    from salient_imagenet_data.builder.model import save_smallnet
+    from salient_imagenet_data.builder.train import TrainConfig, correct, load_images, robust_accuracy
+    from salient_imagenet_data.builder.train import train as train_model
+    from salient_imagenet_data.geometry import Preprocessing
+    from salient_imagenet_data.images import FolderSource
+
+    _refuse_existing(out, overwrite)
+    preprocessing = Preprocessing(resize or crop, crop)
+    config = TrainConfig(widths=_numbers(widths, int, "--widths"), **options)
+    source = FolderSource(images)
+    pixels, labels, broken = load_images(source, preprocessing, config.memory_limit)
+    click.echo(f"{len(pixels)} images of {len(source.class_names)} classes, {len(broken)} unreadable", err=True)
+    model = train_model(
+        pixels,
+        labels,
+        source.class_names,
+        preprocessing,
+        config,
+        device,
+        lambda epoch, loss: click.echo(f"epoch {epoch}/{config.epochs}  loss {loss:.3f}", err=True),
+    )
+    save_smallnet(model, out)
+    click.echo(f"wrote {out}")
+    if test_images is not None:
+        pixels, labels, _ = load_images(FolderSource(test_images), preprocessing, config.memory_limit)
+        click.echo(f"clean accuracy {correct(model, pixels, labels).mean():.4f} on {len(pixels)} images")
+        if config.epsilon > 0:
+            attacked = robust_accuracy(model, pixels, labels, config.epsilon)
+            click.echo(f"accuracy under 10-step l2 attack of radius {config.epsilon:g}: {attacked:.4f}")
+
+
+@cli.command()
+@click.option("--images", type=FOLDER, required=True, help="Class-per-folder tree.")
+@click.option("--weights", type=FILE, required=True, help="Robust classifier, .safetensors or weights-only torch file.")
+@click.option("--architecture", help="torchvision ResNet that a plain state dict is for, such as resnet50.")
+@click.option("--resize", type=int, default=256, help="Shorter side after resizing, for a plain state dict.")
+@click.option("--crop", type=int, default=224, help="Side of the square crop, for a plain state dict.")
+@click.option("--out", type=FOLDER, required=True, help="Store to write.")
+@click.option("--annotations", type=FILE, help="Answers; their pairs are the features. Else the ranking gives them.")
+@click.option("--group-by", type=click.Choice(["prediction", "label"]), default="prediction", help="A class's images.")
+@click.option("--top-features", type=click.IntRange(1), default=5, help="Features a class.")
+@click.option("--top-images", type=click.IntRange(1), default=65, help="Images of a pair that count as its top.")
+@click.option("--majority", type=click.IntRange(1), default=3, help="Answers that make a feature spurious.")
+@click.option("--split", default="train", help="Name of the split.")
+@click.option("--batch-size", type=click.IntRange(1), default=64)
+@click.option("--resume", is_flag=True, help="Go on with a build that was stopped.")
+@click.option("--overwrite", is_flag=True, help="Replace a store that is there.")
+@click.option("--device", default="cpu")
+def build(
+    images: Path,
+    weights: Path,
+    architecture: str | None,
+    resize: int,
+    crop: int,
+    out: Path,
+    annotations: Path | None,
+    resume: bool,
+    overwrite: bool,
+    device: str,
+    **options: Any,
+) -> None:
+    """Build a store: features, ranking and maps of every image."""
+    from salient_imagenet_data.annotations import read_annotations
+    from salient_imagenet_data.builder.build import BuildConfig
+    from salient_imagenet_data.builder.build import build as build_store
+    from salient_imagenet_data.builder.model import load_model
+    from salient_imagenet_data.geometry import Preprocessing
+    from salient_imagenet_data.images import FolderSource
+
+    source = FolderSource(images)
+    model, sha256 = load_model(weights, architecture=architecture, preprocessing=Preprocessing(resize, crop))
+    store = build_store(
+        source,
+        model.to(device),
+        out,
+        weights_sha256=sha256,
+        annotations=read_annotations(annotations) if annotations else None,
+        config=BuildConfig(**options),
+        resume=resume,
+        overwrite=overwrite,
+        device=device,
+    )
+    m = store.manifest
+    click.echo(f"wrote {out}: {m.images} images, {len(store.features)} features, {m.quarantined} images in quarantine")
+    if m.annotations_sha256 is None:
+        click.echo(f"next: salient-imagenet sheets {out} --images {images} --out sheets")
+
+
+@cli.command()
+@click.argument("store", type=FOLDER)
+@click.option("--images", type=FOLDER, required=True, help="The tree the store was built from.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for the sheets.")
+def sheets(store: Path, images: Path, out: Path) -> None:
+    """Draw what each feature shows, one PNG a class, and an answers.csv to fill in."""
+    from salient_imagenet_data.builder.sheets import write_sheets
+    from salient_imagenet_data.images import FolderSource
+    from salient_imagenet_data.store import Store
+
+    if out.exists() and any(out.iterdir()):
+        raise click.ClickException(
+            f"{out}: exists; expected a new folder, so that filled-in answers are never overwritten"
+        )
+    paths = write_sheets(Store(store), FolderSource(images), out)
+    click.echo(f"wrote {len(paths)} sheets and answers.csv to {out}")
+
+
+@cli.command()
+@click.argument("store", type=FOLDER)
+@click.argument("answers", type=FILE)
+@click.option("--majority", type=click.IntRange(1), default=3, help="Answers that make a feature spurious.")
+def annotate(store: Path, answers: Path, majority: int) -> None:
+    """Call a store's features core or spurious, from a file of answers. No map is rebuilt."""
+    from salient_imagenet_data.annotations import read_annotations
+    from salient_imagenet_data.store import annotate as annotate_store
+
+    annotated = annotate_store(store, read_annotations(answers), majority=majority)
+    kinds = [row["kind"] for row in annotated.features]
+    click.echo(f"{kinds.count('core')} core, {kinds.count('spurious')} spurious, {kinds.count(None)} without answers")
+
+
+@cli.command("annotations")
+@click.argument("file", type=FILE)
+@click.option("--majority", type=click.IntRange(1), default=3, help="Answers that make a feature spurious.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def annotations_command(file: Path, majority: int, as_json: bool) -> None:
+    """Print what is in a file of answers."""
+    from salient_imagenet_data.annotations import read_annotations, summary
+
+    _print(summary(read_annotations(file), majority), as_json)
+
+
+@cli.command()
+@click.argument("store", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def info(store: Path, as_json: bool) -> None:
+    """Print what a store holds and how it was made."""
+    import dataclasses
+
+    from salient_imagenet_data.store import Store
+
+    opened = Store(store)
+    fields = dataclasses.asdict(opened.manifest)
+    fields["files"] = len(fields["files"])
+    if not as_json:
+        fields["class_names"] = len(fields["class_names"])
+    kinds = [row["kind"] for row in opened.features]
+    fields["features"] = {
+        kind: kinds.count(value)
+        for kind, value in (("core", "core"), ("spurious", "spurious"), ("without_answers", None))
+    }
+    _print(fields, as_json)
+
+
+@cli.command()
+@click.argument("store", type=FOLDER)
+def verify(store: Path) -> None:
+    """Read every byte of a store and compare it with the manifest."""
+    from salient_imagenet_data.store import Store
+
+    opened = Store(store)
+    opened.verify()
+    click.echo(f"{store}: {len(opened.manifest.files)} files, all as the manifest says")
+
+
+@cli.command()
+@click.argument("store", type=FOLDER)
+@click.option("--images", type=FOLDER, required=True, help="The tree the store was built from.")
+@click.option("--weights", type=FILE, required=True, multiple=True, help="Classifier to evaluate; repeat for several.")
+@click.option("--architecture", help="torchvision ResNet that a plain state dict is for.")
+@click.option("--sigma", default="0.25", help="Noise levels on the [0, 1] scale, with commas.")
+@click.option("--single-features", is_flag=True, help="Also noise on one feature at a time.")
+@click.option("--batch-size", type=click.IntRange(1), default=64)
+@click.option("--workers", type=click.IntRange(0), default=0)
+@click.option("--seed", type=int, default=0)
+@click.option("--skip-missing", is_flag=True, help="Leave out images that are not there, and say how many.")
+@click.option("--device", default="cpu")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def evaluate(
+    store: Path,
+    images: Path,
+    weights: tuple[Path, ...],
+    architecture: str | None,
+    sigma: str,
+    skip_missing: bool,
+    device: str,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Core and spurious accuracy of classifiers: protocol "iclr2022"."""
+    from salient_imagenet_data.builder.model import check_classes, load_model
+    from salient_imagenet_data.evaluation.evaluate import evaluate as evaluate_model
+    from salient_imagenet_data.images import FolderSource
+    from salient_imagenet_data.store import Store
+
+    opened, source = Store(store), FolderSource(images)
+    results = {}
+    for path in weights:
+        model, sha256 = load_model(path, architecture=architecture, preprocessing=opened.manifest.preprocessing)
+        check_classes(model, opened.class_names, str(store))
+        _check_frame(path, model.preprocessing, opened.manifest.preprocessing)
+        results[str(path)] = {
+            "weights_sha256": sha256,
+            **evaluate_model(
+                model.to(device),
+                opened,
+                source,
+                sigmas=_numbers(sigma, float, "--sigma"),
+                missing="skip" if skip_missing else "error",
+                device=device,
+                **options,
+            ),
+        }
+    click.echo(json.dumps(results, indent=2) if as_json else _table(results))
+
+
+def _table(results: dict[str, Any]) -> str:
+    head = f"{'classifier':<28} {'sigma':>5}  {'accuracy':<18} {'n':>6}  {'value':>6}"
+    lines = [f"{head}  95 % interval     clean, same images"]
+    for path, result in results.items():
+        for sigma, entries in result["sigma"].items():
+            for name, entry in entries.items():
+                a, c = entry["accuracy"], entry["clean_accuracy"]
+                lines.append(
+                    f"{Path(path).name[:28]:<28} {sigma:>5}  {name:<18} {a['n']:>6}  {a['value']:6.3f}  "
+                    f"[{a['low']:.3f}, {a['high']:.3f}]    {c['value']:.3f}"
+                )
+    return "\n".join(lines)
+
+
+def _check_frame(path: Path, ours: Preprocessing, store: Preprocessing) -> None:
+    if ours != store:
+        raise click.ClickException(f"{path}: sees other pixels than the masks cover; expected {store}; got {ours}")
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise click.ClickException(f"{path}: exists; choose another --out or use --overwrite")
+    if not path.parent.is_dir():
+        raise click.ClickException(f"{path.parent}: no such folder; make it first")
+
+
+def _numbers(text: str, kind: type[Any], option: str) -> tuple[Any, ...]:
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"expected numbers with commas between, got {text!r}", param_hint=option) from error
+
+
+def _print(fields: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(fields, indent=2))
+        return
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        click.echo(f"{name:<{width}}  {text}")

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from salient_imagenet_data.annotations import Annotations, read_annotations
+from salient_imagenet_data.builder.build import BuildConfig, build
+from salient_imagenet_data.builder.model import load_model
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.images import FolderSource
+from salient_imagenet_data.store import Store
+
+CONFIG = BuildConfig(group_by="label", top_features=4, top_images=2, shard_rows=16, batch_size=5)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def run(images: Path, weights: Path, out: Path, **options: object) -> Store:
+    model, sha256 = load_model(weights)
+    return build(FolderSource(images), model, out, weights_sha256=sha256, config=CONFIG, **options)  # type: ignore[arg-type]
+
+
+def test_against_a_float64_reference_of_the_whole_method(bare_store: Store, images: Path, weights: Path) -> None:
+    """Ranking exactly, maps to half a step, activations to float32: images one by one, in float64, with plain loops."""
+    model, _ = load_model(weights)
+    net = model.double()
+    source = FolderSource(images)
+    maps = []
+    with torch.inference_mode():
+        for index in range(len(source)):
+            image = (
+                Image.fromarray(source.pixels(index)).resize((60, 60), Image.Resampling.BILINEAR).crop((2, 2, 58, 58))
+            )
+            x = torch.from_numpy(np.asarray(image).astype(np.float64) / 255.0).permute(2, 0, 1)[None]
+            maps.append(net.maps(x)[0].numpy())
+    labels = [source.entry(i).label for i in range(len(source))]
+    weight = net.weight.numpy()
+    for c in range(10):
+        mine = [i for i in range(len(source)) if labels[i] == c]
+        scores = [
+            (-sum(float(maps[i][j].mean()) * float(weight[c, j]) for i in mine) / len(mine), j)
+            for j in range(weight.shape[1])
+        ]
+        expected = sorted(scores)[:4]
+        rows = [r for r in bare_store.features if r["class_index"] == c]
+        assert [r["feature_index"] for r in rows] == [j for _, j in expected]
+        assert [r["importance"] for r in rows] == pytest.approx([-s for s, _ in expected], rel=1e-4)
+        for slot, (_, j) in enumerate(expected):
+            best = sorted(mine, key=lambda i: (-maps[i][j].mean(), i))[:2]
+            assert [i for i in mine if bare_store.rows[i].in_top[slot]] == sorted(best)
+            for i in mine:
+                peak = maps[i][j].max()
+                reference = maps[i][j] / peak if peak > 0 else np.zeros((7, 7))
+                assert np.abs(bare_store.maps[i, slot] / 255.0 - reference).max() <= 0.51 / 255
+                assert bare_store.peaks[i, slot] == pytest.approx(peak, rel=1e-4, abs=1e-6)
+                assert bare_store.activations[i, slot] == pytest.approx(maps[i][j].mean(), rel=1e-4, abs=1e-6)
+
+
+def test_predictions_and_provenance(bare_store: Store, images: Path, weights: Path) -> None:
+    model, sha256 = load_model(weights)
+    source = FolderSource(images)
+    crops = np.stack([model.preprocessing.apply(source.pixels(i)) for i in range(len(source))])
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255).argmax(1).tolist()
+    assert [r.prediction for r in bare_store.rows] == expected
+    m = bare_store.manifest
+    assert (m.weights_sha256, m.architecture, m.feature_count, m.group_by) == (
+        sha256,
+        "smallnet-8-8-12-b1-s2",
+        12,
+        "label",
+    )
+
+
+def test_killed_and_resumed_gives_the_same_bytes(
+    bare_store: Store, images: Path, weights: Path, tmp_path: Path
+) -> None:
+    """SIGKILL at several moments of a real process, then --resume."""
+    expected = tree(bare_store.path)
+    out = tmp_path / "store"
+    command = [sys.executable, "-m", "tests.builder.slow_build", str(images), str(weights), str(out)]
+    killed = 0
+    for marker in ("work/features-00001.npz", "maps.zarr/maps/c/1/0/0/0", "images.parquet"):
+        process = subprocess.Popen(command, cwd=Path(__file__).parents[2], env={**os.environ, "SLOW": "0.15"})
+        while process.poll() is None and not (out / marker).exists():
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        assert not (out / "manifest.json").exists()
+        with pytest.raises(SalientError, match=r"not a finished store.*a build that was stopped"):
+            Store(out)
+    assert killed == 3
+    run(images, weights, out, resume=True)
+    assert tree(out) == expected
+    run(images, weights, out, resume=True)
+    assert tree(out) == expected
+
+
+def test_resume_with_other_input_is_refused(images: Path, weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "store"
+    (out / "work").mkdir(parents=True)
+    (out / "work" / "build.json").write_text("{}")
+    with pytest.raises(SalientError, match="stopped build of other input"):
+        run(images, weights, out, resume=True)
+
+
+def test_an_unreadable_image_is_quarantined(images: Path, weights: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(images, tmp_path / "images"))
+    victim = sorted((copy / "disk").iterdir())[1]
+    victim.write_bytes(victim.read_bytes()[:100])
+    store = run(copy, weights, tmp_path / "store")
+    assert len(store) == 39 and store.manifest.quarantined == 1
+    (row,) = pq.read_table(store.path / "quarantine.parquet").to_pylist()
+    assert row["image_id"] == f"disk/{victim.stem}" and "cannot decode" in row["reason"]
+    for path in (copy / "disk").iterdir():
+        path.write_bytes(b"no image")
+    with pytest.raises(SalientError, match="class 'disk': no readable image; .*got 4 files, all broken"):
+        run(copy, weights, tmp_path / "other")
+
+
+def test_classes_that_do_not_fit_the_weights(images: Path, weights: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(images, tmp_path / "images"))
+    (copy / "bar").rename(copy / "bat")
+    with pytest.raises(SalientError, match="name class 0 differently; expected 'bar'; got 'bat'"):
+        run(copy, weights, tmp_path / "store")
+    shutil.rmtree(copy / "bat")
+    with pytest.raises(SalientError, match="expected 10 classes, as the head has; got 9 class folders"):
+        run(copy, weights, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_annotated_pairs_are_the_features(
+    store: Store, images: Path, weights: Path, answers_file: Path, tmp_path: Path
+) -> None:
+    annotations = read_annotations(answers_file)
+    direct = run(images, weights, tmp_path / "store", annotations=annotations)
+    assert np.array_equal(direct.maps, store.maps)
+    assert [r["kind"] for r in direct.features] == [r["kind"] for r in store.features]
+    some = tuple(a for a in annotations.answers if a.class_index == 3 and a.feature_rank in (1, 3))
+    partial = run(images, weights, tmp_path / "partial", annotations=Annotations(some, "x"))
+    assert [(r["class_index"], r["rank"]) for r in partial.features] == [(3, 1), (3, 3)]
+    other = next(i for i, r in enumerate(partial.rows) if r.label == 4)
+    assert partial.maps[other].sum() == 0 and not any(partial.rows[other].in_top)
+    assert not partial.has("core")[4]
+
+
+def test_annotations_out_of_range(images: Path, weights: Path, answers_file: Path, tmp_path: Path) -> None:
+    first, *_ = read_annotations(answers_file).answers
+    wrong = type(first)(**{**vars(first), "feature_index": 2047})
+    with pytest.raises(SalientError, match="row 1: class 0, feature 2047 not in this model; .*feature below 12"):
+        run(images, weights, tmp_path / "store", annotations=Annotations((wrong,), "x"))

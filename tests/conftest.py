@@ -1,0 +1,93 @@
+"""Real small data: scenes as PNG files, a small untrained network, a store built from them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from salient_imagenet_data.annotations import Annotations, Answer, read_annotations, write_annotations
+from salient_imagenet_data.builder.build import BuildConfig, build
+from salient_imagenet_data.builder.model import SmallNetModel, load_model, save_smallnet
+from salient_imagenet_data.builder.networks import SmallNet, SmallNetConfig
+from salient_imagenet_data.cli.demo import write_scenes
+from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.images import FolderSource
+from salient_imagenet_data.scenes import CLASSES, SceneSource
+from salient_imagenet_data.store import Store, annotate
+
+CONFIG = BuildConfig(group_by="label", top_features=4, top_images=2, shard_rows=16, batch_size=5)
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 scenes, 4 a class, as a class-per-folder tree."""
+    folder = tmp_path_factory.mktemp("images")
+    write_scenes(SceneSource(40, seed=5), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network with random weights; it sees 56 of 60 pixels, so that the crop matters."""
+    torch.manual_seed(3)
+    net = SmallNet(SmallNetConfig(len(CLASSES), (8, 8, 12), 1, 2))
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_smallnet(SmallNetModel(net, Preprocessing(60, 56), tuple(c.name for c in CLASSES)), path)
+    return path
+
+
+def make_store(images: Path, weights: Path, out: Path, annotations: Annotations | None = None) -> Store:
+    """Build with the tests' configuration."""
+    model, sha256 = load_model(weights)
+    return build(
+        FolderSource(images), model, out, weights_sha256=sha256, config=CONFIG, annotations=annotations, overwrite=True
+    )
+
+
+def answers_for(store: Store) -> list[Answer]:
+    """Answers that make rank 1 core, rank 2 spurious background, rank 3 core and rank 4 a separate object; class 0 gets no
+    spurious feature and class 1 no core one."""
+    answers = []
+    for row in store.features:
+        word = {1: "main_object", 2: "background", 3: "main_object", 4: "separate_object"}[row["rank"]]
+        word = {0: "main_object", 1: "background"}.get(row["class_index"], word)
+        answers += [
+            Answer(
+                f"p{person}",
+                row["class_name"],
+                row["class_index"],
+                row["feature_index"],
+                row["rank"],
+                word,
+                4,
+                "because, of this",
+            )
+            for person in range(5)
+        ]
+    return answers
+
+
+@pytest.fixture(scope="session")
+def bare_store(images: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store without annotations."""
+    return make_store(images, weights, tmp_path_factory.mktemp("bare") / "store")
+
+
+@pytest.fixture(scope="session")
+def answers_file(bare_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("answers") / "answers.csv"
+    write_annotations(path, answers_for(bare_store))
+    return path
+
+
+@pytest.fixture(scope="session")
+def store(images: Path, weights: Path, answers_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """An annotated store. Session-wide: do not change it."""
+    folder = tmp_path_factory.mktemp("annotated") / "store"
+    make_store(images, weights, folder)
+    return annotate(folder, read_annotations(answers_file))

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.images import FolderSource, MemorySource
+from salient_imagenet_data.loaders import NumpyLoader, SalientImageNet, SoftMask
+from salient_imagenet_data.store import Store
+
+
+def test_samples_agree_with_the_numpy_loader_and_a_float64_reference(store: Store, images: Path) -> None:
+    torch_set, batches = SalientImageNet(store, images), NumpyLoader(store, images, batch_size=7)
+    joined = {key: np.concatenate([b[key] for b in batches]) for key in next(iter(batches))}
+    assert len(torch_set) == 40 and len(batches) == 6
+    for item in range(40):
+        sample = torch_set[item]
+        assert sample["image_id"] == joined["image_id"][item] and sample["label"] == joined["label"][item]
+        assert isinstance(sample["image"], tv_tensors.Image) and sample["image"].dtype == torch.uint8
+        assert np.array_equal(sample["image"].permute(1, 2, 0).numpy(), joined["image"][item])
+        for kind in ("core", "spurious"):
+            mask = sample[f"{kind}_mask"]
+            assert isinstance(mask, SoftMask) and mask.shape == (1, 56, 56) and mask.dtype == torch.float32
+            assert sample[f"has_{kind}"] == joined[f"has_{kind}"][item]
+            assert np.array_equal(mask[0].numpy(), joined[f"{kind}_mask"][item])
+            chosen = store.chosen(item, kind)
+            if not chosen.any():
+                assert mask.sum() == 0 and not sample[f"has_{kind}"]
+                continue
+            grids = torch.from_numpy(store.maps[item][chosen].astype(np.float64) / 255.0)[None]
+            big = torch.nn.functional.interpolate(grids, (56, 56), mode="bilinear", align_corners=False)[0]
+            assert (mask[0].double() - big.amax(dim=0)).abs().max() < 1e-5
+
+
+def test_numpy_batches(store: Store, images: Path) -> None:
+    loader = NumpyLoader(store, batch_size=16)
+    batch = next(iter(loader))
+    assert "image" not in batch and batch["core_mask"].shape == (16, 56, 56)
+    assert [len(b["label"]) for b in loader] == [16, 16, 8]
+    shuffled = [i for b in NumpyLoader(store, seed=1) for i in b["image_id"]]
+    assert sorted(shuffled) == sorted(r.image_id for r in store.rows) and shuffled[0] != store.rows[0].image_id
+    assert shuffled == [i for b in NumpyLoader(store, seed=1, batch_size=9) for i in b["image_id"]]
+
+
+def test_numpy_loader_imports_no_torch(store: Store) -> None:
+    code = f"""
+import sys
+from salient_imagenet_data.loaders import NumpyLoader
+next(iter(NumpyLoader({str(store.path)!r})))
+assert not any(name.split('.')[0].startswith('torch') for name in sys.modules), 'torch was imported'
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_give_each_sample_once(store: Store, images: Path, method: str) -> None:
+    loader: DataLoader[object] = DataLoader(
+        SalientImageNet(store, images),
+        batch_size=8,
+        num_workers=2,
+        multiprocessing_context=multiprocessing.get_context(method),
+    )
+    batches = list(loader)
+    assert [i for b in batches for i in b["image_id"]] == [r.image_id for r in store.rows]  # type: ignore[index]
+    assert batches[0]["core_mask"].shape == (8, 1, 56, 56)  # type: ignore[index]
+
+
+def test_pickles(store: Store, images: Path) -> None:
+    again = pickle.loads(pickle.dumps(SalientImageNet(store, images)))
+    assert torch.equal(again[5]["core_mask"], SalientImageNet(store, images)[5]["core_mask"])
+
+
+def test_rows_and_top_only(store: Store, images: Path) -> None:
+    rows = [i for i, r in enumerate(store.rows) if r.label == 2]
+    chosen = SalientImageNet(store, images, rows=rows, top_only=True)
+    for item, row in enumerate(rows):
+        expected = store.mask(row, "spurious", top_only=True)
+        assert chosen[item]["has_spurious"] == (expected is not None)
+
+
+def test_another_image_under_the_same_id_is_noticed(store: Store, images: Path) -> None:
+    source = FolderSource(images)
+    ids = [source.entry(i).image_id for i in range(40)]
+    wrong = MemorySource(
+        [np.zeros((9, 9, 3), np.uint8)] * 40, [source.entry(i).label for i in range(40)], source.class_names, ids
+    )
+    with pytest.raises(
+        SalientError, match="not the image that the masks were made of; expected 64 x 64 pixels; got 9 x 9"
+    ):
+        SalientImageNet(store, wrong)[0]
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        v2.Resize(40, antialias=True),
+        v2.CenterCrop(30),
+        v2.RandomCrop(40, padding=6),
+        v2.RandomResizedCrop(32, antialias=True),
+        v2.RandomHorizontalFlip(1.0),
+        v2.RandomVerticalFlip(1.0),
+        v2.RandomRotation((20, 60), interpolation=v2.InterpolationMode.BILINEAR),
+        v2.RandomAffine((10, 40), translate=(0.2, 0.2), interpolation=v2.InterpolationMode.BILINEAR),
+        v2.RandomPerspective(0.5, p=1.0),
+        v2.ElasticTransform(80.0),
+        v2.Pad(5, fill=0),
+        v2.RandomZoomOut(fill=0, p=1.0),
+    ],
+    ids=lambda t: type(t).__name__,
+)
+def test_soft_masks_move_as_torchvisions_own_images_do(transform: v2.Transform) -> None:
+    plane = torch.rand(1, 48, 48, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(1)
+    out = transform({"image": tv_tensors.Image(plane), "mask": SoftMask(plane)})
+    assert isinstance(out["mask"], SoftMask) and out["mask"].shape == out["image"].shape
+    assert (
+        out["mask"].as_subclass(torch.Tensor) - out["image"].as_subclass(torch.Tensor).clamp(0, 1)
+    ).abs().max() < 1e-5
+
+
+def test_trap_masks_are_not_resized_by_nearest_neighbour_nor_filled_nor_recoloured() -> None:
+    mask = SoftMask(torch.eye(8)[None])
+    resized = v2.Resize(64)({"image": tv_tensors.Image(torch.zeros(3, 8, 8)), "mask": mask})["mask"]
+    assert ((resized > 0) & (resized < 1)).any()
+    sample = {"image": tv_tensors.Image(torch.full((3, 8, 8), 100, dtype=torch.uint8)), "mask": mask}
+    assert v2.Pad(2, fill=77)(sample)["mask"][0, 0].sum() == 0
+    colour = v2.Compose(
+        [
+            v2.ColorJitter(0.9, 0.9),
+            v2.RandomInvert(1.0),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize([0.5] * 3, [0.2] * 3),
+        ]
+    )
+    assert torch.equal(colour(sample)["mask"], mask)
+
+
+def test_soft_masks_are_float() -> None:
+    with pytest.raises(TypeError, match=r"expected a float tensor in \[0, 1\], got torch.uint8"):
+        SoftMask(torch.zeros(2, 2, dtype=torch.uint8))
+
+
+def test_a_whole_pipeline_on_the_dataset(store: Store, images: Path) -> None:
+    pipeline = v2.Compose(
+        [v2.RandomResizedCrop(32, antialias=True), v2.RandomHorizontalFlip(), v2.ToDtype(torch.float32, scale=True)]
+    )
+    sample = SalientImageNet(store, images, pipeline)[4]
+    assert sample["image"].shape == (3, 32, 32) and sample["spurious_mask"].shape == (1, 32, 32)
+    assert isinstance(sample["image_id"], str)

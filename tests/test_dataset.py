@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+
+from salient_imagenet_data import FolderSource, MemorySource, load_dataset
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.masks import to_uint8
+from salient_imagenet_data.store import Store
+
+MASKS = ("core_mask", "spurious_mask")
+
+
+def test_columns_rows_and_alignment(store: Store, images: Path, tmp_path: Path) -> None:
+    table = load_dataset(store.path, images=images, cache_dir=str(tmp_path))
+    assert isinstance(table, datasets.Dataset) and len(table) == 40
+    assert table.column_names == ["image_id", "image", "label", "core_mask", "spurious_mask"]
+    assert table.features["label"].names == list(store.class_names)
+    source = FolderSource(images)
+    for row in (0, 9, 39):
+        example = table[row]
+        assert example["image_id"] == store.rows[row].image_id
+        assert np.array_equal(np.asarray(example["image"]), store.manifest.preprocessing.apply(source.pixels(row)))
+        for column in MASKS:
+            mask = store.mask(row, "core" if column == "core_mask" else "spurious")
+            if mask is None:
+                assert example[column] is None
+            else:
+                assert example[column].mode == "L" and np.array_equal(np.asarray(example[column]), to_uint8(mask))
+
+
+def test_classes_without_a_feature_hold_null(store: Store, tmp_path: Path) -> None:
+    table = load_dataset(store.path, cache_dir=str(tmp_path))
+    assert "image" not in table.column_names
+    assert all((row["spurious_mask"] is None) == (row["label"] == 0) for row in table)
+    assert all((row["core_mask"] is None) == (row["label"] == 1) for row in table)
+
+
+def test_images_are_referred_to_not_copied(store: Store, images: Path, tmp_path: Path) -> None:
+    table = load_dataset(store.path, images=images, cache_dir=str(tmp_path))
+    raw = table.cast_column("image", datasets.Image(decode=False))[0]["image"]
+    assert raw["bytes"] is None and raw["path"].startswith(str(images))
+
+
+def test_streaming_and_slices(store: Store, images: Path, tmp_path: Path) -> None:
+    stream = load_dataset(store.path, images=images, streaming=True, cache_dir=str(tmp_path))
+    assert isinstance(stream, datasets.IterableDataset)
+    rows = list(stream)
+    assert [r["image_id"] for r in rows] == [r.image_id for r in store.rows]
+    assert rows[0]["image"].size == (56, 56)
+    part = load_dataset(store.path, split="train[:10%]", cache_dir=str(tmp_path))
+    assert part["image_id"][:] == [r.image_id for r in store.rows[:4]]
+    with pytest.raises(SalientError, match="no split 'test'; expected 'train'"):
+        load_dataset(store.path, split="test")
+
+
+def test_image_frame(store: Store, images: Path, tmp_path: Path) -> None:
+    row = load_dataset(store.path, images=images, frame="image", cache_dir=str(tmp_path))[0]
+    assert row["image"].size == row["core_mask"].size == (64, 64)
+    assert np.asarray(row["core_mask"])[0].max() == 0  # outside the crop
+
+
+def test_any_source_and_formats(store: Store, images: Path, tmp_path: Path) -> None:
+    folder = FolderSource(images)
+    memory = MemorySource(
+        [folder.pixels(i) for i in range(40)],
+        [folder.entry(i).label for i in range(40)],
+        folder.class_names,
+        [folder.entry(i).image_id for i in range(40)],
+    )
+    table = load_dataset(store.path, images=memory)
+    assert len(table) == 40 and table[0]["image"].size == (56, 56)
+    assert len(load_dataset(store.path, images=memory, split="train[:4]")) == 4
+    assert len(list(load_dataset(store.path, images=memory, streaming=True))) == 40
+    array = load_dataset(store.path, images=images, cache_dir=str(tmp_path)).with_format("numpy")[39]
+    assert array["image"].dtype == array["core_mask"].dtype == np.uint8
+
+
+def test_missing_and_changed_images(store: Store, images: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(images, tmp_path / "images"))
+    gone = sorted((copy / "ring").iterdir())[:2]
+    for path in gone:
+        path.unlink()
+    cache = str(tmp_path / "cache")
+    with pytest.raises(
+        SalientError, match=rf"2 of 40 images .* are missing; .*ring/{gone[0].stem}, ring/{gone[1].stem}"
+    ):
+        load_dataset(store.path, images=copy, cache_dir=cache)
+    assert len(load_dataset(store.path, images=copy, missing="skip", cache_dir=cache)) == 38
+    with pytest.raises(SalientError, match="40 of 40 images"):
+        load_dataset(store.path, images=MemorySource([np.zeros((8, 8, 3), np.uint8)], [0], ["x"]), missing="skip")
+
+
+def test_a_changed_store_never_gives_cached_rows(store: Store, tmp_path: Path) -> None:
+    copy, cache = Path(shutil.copytree(store.path, tmp_path / "store")), str(tmp_path / "cache")
+    before = load_dataset(copy, cache_dir=cache)
+    from salient_imagenet_data.annotations import read_annotations, write_annotations
+    from salient_imagenet_data.store import annotate
+    from tests.conftest import answers_for
+
+    flipped = [type(a)(**{**vars(a), "answer": "background"}) for a in answers_for(store)]
+    write_annotations(tmp_path / "a.csv", flipped)
+    annotate(copy, read_annotations(tmp_path / "a.csv"))
+    after = load_dataset(copy, cache_dir=cache)
+    assert before[0]["core_mask"] is not None and after[0]["core_mask"] is None
+
+
+def test_unannotated_store_is_refused(bare_store: Store) -> None:
+    with pytest.raises(SalientError, match="not annotated"):
+        load_dataset(bare_store.path)

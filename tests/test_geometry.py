@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision.transforms import v2
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.geometry import CropBox, Preprocessing, to_crop_frame, to_image_frame
+
+
+def bilinear_reference(grid: np.ndarray, x: float, y: float) -> float:
+    """Bilinear sample at grid coordinates (cell centres at whole numbers), float64 scalars, edges clamped."""
+    h, w = grid.shape
+    x, y = min(max(x, 0.0), w - 1.0), min(max(y, 0.0), h - 1.0)
+    x0, y0 = min(int(x), max(w - 2, 0)), min(int(y), max(h - 2, 0))
+    x1, y1 = min(x0 + 1, w - 1), min(y0 + 1, h - 1)
+    a, b = x - x0, y - y0
+    top = float(grid[y0, x0]) * (1 - a) + float(grid[y0, x1]) * a
+    low = float(grid[y1, x0]) * (1 - a) + float(grid[y1, x1]) * a
+    return top * (1 - b) + low * b
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_crop_frame_is_torchs_half_pixel_bilinear(h: int, w: int, height: int, width: int, seed: int) -> None:
+    grid = np.random.default_rng(seed).random((2, h, w), dtype=np.float32)
+    ours = to_crop_frame(grid, height, width)
+    theirs = torch.nn.functional.interpolate(
+        torch.from_numpy(grid)[None], (height, width), mode="bilinear", align_corners=False
+    )[0].numpy()
+    assert np.abs(ours - theirs).max() < 1e-5
+    x, y = width // 2, height // 3
+    expected = bilinear_reference(grid[0], (x + 0.5) * w / width - 0.5, (y + 0.5) * h / height - 0.5)
+    assert abs(ours[0, y, x] - expected) < 1e-5
+
+
+@given(st.integers(3, 50), st.integers(3, 50), st.floats(0, 20), st.floats(0, 20), st.floats(2, 30), st.floats(2, 30))
+def test_image_frame_against_reference(
+    height: int, width: int, left: float, top: float, across: float, down: float
+) -> None:
+    grid = np.random.default_rng(0).random((5, 4), dtype=np.float32)
+    pixels, valid = to_image_frame(grid, height, width, CropBox(left, top, across, down))
+    for y in range(0, height, 5):
+        for x in range(0, width, 3):
+            inside = left <= x + 0.5 < left + across and top <= y + 0.5 < top + down
+            assert valid[y, x] == inside
+            expected = (
+                bilinear_reference(grid, (x + 0.5 - left) * 4 / across - 0.5, (y + 0.5 - top) * 5 / down - 0.5)
+                if inside
+                else 0.0
+            )
+            assert abs(pixels[y, x] - expected) < 1e-4
+
+
+@pytest.mark.parametrize("size", [(500, 375), (375, 500), (333, 500), (224, 224), (1000, 231), (257, 256)])
+def test_crop_is_torchvisions(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    reference = v2.Compose([v2.Resize(256), v2.CenterCrop(224)])(Image.fromarray(pixels))
+    assert np.array_equal(Preprocessing().apply(pixels), np.asarray(reference))
+
+
+def test_crop_box_maps_the_crop_to_the_image() -> None:
+    # 500 x 375 is resized to 341 x 256; the crop starts at (58, 16) there (58.5 rounds to even).
+    box = Preprocessing().crop_box(500, 375)
+    assert box.left == pytest.approx(58 * 500 / 341)
+    assert box.top == pytest.approx(16 * 375 / 256)
+    assert (box.width, box.height) == pytest.approx((224 * 500 / 341, 224 * 375 / 256))
+
+
+def test_crop_and_image_frame_agree_where_nothing_is_resized() -> None:
+    grid = np.random.default_rng(2).random((7, 7), dtype=np.float32)
+    box = Preprocessing(64, 48).crop_box(64, 64)
+    in_image, valid = to_image_frame(grid, 64, 64, box)
+    assert np.allclose(in_image[8:56, 8:56], to_crop_frame(grid, 48, 48), atol=1e-6)
+    assert valid.sum() == 48 * 48 and in_image[~valid].max() == 0.0
+
+
+def test_crop_larger_than_resize_is_refused() -> None:
+    with pytest.raises(SalientError, match="crop <= resize; got crop 256, resize 224"):
+        Preprocessing(224, 256)

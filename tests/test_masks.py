@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.geometry import CropBox
+from salient_imagenet_data.masks import dequantise, quantise, to_uint8, union_in_crop, union_in_image
+
+maps = arrays.arrays(np.float32, (3, 4, 5), elements=st.floats(0, 1e6, width=32))
+
+
+@given(maps)
+def test_quantised_within_half_a_step(values: np.ndarray) -> None:
+    small, peaks = quantise(values)
+    assert small.dtype == np.uint8 and peaks.dtype == np.float32
+    for value, grid, peak in zip(values, dequantise(small), peaks, strict=True):
+        assert peak == value.max()
+        if peak > 1e-30:
+            assert np.abs(grid.astype(np.float64) - value.astype(np.float64) / float(peak)).max() <= 0.5001 / 255
+            assert grid.max() == 1.0
+
+
+def test_trap_an_all_zero_map_is_a_zero_mask_not_nan() -> None:
+    small, peaks = quantise(np.zeros((1, 7, 7), dtype=np.float32))
+    assert small.sum() == 0 and peaks[0] == 0.0 and not np.isnan(dequantise(small)).any()
+
+
+def test_negative_activations_count_as_zero_and_infinite_ones_are_refused() -> None:
+    small, peaks = quantise(np.array([[[-4.0, 2.0]]], dtype=np.float32))
+    assert small.tolist() == [[[0, 255]]] and peaks.tolist() == [2.0]
+    with pytest.raises(SalientError, match="infinities or NaN"):
+        quantise(np.array([[[np.inf]]]))
+
+
+def test_union_resizes_before_it_takes_the_maximum() -> None:
+    grids = np.zeros((2, 1, 2), dtype=np.uint8)
+    grids[0, 0, 0] = grids[1, 0, 1] = 255
+    both = union_in_crop(grids, np.array([True, True]), 1, 4)[0]
+    assert np.allclose(both, [1.0, 0.75, 0.75, 1.0])  # the resized maximum would be 1 everywhere
+
+
+def test_union_of_nothing_is_zeros() -> None:
+    grids = np.full((2, 3, 3), 255, dtype=np.uint8)
+    none = np.array([False, False])
+    assert union_in_crop(grids, none, 6, 6).sum() == 0
+    mask, valid = union_in_image(grids, none, 8, 8, CropBox(1, 1, 6, 6))
+    assert mask.sum() == 0 and valid.sum() == 36
+
+
+def test_to_uint8_rounds() -> None:
+    assert to_uint8(np.array([0.0, 0.5, 1.0], dtype=np.float32)).tolist() == [0, 128, 255]
