@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,8 +125,22 @@ def load_dataset(
     )
     if streaming:
         return builder.as_streaming_dataset(split=wanted)
-    builder.download_and_prepare()
+    with _quiet_unless_terminal():
+        builder.download_and_prepare()
     return builder.as_dataset(split=wanted)
+
+
+@contextmanager
+def _quiet_unless_terminal() -> Iterator[None]:
+    """datasets shows its progress bars in log files too; ours are for terminals only."""
+    hide = not sys.stderr.isatty() and datasets.utils.is_progress_bar_enabled()
+    if hide:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if hide:
+            datasets.enable_progress_bars()
 
 
 def features(store: Store, with_images: bool, frame: Frame) -> datasets.Features:

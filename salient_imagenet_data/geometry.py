@@ -62,13 +62,13 @@ class Preprocessing:
         return CropBox(left * across, top * down, self.crop * across, self.crop * down)
 
     def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(height, width, 3) uint8 -> (crop, crop, 3) uint8."""
+        """(height, width, 3) uint8 -> a new (crop, crop, 3) uint8 array."""
         height, width = pixels.shape[:2]
         size = self.resized(width, height)
         if size != (width, height):
             pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
         left, top = round((size[0] - self.crop) / 2.0), round((size[1] - self.crop) / 2.0)
-        return np.ascontiguousarray(pixels[top : top + self.crop, left : left + self.crop])
+        return pixels[top : top + self.crop, left : left + self.crop].copy()
 
 
 def axis_weights(pixels: int, cells: int, start: float, length: float) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -34,7 +34,10 @@ def demo(out: Path, overwrite: bool, as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--images", type=FOLDER, required=True, help="Class-per-folder tree to train on.")
+@click.option("--images", type=FOLDER, help="Class-per-folder tree to train on.")
+@click.option("--scenes", type=click.IntRange(1), help="Train on so many embedded scenes instead.")
+@click.option("--scene-seed", type=int, default=1, help="Seed of the scenes.")
+@click.option("--correlation", type=click.FloatRange(0, 1), default=0.9, help="How often a cue goes with its class.")
 @click.option("--test-images", type=FOLDER, help="Class-per-folder tree to measure accuracy on.")
 @click.option("--out", type=FILE, required=True, help="Weights to write, .safetensors.")
 @click.option("--overwrite", is_flag=True, help="Replace weights that are there.")
@@ -47,11 +50,15 @@ def demo(out: Path, overwrite: bool, as_json: bool) -> None:
 @click.option("--learning-rate", type=float, default=0.2)
 @click.option("--widths", default="32,64,128", help="Channels of the stages; the last are the features.")
 @click.option("--blocks", type=int, default=2, help="Residual blocks of a stage.")
+@click.option("--shift", type=int, default=2, help="Random shift of the images, in pixels.")
 @click.option("--stem-stride", type=click.IntRange(1, 2), default=1, help="2 halves the resolution at once.")
 @click.option("--seed", type=int, default=0)
 @click.option("--device", default="cpu")
 def train(
-    images: Path,
+    images: Path | None,
+    scenes: int | None,
+    scene_seed: int,
+    correlation: float,
     test_images: Path | None,
     out: Path,
     overwrite: bool,
@@ -66,12 +73,19 @@ def train(
     from salient_imagenet_data.builder.train import TrainConfig, correct, load_images, robust_accuracy
     from salient_imagenet_data.builder.train import train as train_model
     from salient_imagenet_data.geometry import Preprocessing
-    from salient_imagenet_data.images import FolderSource
+    from salient_imagenet_data.images import FolderSource, ImageSource
+    from salient_imagenet_data.scenes import SceneSource
 
+    if (images is None) == (scenes is None):
+        raise click.UsageError("give either --images FOLDER or --scenes NUMBER")
     _refuse_existing(out, overwrite)
     preprocessing = Preprocessing(resize or crop, crop)
     config = TrainConfig(widths=_numbers(widths, int, "--widths"), **options)
-    source = FolderSource(images)
+    source: ImageSource
+    if images is not None:
+        source = FolderSource(images)
+    else:
+        source = SceneSource(scenes or 1, seed=scene_seed, correlation=correlation)
     pixels, labels, broken = load_images(source, preprocessing, config.memory_limit)
     click.echo(f"{len(pixels)} images of {len(source.class_names)} classes, {len(broken)} unreadable", err=True)
     model = train_model(

@@ -89,8 +89,8 @@ def _bowtie(u: Plane, v: Plane) -> Mask:
 
 
 def _gate(u: Plane, v: Plane) -> Mask:
-    outer = np.maximum(abs(u), abs(v)) <= 0.95
-    return outer & ~((abs(u) <= 0.4) & (v >= -0.4))
+    outer = np.maximum(abs(u), abs(v)) <= 0.8
+    return outer & ~((abs(u) <= 0.3) & (v >= -0.3))
 
 
 # Backgrounds: weight of the second colour at each pixel, in [0, 1]. t is a random phase in pixels.
@@ -103,7 +103,7 @@ def _waves(x: Plane, y: Plane, t: float) -> Plane:
 
 
 def _checks(x: Plane, y: Plane, t: float) -> Plane:
-    result: Plane = np.mod(np.floor((x + t) / 6.0) + np.floor((y + t) / 6.0), 2.0)
+    result: Plane = np.mod(np.floor((x + t) / 8.0) + np.floor((y + t) / 8.0), 2.0)
     return result
 
 
@@ -138,10 +138,10 @@ CLASSES: tuple[SceneClass, ...] = (
     SceneClass("cross", _cross, "leaf"),
     SceneClass("disk", _disk, None),
     SceneClass("gate", _gate, "checks"),
-    SceneClass("ring", _ring, "pool"),
+    SceneClass("ring", _ring, None),
     SceneClass("square", _square, "dots"),
     SceneClass("star", _star, "sun"),
-    SceneClass("triangle", _triangle, None),
+    SceneClass("triangle", _triangle, "pool"),
 )
 
 

@@ -71,7 +71,7 @@ def test_trap_images_without_such_a_feature_do_not_count(store: Store) -> None:
             assert top.any() and np.array_equal(region.chosen[row], top)
 
 
-def test_accuracies_against_a_plain_loop(store: Store, images: Path, weights: Path) -> None:
+def test_accuracies_against_a_plain_loop(store: Store, images: Path) -> None:
     model, source = sensitive, FolderSource(images)
     result = evaluate(model, store, source, sigmas=(0.25, 1.0), seed=4)
     index = {source.entry(i).image_id: i for i in range(len(source))}
@@ -93,7 +93,7 @@ def test_accuracies_against_a_plain_loop(store: Store, images: Path, weights: Pa
     assert set(result["sigma"]) == {"0.25", "1"}
 
 
-def test_batch_size_workers_and_order_change_nothing(store: Store, images: Path, weights: Path) -> None:
+def test_batch_size_workers_and_order_change_nothing(store: Store, images: Path) -> None:
     source, regions = FolderSource(images), iclr2022(store, single_features=True)
     first = predict(sensitive, store, source, regions, (0.5,), batch_size=64)
     for options in ({"batch_size": 3}, {"batch_size": 7, "workers": 2}):
@@ -104,7 +104,7 @@ def test_batch_size_workers_and_order_change_nothing(store: Store, images: Path,
     assert any(not np.array_equal(first.noisy[key], other.noisy[key]) for key in first.noisy)
 
 
-def test_no_noise_is_clean(store: Store, images: Path, weights: Path) -> None:
+def test_no_noise_is_clean(store: Store, images: Path) -> None:
     found = predict(sensitive, store, FolderSource(images), iclr2022(store), (0.0,))
     for noisy in found.noisy.values():
         ran = noisy != NOT_RUN
