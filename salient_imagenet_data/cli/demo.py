@@ -145,7 +145,7 @@ def contact_sheet(store: Store, source: FolderSource) -> Image.Image:
             for offset in range(0, 2 * tile, 12):
                 start, end = (max(0, offset - tile), min(offset, tile)), (min(offset, tile), max(0, offset - tile))
                 draw.line([(left + start[0], top + start[1]), (left + end[0], top + end[1])], fill="#cccccc")
-            draw.text((left + 30, top + 58), "no such feature", fill="#666666")
+            draw.text((left + 52, top + 58), "none", fill="#666666")
     return sheet
 
 
