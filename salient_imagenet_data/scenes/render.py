@@ -77,11 +77,11 @@ def _ring(u: Plane, v: Plane) -> Mask:
 
 
 def _crescent(u: Plane, v: Plane) -> Mask:
-    return (np.hypot(u, v) <= 1.0) & (np.hypot(u - 0.55, v) >= 0.75)
+    return (np.hypot(u, v) <= 1.0) & (np.hypot(u - 0.65, v) >= 0.7)
 
 
 def _bar(u: Plane, v: Plane) -> Mask:
-    return (abs(u) <= 1.2) & (abs(v) <= 0.36)
+    return (abs(u) <= 1.15) & (abs(v) <= 0.45)
 
 
 def _bowtie(u: Plane, v: Plane) -> Mask:
