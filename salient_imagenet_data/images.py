@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from salient_imagenet_data.errors import ImageError, SalientError
+from salient_imagenet_data.imagenet import id_of_path
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 """File name endings (lower case) that a folder tree takes for images."""
@@ -111,7 +112,7 @@ class FolderSource:
                 )
             self._paths += paths
             self._labels += [label] * len(paths)
-        self._ids = [Path(p).relative_to(self.root).with_suffix("").as_posix() for p in self._paths]
+        self._ids = [id_of_path(Path(p).relative_to(self.root).as_posix()) for p in self._paths]
         _check_unique(self._ids, self._paths)
 
     @property

@@ -1,0 +1,45 @@
+"""Facts about ImageNet (ILSVRC 2012): its thousand classes, and one id for one image whatever the source.
+
+The class index is the rank of the WordNet id in sorted order, as in the devkit's blob of 1000 and in every public
+checkpoint. The files of the training set are called `<wnid>_<number>.JPEG`, those of the validation set
+`ILSVRC2012_val_<number>.JPEG`; the Hub's Parquet copy appends `_<wnid>` to both.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.resources import files
+from pathlib import PurePosixPath
+
+_FILE = re.compile(r"(?P<id>n\d{8}_\d+|ILSVRC2012_(?:val|test)_\d{8})(?:_n\d{8})?")
+
+
+@cache
+def classes() -> dict[str, str]:
+    """{wnid: name} of the thousand classes in index order. Names are unique ("crane" and "crane bird")."""
+    text = files("salient_imagenet_data").joinpath("imagenet_classes.txt").read_text(encoding="utf-8")
+    return dict(line.split(" ", 1) for line in text.splitlines())
+
+
+@cache
+def wnids() -> tuple[str, ...]:
+    """WordNet ids by class index."""
+    return tuple(classes())
+
+
+def display_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names to show: ImageNet's wnids become words, any other names stay."""
+    return tuple(classes().values()) if class_names == wnids() else class_names
+
+
+def id_of_path(path: str) -> str:
+    """The id of the image at `path` (with forward slashes, relative to the root of its source).
+
+    An ImageNet file's id is its bare name without the Hub's class suffix: `train/n01440764/n01440764_18.JPEG` and
+    `n01440764_18_n01440764.JPEG` are both `n01440764_18`. Any other path loses only its extension.
+    """
+    pure = PurePosixPath(path)
+    stem = pure.name.split(".")[0]
+    match = _FILE.fullmatch(stem)
+    return match["id"] if match else pure.with_suffix("").as_posix()
