@@ -1,33 +1,34 @@
-"""Robust classifiers: what the builder needs of one, adapters, and reading their checkpoints.
-
-Checkpoints are safetensors files, or torch files read with `weights_only=True`; nothing is unpickled.
-"""
+"""Robust classifiers: what the builder needs of one, and the networks it knows to read."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 import torchvision
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from salient_imagenet_data.builder.grid import find_grid
 from salient_imagenet_data.builder.networks import SmallNet, SmallNetConfig
+from salient_imagenet_data.builder.weights import Checkpoint, fetch, normaliser, prefix_of, read_checkpoint, select
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.manifest import file_sha256
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+
+KNOWN = {"resnet50_l2_eps3.ckpt": "resnet50"}
+"""Architectures of published robust checkpoints, by file name, where the file does not say."""
 
 
 class RobustModel(Protocol):
-    """A classifier with maps that are averaged to features, and a linear head on those.
+    """A classifier with a linear head on features, and maps that say where each feature is.
 
-    preprocessing: how images are made ready. architecture: a name for the manifest. weight: (C, F).
+    preprocessing: how images are made ready. architecture: a name for the manifest. class_names: where the weights
+    know them. weight: (C, F), the head's.
     """
 
     architecture: str
@@ -41,8 +42,12 @@ class RobustModel(Protocol):
         """(B, 3, H, W) float in [0, 1] -> (B, F, h, w)."""
         ...
 
+    def maps_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The maps, and the head's input (B, F): their mean over the grid in a pooled network."""
+        ...
+
     def logits(self, features: Tensor) -> Tensor:
-        """Pooled features (B, F) -> (B, C)."""
+        """Features (B, F) -> (B, C)."""
         ...
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -67,6 +72,10 @@ class SmallNetModel(nn.Module):
     def maps(self, images: Tensor) -> Tensor:
         return self.net.maps(images)
 
+    def maps_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.maps(images)
+        return maps, maps.float().mean(dim=(2, 3))
+
     def logits(self, features: Tensor) -> Tensor:
         result: Tensor = self.net.head(features)
         return result
@@ -76,35 +85,57 @@ class SmallNetModel(nn.Module):
         return result
 
 
-class TorchvisionResNet(nn.Module):
-    """A torchvision ResNet: maps are layer4's output, normalisation with ImageNet's mean and deviation inside."""
+class ImageClassifier(nn.Module):
+    """Any torchvision or timm network with a linear head and a grid before it; normalisation inside."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, net: nn.Module, preprocessing: Preprocessing) -> None:
+    def __init__(
+        self,
+        architecture: str,
+        net: nn.Module,
+        preprocessing: Preprocessing,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ) -> None:
         super().__init__()
-        self.architecture, self.net, self.preprocessing = name, net, preprocessing
+        self.architecture, self.net, self.preprocessing = architecture, net.eval(), preprocessing
         self.class_names: tuple[str, ...] | None = None
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None])
-        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None])
-        self.body = nn.Sequential(*(m for n, m in net.named_children() if n not in ("avgpool", "fc")))
-        self.head: nn.Linear = net.get_submodule("fc")  # type: ignore[assignment]
+        self.grid = find_grid(net, preprocessing.crop, architecture)
+        self.head: nn.Linear = net.get_submodule(self.grid.head)  # type: ignore[assignment]
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(std)[:, None, None])
+        self._seen: dict[str, Tensor] = {}
+        net.get_submodule(self.grid.module).register_forward_hook(self._keep_output)
+        self.head.register_forward_pre_hook(self._keep_input)
+
+    def _keep_output(self, module: nn.Module, inputs: object, output: Tensor) -> None:
+        self._seen["grid"] = output
+
+    def _keep_input(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._seen["features"] = inputs[0]
 
     @property
     def weight(self) -> Tensor:
         return self.head.weight
 
     def maps(self, images: Tensor) -> Tensor:
-        result: Tensor = self.body((images - self.mean) / self.std)
-        return result
+        return self.maps_and_features(images)[0]
+
+    def maps_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        self(images)
+        maps, features = self.grid.maps(self._seen.pop("grid")), self._seen.pop("features")
+        # In half precision the network's own pooling rounds; the mean of the maps in float32 does not.
+        return maps, maps.float().mean(dim=(2, 3)) if self.grid.pooled else features
 
     def logits(self, features: Tensor) -> Tensor:
         result: Tensor = self.head(features)
         return result
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.logits(self.maps(images).mean(dim=(2, 3)))
+        result: Tensor = self.net((images - self.mean) / self.std)
+        return result
 
 
 def save_smallnet(model: SmallNetModel, path: Path) -> None:
@@ -127,22 +158,27 @@ def save_smallnet(model: SmallNetModel, path: Path) -> None:
 
 
 def load_model(
-    path: str | Path, *, architecture: str | None = None, preprocessing: Preprocessing | None = None
-) -> tuple[SmallNetModel | TorchvisionResNet, str]:
+    weights: str | Path,
+    *,
+    architecture: str | None = None,
+    preprocessing: Preprocessing | None = None,
+    revision: str | None = None,
+    sha256: str | None = None,
+) -> tuple[SmallNetModel | ImageClassifier, str]:
     """Read a checkpoint; returns the model in evaluation mode and the file's sha256.
 
-    A file of `salient-imagenet train` says what it is. Any other is a state dict in torchvision's names, of
-    `architecture` (one of RESNETS), and `preprocessing` defaults to the paper's 256 / 224.
+    weights: a file, or `hf://owner/name/file[@revision]`. A file of `salient-imagenet train` says what it is. Any
+    other is a state dict of `architecture`: `resnet50`, `torchvision:NAME` or `timm:NAME`, alone or inside a
+    checkpoint of the robustness library. `preprocessing` defaults to the paper's 256 / 224, or what timm says.
+    sha256: refuse any other file. Raises SalientError for all that does not fit.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise SalientError(f"{path}: no such file", expected="weights, .safetensors or a torch file")
-    state, header = _read_state(path)
-    if header is not None:
-        model: SmallNetModel | TorchvisionResNet = _smallnet(header, state, path)
+    path = fetch(str(weights), revision=revision)
+    checkpoint = read_checkpoint(path, sha256=sha256)
+    if checkpoint.header is not None:
+        model: SmallNetModel | ImageClassifier = _smallnet(checkpoint.header, checkpoint)
     else:
-        model = _resnet(architecture, state, preprocessing or Preprocessing(), path)
-    return model.eval().requires_grad_(False), file_sha256(path)
+        model = _classifier(architecture or KNOWN.get(path.name), checkpoint, preprocessing)
+    return model.eval().requires_grad_(False), checkpoint.sha256
 
 
 def check_classes(model: RobustModel, class_names: tuple[str, ...], images: str) -> None:
@@ -164,52 +200,61 @@ def check_classes(model: RobustModel, class_names: tuple[str, ...], images: str)
         )
 
 
-def _read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise SalientError(f"{path}: not a safetensors file", got=str(error)) from error
-        return state, json.loads(metadata["smallnet"]) if "smallnet" in metadata else None
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises several unrelated types for a file it refuses
-        raise SalientError(
-            f"{path}: not a weights-only torch file", got=str(error).splitlines()[0], then="convert it to safetensors"
-        ) from error
-    found: Any = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
-    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
-        raise SalientError(f"{path}: no state dict", expected="tensors by name", got=type(loaded).__name__)
-    return found, None
-
-
-def _smallnet(header: dict[str, Any], state: dict[str, Tensor], path: Path) -> SmallNetModel:
+def _smallnet(header: dict[str, Any], checkpoint: Checkpoint) -> SmallNetModel:
     names = tuple(header["class_names"])
     net = SmallNet(SmallNetConfig(len(names), tuple(header["widths"]), header["blocks"], header["stem_stride"]))
-    _load_exactly(net, state, path)
+    net.load_state_dict(select(net, "", checkpoint, "smallnet"))
     return SmallNetModel(net, Preprocessing(header["resize"], header["crop"]), names)
 
 
-def _resnet(
-    architecture: str | None, state: dict[str, Tensor], preprocessing: Preprocessing, path: Path
-) -> TorchvisionResNet:
-    if architecture not in RESNETS:
+@dataclass(frozen=True)
+class _Default:
+    """What a library says of an architecture's input."""
+
+    preprocessing: Preprocessing
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+
+def _classifier(
+    architecture: str | None, checkpoint: Checkpoint, preprocessing: Preprocessing | None
+) -> ImageClassifier:
+    if architecture is None:
         raise SalientError(
-            f"{path}: weights do not say what network they are for",
-            expected=f"--architecture, one of {', '.join(RESNETS)}",
-            got=str(architecture),
+            f"{checkpoint.path}: weights do not say what network they are for",
+            expected="--architecture, such as resnet50, torchvision:densenet121 or timm:resnet50",
         )
-    if "fc.weight" not in state:
-        raise SalientError(f"{path}: no linear head", expected="fc.weight, as torchvision names it")
-    net = torchvision.models.get_model(architecture, weights=None, num_classes=state["fc.weight"].shape[0])
-    _load_exactly(net, state, path)
-    return TorchvisionResNet(architecture, net, preprocessing)
+    net, default = _create(architecture, None)
+    ready = preprocessing or default.preprocessing
+    head = find_grid(net.eval(), ready.crop, architecture).head
+    prefix = prefix_of(net, head, checkpoint)
+    classes = checkpoint.tensors[f"{prefix}{head}.weight"].shape[0]
+    net, _ = _create(architecture, classes)
+    net.load_state_dict(select(net, prefix, checkpoint, architecture), strict=False)
+    mean, std = normaliser(checkpoint) or (default.mean, default.std)
+    return ImageClassifier(architecture, net, ready, mean, std)
 
 
-def _load_exactly(net: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    try:
-        net.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise SalientError(f"{path}: weights do not fit {type(net).__name__}", got=str(error)[:300]) from error
+def _create(architecture: str, classes: int | None) -> tuple[nn.Module, _Default]:
+    """A network with untrained weights, of the library's own number of classes if None."""
+    library, _, name = architecture.rpartition(":")
+    options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
+    if library in ("", "torchvision"):
+        if name not in torchvision.models.list_models(module=torchvision.models):
+            raise SalientError(
+                f"{architecture}: torchvision has no such classifier",
+                expected="a name of torchvision.models, such as resnet50, or timm:NAME",
+            )
+        return torchvision.models.get_model(name, weights=None, **options), _Default(Preprocessing())
+    if library != "timm":
+        raise SalientError(f"{architecture}: unknown library", expected="torchvision: or timm:", got=library)
+    import timm
+    from timm.data.config import resolve_model_data_config
+
+    if not timm.is_model(name):
+        raise SalientError(f"{architecture}: timm has no such network", then="see timm.list_models()")
+    net = timm.create_model(name, pretrained=False, **options)
+    config = resolve_model_data_config(net)  # type: ignore[no-untyped-call]
+    crop = config["input_size"][1]
+    resize = round(crop / config["crop_pct"])
+    return net, _Default(Preprocessing(resize, crop), tuple(config["mean"]), tuple(config["std"]))

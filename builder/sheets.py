@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from salient_imagenet_data.annotations import COLUMNS
+from salient_imagenet_data.builder.feature_attack import STEP, feature_attack
+from salient_imagenet_data.builder.model import RobustModel
 from salient_imagenet_data.geometry import to_crop_frame
+from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.images import ImageSource
 from salient_imagenet_data.join import Joined, join
 from salient_imagenet_data.masks import dequantise
@@ -25,20 +30,30 @@ def top_rows(store: Store, class_index: int, slot: int, count: int = 5) -> NDArr
     return rows[order]
 
 
-def write_sheets(store: Store, source: ImageSource, out: Path, *, images: int = 5, pixels: int = 128) -> list[Path]:
+def write_sheets(
+    store: Store,
+    source: ImageSource,
+    out: Path,
+    *,
+    images: int = 5,
+    pixels: int = 128,
+    model: RobustModel | None = None,
+    device: str = "cpu",
+) -> list[Path]:
     """One PNG a class: a row of images and a row of their heatmaps for each feature, most important first.
 
-    Also `answers.csv` with one empty answer a pair, to fill in. Returns the PNG paths.
+    With the store's `model`, also a row of feature attacks. Writes `answers.csv` too, with one empty answer a pair, to
+    fill in. Returns the PNG paths.
     """
     out.mkdir(parents=True, exist_ok=True)
     joined = join(store, source)
-    by_class: dict[int, list[dict[str, object]]] = {}
+    by_class: dict[int, list[dict[str, Any]]] = {}
     for row in store.features:
         by_class.setdefault(row["class_index"], []).append(row)
     paths = []
     for class_index, rows in progress(by_class.items(), total=len(by_class), what="sheets", unit="class"):
         path = out / f"{class_index:04d}-{_plain(store.class_names[class_index])}.png"
-        _class_sheet(joined, class_index, rows, images, pixels).save(path)
+        _class_sheet(joined, class_index, rows, images, pixels, model, device).save(path)
         paths.append(path)
     with (out / "answers.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -58,23 +73,41 @@ def heatmap(image: NDArray[np.uint8], mask: NDArray[np.float32]) -> NDArray[np.u
 
 
 def _class_sheet(
-    joined: Joined, class_index: int, rows: list[dict[str, object]], images: int, pixels: int
+    joined: Joined,
+    class_index: int,
+    rows: list[dict[str, Any]],
+    images: int,
+    pixels: int,
+    model: RobustModel | None,
+    device: str,
 ) -> Image.Image:
     store, header = joined.store, 16
-    sheet = Image.new("RGB", (images * pixels, len(rows) * (2 * pixels + header)), "white")
+    height = (2 if model is None else 3) * pixels + header
+    sheet = Image.new("RGB", (images * pixels, len(rows) * height), "white")
     draw = ImageDraw.Draw(sheet)
     for line, row in enumerate(rows):
-        top = line * (2 * pixels + header)
-        text = f"{store.class_names[class_index]}  rank {row['rank']}  feature {row['feature_index']}"
-        draw.text((4, top + 2), text + (f"  {row['kind']}" if row["kind"] else ""), fill="black")
-        slot = int(str(row["rank"])) - 1
-        for column, item in enumerate(top_rows(store, class_index, slot, images).tolist()):
-            crop = joined.crop(item)
-            mask = to_crop_frame(dequantise(store.maps[item, slot]), *crop.shape[:2])
-            for offset, tile in ((0, crop), (pixels, heatmap(crop, mask))):
+        name = display_names(store.class_names)[class_index]
+        text = f"{name}  rank {row['rank']}  feature {row['feature_index']}"
+        draw.text((4, line * height + 2), text + (f"  {row['kind']}" if row["kind"] else ""), fill="black")
+        slot = row["rank"] - 1
+        chosen = top_rows(store, class_index, slot, images).tolist()
+        crops = [joined.crop(item) for item in chosen]
+        maps = [dequantise(store.maps[item, slot]) for item in chosen]
+        tiles = [crops, [heatmap(c, to_crop_frame(m, *c.shape[:2])) for c, m in zip(crops, maps, strict=True)]]
+        if model is not None:
+            tiles.append(_attacks(model, crops, row["feature_index"], device))
+        for band, band_tiles in enumerate(tiles):
+            for column, tile in enumerate(band_tiles):
                 big = Image.fromarray(tile).resize((pixels, pixels), Image.Resampling.BICUBIC)
-                sheet.paste(big, (column * pixels, top + header + offset))
+                sheet.paste(big, (column * pixels, line * height + header + band * pixels))
     return sheet
+
+
+def _attacks(model: RobustModel, crops: list[NDArray[np.uint8]], feature: int, device: str) -> list[NDArray[np.uint8]]:
+    x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(device).float() / 255.0
+    step = STEP * model.preprocessing.crop / 224
+    changed = feature_attack(model, x, torch.full((len(crops),), feature, device=device), step=step)
+    return list((changed * 255.0).round().byte().permute(0, 2, 3, 1).cpu().numpy())
 
 
 def _plain(name: str) -> str:

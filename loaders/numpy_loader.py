@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from salient_imagenet_data.images import ImageSource, open_source
+from salient_imagenet_data.images import ImageSource
 from salient_imagenet_data.join import Missing, join
 from salient_imagenet_data.names import IMAGE, IMAGE_ID, KINDS, LABEL, MASK_COLUMN
+from salient_imagenet_data.sources import open_source
 from salient_imagenet_data.store import Store
 
 

@@ -10,10 +10,11 @@ import torch
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from salient_imagenet_data.images import ImageSource, open_source
+from salient_imagenet_data.images import ImageSource
 from salient_imagenet_data.join import Missing, join
 from salient_imagenet_data.loaders.soft_mask import SoftMask
 from salient_imagenet_data.names import IMAGE, IMAGE_ID, KINDS, LABEL, MASK_COLUMN, Kind
+from salient_imagenet_data.sources import open_source
 from salient_imagenet_data.store import Store
 
 

@@ -18,11 +18,12 @@ from PIL import Image
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import FRAMES, Frame, Preprocessing
-from salient_imagenet_data.images import FolderSource, ImageSource, encode_png, open_source
+from salient_imagenet_data.images import FolderSource, ImageSource, encode_png
 from salient_imagenet_data.join import Missing, join
 from salient_imagenet_data.manifest import file_sha256
 from salient_imagenet_data.masks import to_uint8
 from salient_imagenet_data.names import IMAGE, IMAGE_ID, KINDS, LABEL, MANIFEST, MASK_COLUMN
+from salient_imagenet_data.sources import open_source
 from salient_imagenet_data.store import Store
 
 

@@ -82,45 +82,18 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-class FolderSource:
-    """A class-per-folder tree: `root/<class name>/**/<image file>`.
+class FileSource:
+    """Image files below a root, with a label each.
 
-    Classes are the folders in sorted order, images are sorted by path. The image id is the path below
-    the root, with forward slashes and without the file's extension: `deer/0012`.
+    paths: below the root, with forward slashes. labels: indices into class_names. The image id is the path without its
+    extension, `deer/0012`, or the bare name of an ImageNet file (`imagenet.id_of_path`). Kept as columns, since a
+    million Python strings are large.
     """
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = Path(root)
-        if not self.root.is_dir():
-            raise SalientError(
-                f"{self.root}: not a folder",
-                expected="a folder with one sub-folder a class",
-                then="check the path given as images",
-            )
-        self._names = tuple(sorted(p.name for p in self.root.iterdir() if p.is_dir() and not p.name.startswith(".")))
-        if not self._names:
-            raise SalientError(
-                f"{self.root}: no class folders",
-                expected="one sub-folder a class with image files in it",
-                got="an empty folder" if not any(self.root.iterdir()) else "files only",
-                then="give the folder that holds the class folders",
-            )
-        paths: list[str] = []
-        labels: list[int] = []
-        for label, name in enumerate(self._names):
-            found = sorted(_image_files(self.root / name))
-            if not found:
-                raise SalientError(
-                    f"{self.root / name}: class folder without an image",
-                    expected=f"files ending in {', '.join(EXTENSIONS)}",
-                    then="add images or remove the folder",
-                )
-            paths += (os.path.relpath(path, self.root).replace(os.sep, "/") for path in found)
-            labels += [label] * len(found)
-        self._set(paths, labels)
-
-    def _set(self, paths: list[str], labels: list[int]) -> None:
-        """Paths below the root and their labels, kept as columns: a million Python strings are large."""
+    def __init__(
+        self, root: str | os.PathLike[str], paths: Sequence[str], labels: Sequence[int], class_names: tuple[str, ...]
+    ) -> None:
+        self.root, self._names = Path(root), class_names
         self._paths: Any = pa.array(paths, type=pa.string())
         self._labels = np.array(labels, dtype=np.int32)
         self._ids: Any = pa.array([id_of_path(path) for path in paths], type=pa.string())
@@ -152,6 +125,44 @@ class FolderSource:
     def path(self, index: int) -> str:
         """Where the file is."""
         return os.path.join(self.root, self._paths[index].as_py())
+
+
+class FolderSource(FileSource):
+    """A class-per-folder tree: `root/<class name>/**/<image file>`.
+
+    Classes are the folders in sorted order, which for ImageNet is the order of its class indices; images are sorted
+    by path.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        folder = Path(root)
+        if not folder.is_dir():
+            raise SalientError(
+                f"{folder}: not a folder",
+                expected="a folder with one sub-folder a class",
+                then="check the path given as images",
+            )
+        names = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")))
+        if not names:
+            raise SalientError(
+                f"{folder}: no class folders",
+                expected="one sub-folder a class with image files in it",
+                got="an empty folder" if not any(folder.iterdir()) else "files only",
+                then="give the folder that holds the class folders",
+            )
+        paths: list[str] = []
+        labels: list[int] = []
+        for label, name in enumerate(names):
+            found = sorted(_image_files(folder / name))
+            if not found:
+                raise SalientError(
+                    f"{folder / name}: class folder without an image",
+                    expected=f"files ending in {', '.join(EXTENSIONS)}",
+                    then="add images or remove the folder",
+                )
+            paths += (os.path.relpath(path, folder).replace(os.sep, "/") for path in found)
+            labels += [label] * len(found)
+        super().__init__(folder, paths, labels, names)
 
 
 class MemorySource:
@@ -201,11 +212,6 @@ class MemorySource:
 
     def encoded(self, index: int) -> dict[str, str | bytes | None]:
         return {"path": None, "bytes": encode_png(self.pixels(index))}
-
-
-def open_source(images: str | os.PathLike[str] | ImageSource) -> ImageSource:
-    """A source as it is, or the folder tree at a path."""
-    return FolderSource(images) if isinstance(images, (str, os.PathLike)) else images
 
 
 @runtime_checkable

@@ -21,7 +21,8 @@ class Manifest:
     """Provenance and contents of a store.
 
     images: N rows. features_per_class: K. grid: (h, w). shard_rows: rows of one shard; shard i holds rows
-    i * shard_rows up to the next multiple or N. files: sha256 by path below the store.
+    i * shard_rows up to the next multiple or N. files: sha256 by path below the store. edition: `full`, or `top65` with
+    the top images of each pair only. precision, decoder: of the network's layers and of the images.
     """
 
     class_names: tuple[str, ...]
@@ -41,6 +42,9 @@ class Manifest:
     majority: int
     versions: dict[str, str]
     files: dict[str, str]
+    edition: str = "full"
+    precision: str = "fp32"
+    decoder: str = "pillow"
     data_version: str = "1.0.0"
     format_version: int = FORMAT_VERSION
 

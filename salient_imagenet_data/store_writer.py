@@ -71,11 +71,11 @@ class StoreWriter:
     def finish(
         self,
         manifest: Manifest,
-        images: list[dict[str, Any]],
+        images: Any,
         features: list[dict[str, Any]],
         quarantine: list[dict[str, Any]],
     ) -> None:
-        """Write the tables, hash every file, and write the manifest last."""
+        """Write the tables, hash every file, and write the manifest last. images: an Arrow table or dicts."""
         left = self.missing()
         if left:
             raise SalientError(

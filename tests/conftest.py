@@ -11,7 +11,8 @@ import torch
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from salient_imagenet_data.annotations import Annotations, Answer, read_annotations, write_annotations
-from salient_imagenet_data.builder.build import BuildConfig, build
+from salient_imagenet_data.builder.build import build
+from salient_imagenet_data.builder.config import BuildConfig
 from salient_imagenet_data.builder.model import SmallNetModel, load_model, save_smallnet
 from salient_imagenet_data.builder.networks import SmallNet, SmallNetConfig
 from salient_imagenet_data.cli.demo import write_scenes

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from salient_imagenet_data.cli import build as _build  # noqa: F401 - registers its commands
 from salient_imagenet_data.cli.commands import cli
 from salient_imagenet_data.errors import SalientError
 
@@ -28,11 +29,11 @@ def main() -> None:
         click.echo(f"Error: {name}{error.strerror or error}", err=True)
         sys.exit(2)
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "torchvision", "safetensors", "jinja2"):
+        if error.name not in ("torch", "torchvision", "safetensors", "jinja2", "timm"):
             raise
+        extra = "timm" if error.name == "timm" else "torch"
         click.echo(
-            f"Error: {error.name} is not installed; this command needs: pip install 'salient-imagenet-data[torch]'",
-            err=True,
+            f"Error: {error.name} is not installed; this needs: pip install 'salient-imagenet-data[{extra}]'", err=True
         )
         sys.exit(2)
     sys.exit(status if isinstance(status, int) else 0)

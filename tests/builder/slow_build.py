@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from salient_imagenet_data import store_writer
-from salient_imagenet_data.builder.build import BuildConfig, build
+from salient_imagenet_data.builder.build import build
+from salient_imagenet_data.builder.config import BuildConfig
 from salient_imagenet_data.builder.model import SmallNetModel, load_model
 from salient_imagenet_data.images import FolderSource
 

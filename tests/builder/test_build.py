@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 
 from salient_imagenet_data.annotations import Annotations, read_annotations
-from salient_imagenet_data.builder.build import BuildConfig, build
+from salient_imagenet_data.builder.build import build
+from salient_imagenet_data.builder.config import BuildConfig
 from salient_imagenet_data.builder.model import load_model
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.images import FolderSource
@@ -93,7 +94,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
     out = tmp_path / "store"
     command = [sys.executable, "-m", "tests.builder.slow_build", str(images), str(weights), str(out)]
     killed = 0
-    for marker in ("work/features-00001.npz", "maps.zarr/maps/c/1/0/0/0", "images.parquet"):
+    for marker in ("work/features-00001.npz", "work/maps-00001.npz", "maps.zarr/maps/c/1/0/0/0", "images.parquet"):
         process = subprocess.Popen(command, cwd=Path(__file__).parents[2], env={**os.environ, "SLOW": "0.15"})
         while process.poll() is None and not (out / marker).exists():
             time.sleep(0.005)
@@ -102,7 +103,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
         assert not (out / "manifest.json").exists()
         with pytest.raises(SalientError, match=r"not a finished store.*a build that was stopped"):
             Store(out)
-    assert killed == 3
+    assert killed == 4
     run(images, weights, out, resume=True)
     assert tree(out) == expected
     run(images, weights, out, resume=True)

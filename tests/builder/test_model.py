@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import argparse
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision
+from torchvision.transforms.v2.functional import normalize
 
 from salient_imagenet_data.builder.model import load_model, save_smallnet
 from salient_imagenet_data.builder.train import attack
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.manifest import file_sha256
 
 
 def test_small_network_round_trip_has_the_same_bytes(weights: Path, tmp_path: Path) -> None:
@@ -27,7 +32,7 @@ def test_torchvision_resnet_maps_pool_to_its_own_logits(tmp_path: Path, suffix: 
     torch.save({"state_dict": state} if "wrapped" in suffix else state, tmp_path / suffix)
     model, _ = load_model(tmp_path / suffix, architecture="resnet18")
     x = torch.rand(2, 3, 224, 224)
-    normal = torchvision.transforms.v2.functional.normalize(x, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    normal = normalize(x, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     with torch.inference_mode():
         maps = model.maps(x)
         assert maps.shape == (2, 512, 7, 7)
@@ -38,22 +43,123 @@ def test_torchvision_resnet_maps_pool_to_its_own_logits(tmp_path: Path, suffix: 
 def test_files_that_are_no_weights(tmp_path: Path) -> None:
     net = torchvision.models.resnet18(num_classes=3)
     torch.save(net.state_dict(), tmp_path / "w.pt")
-    with pytest.raises(SalientError, match="expected --architecture, one of resnet18"):
+    with pytest.raises(SalientError, match="do not say what network they are for; expected --architecture"):
         load_model(tmp_path / "w.pt")
-    with pytest.raises(SalientError, match="weights do not fit ResNet"):
+    with pytest.raises(
+        SalientError, match=r"weights do not fit resnet50; expected .* of shape .*; got .*give the right --architecture"
+    ):
         load_model(tmp_path / "w.pt", architecture="resnet50")
     state = {k: v for k, v in net.state_dict().items() if not k.startswith("fc.")}
     torch.save(state, tmp_path / "headless.pt")
-    with pytest.raises(SalientError, match="no linear head; expected fc.weight"):
+    with pytest.raises(SalientError, match="no linear head; expected a tensor fc.weight"):
         load_model(tmp_path / "headless.pt", architecture="resnet18")
     torch.save(net, tmp_path / "pickled.pt")
-    with pytest.raises(SalientError, match="not a weights-only torch file"):
+    with pytest.raises(
+        SalientError, match="not a torch file of plain tensors; got Unsupported global: GLOBAL torchvision"
+    ):
         load_model(tmp_path / "pickled.pt", architecture="resnet18")
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(SalientError, match="no state dict"):
         load_model(tmp_path / "list.pt", architecture="resnet18")
     with pytest.raises(SalientError, match="no such file"):
         load_model(tmp_path / "none.pt")
+
+
+class Command:
+    """What a hostile file holds: unpickling it would write a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch {self.path}",)
+
+
+def robustness_checkpoint(net: torch.nn.Module, **extras: object) -> dict[str, object]:
+    """The layout of the robustness library: network, attacker around it and normaliser, wrapped for several devices."""
+    state = {f"module.model.{k}": v for k, v in net.state_dict().items()}
+    state |= {f"module.attacker.model.{k}": v for k, v in net.state_dict().items()}
+    for owner in ("module.", "module.attacker."):
+        state[f"{owner}normalizer.new_mean"] = torch.tensor([0.5, 0.4, 0.3])[:, None, None]
+        state[f"{owner}normalizer.new_std"] = torch.tensor([0.2, 0.25, 0.3])[:, None, None]
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    return {"model": state, "optimizer": optimiser.state_dict(), "schedule": None, "epoch": 90, "amp": None, **extras}
+
+
+def test_a_checkpoint_of_the_robustness_library(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = torchvision.models.resnet18(num_classes=5).eval()
+    path = tmp_path / "resnet18_l2_eps3.ckpt"
+    extras = {"nat_prec1": np.float64(57.9), "args": argparse.Namespace(eps=3.0), "best": np.int64(3)}
+    torch.save(robustness_checkpoint(net, **extras), path)
+    model, sha256 = load_model(path, architecture="resnet18", sha256=file_sha256(path).upper())
+    assert sha256 == file_sha256(path)
+    x = torch.rand(2, 3, 224, 224)
+    normal = normalize(x, [0.5, 0.4, 0.3], [0.2, 0.25, 0.3])
+    with torch.inference_mode():
+        assert torch.allclose(model(x), net(normal), atol=1e-5)
+    with pytest.raises(SalientError, match=f"not the weights that were asked for; expected sha256 {'0' * 64}"):
+        load_model(path, architecture="resnet18", sha256="0" * 64)
+
+
+def test_a_hostile_checkpoint_runs_nothing(tmp_path: Path) -> None:
+    path, mark = tmp_path / "evil.ckpt", tmp_path / "ran"
+    torch.save(robustness_checkpoint(torchvision.models.resnet18(num_classes=2), extra=Command(mark)), path)
+    with pytest.raises(
+        SalientError, match=r"not a torch file of plain tensors; got Trying to load unsupported GLOBAL \w+.system"
+    ):
+        load_model(path, architecture="resnet18")
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("name", ["densenet121", "mobilenet_v2", "shufflenet_v2_x0_5", "regnet_y_400mf"])
+def test_pooled_networks_of_torchvision(tmp_path: Path, name: str) -> None:
+    torch.manual_seed(0)
+    net = torchvision.models.get_model(name, num_classes=6).eval()
+    torch.save(net.state_dict(), tmp_path / "w.pt")
+    model, _ = load_model(tmp_path / "w.pt", architecture=f"torchvision:{name}", preprocessing=Preprocessing(96, 96))
+    with torch.inference_mode():
+        x = torch.rand(2, 3, 96, 96)
+        maps, features = model.maps_and_features(x)
+        assert maps.shape[:2] == features.shape and maps.shape[2] > 1 and model.weight.shape == (6, maps.shape[1])
+        assert torch.allclose(maps.mean((2, 3)), features, atol=1e-5)
+        assert torch.allclose(model.logits(features), model(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "pooled", "grid"),
+    [("vit_tiny_patch16_224", False, 14), ("convnext_atto", False, 7), ("resnet10t", True, 7)],
+)
+def test_networks_of_timm(tmp_path: Path, name: str, pooled: bool, grid: int) -> None:
+    timm = pytest.importorskip("timm", reason="timm is an optional extra")
+    torch.manual_seed(0)
+    net = timm.create_model(name, num_classes=4).eval()
+    torch.save(net.state_dict(), tmp_path / "w.pt")
+    model, _ = load_model(tmp_path / "w.pt", architecture=f"timm:{name}", preprocessing=Preprocessing(224, 224))
+    with torch.inference_mode():
+        x = torch.rand(1, 3, 224, 224)
+        maps, features = model.maps_and_features(x)
+        assert maps.shape == (1, features.shape[1], grid, grid)
+        assert torch.allclose(model.logits(features), model(x), atol=1e-5)
+        assert torch.allclose(maps.mean((2, 3)), features, atol=1e-4) == pooled
+        if "vit" in name:  # the grid is that of the patch tokens, row by row
+            normal = normalize(x, model.mean.flatten(), model.std.flatten())
+            tokens = net.forward_features(normal)[:, 1:]
+            assert torch.allclose(maps[0, :, 3, 5], tokens[0, 3 * 14 + 5], atol=1e-5)
+
+
+def test_networks_that_will_not_do(tmp_path: Path) -> None:
+    torch.save({"x": torch.zeros(1)}, tmp_path / "w.pt")
+    with pytest.raises(SalientError, match="alexnet: no grid of features before its linear head"):
+        load_model(tmp_path / "w.pt", architecture="alexnet")
+    with pytest.raises(SalientError, match="squeezenet1_1: no linear head"):
+        load_model(tmp_path / "w.pt", architecture="squeezenet1_1")
+    with pytest.raises(SalientError, match="torchvision has no such classifier"):
+        load_model(tmp_path / "w.pt", architecture="resnet51")
+    with pytest.raises(SalientError, match="unknown library; expected torchvision: or timm:; got keras"):
+        load_model(tmp_path / "w.pt", architecture="keras:resnet50")
+    with pytest.raises(SalientError, match="not an address on the Hub"):
+        load_model("hf://resnet50.ckpt")
 
 
 @pytest.mark.parametrize("steps", [1, 5])

@@ -1,0 +1,41 @@
+"""The choices of a build."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from salient_imagenet_data.builder.ranking import GroupBy
+from salient_imagenet_data.store_writer import SHARD_ROWS
+
+Edition = Literal["top65", "full"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+Stage = Literal["features", "ranking", "maps"]
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """What is built; the defaults are the paper's.
+
+    group_by: whether a class's images are those predicted or those labelled as it. top_features: K, features a class.
+    top_images: images of a pair that count as its top. edition: `full` stores every image, `top65` only the top images
+    of at least one pair. majority: answers for a spurious feature that make it one. precision: of the network.
+    """
+
+    group_by: GroupBy = "prediction"
+    top_features: int = 5
+    top_images: int = 65
+    edition: Edition = "full"
+    majority: int = 3
+    split: str = "train"
+    precision: Precision = "fp32"
+    batch_size: int = 64
+    shard_rows: int = SHARD_ROWS
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How it is run, which changes no byte. threads: that decode. device: torch's name of one."""
+
+    threads: int = 2
+    device: str = "cpu"

@@ -1,0 +1,156 @@
+"""From the files of the units to a store: what pass 1 found, the tables, and the shards of the maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from salient_imagenet_data.builder.ranking import Ranking
+from salient_imagenet_data.builder.work import Job
+from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.images import ImageSource, ids_of, labels_of
+from salient_imagenet_data.store_writer import StoreWriter
+from salient_imagenet_data.tables import IMAGES_SCHEMA
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Pass 1 of the N readable images, without their features, which stay on disk.
+
+    indices: (N,) into the source. labels, predictions: (N,). sizes: (N, 2) width and height. failed: (source index,
+    reason) of the others.
+    """
+
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int32]
+    predictions: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    failed: list[tuple[int, str]]
+
+    def activations(self, job: Job, features: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(N, K) pooled features of each image's class, read unit by unit; 0 where `features` (C, K) is -1."""
+        if job.pairs is not None:
+            return np.concatenate([_loaded(job, unit, "activations", features.shape[1]) for unit in range(job.units)])
+        result = np.zeros((len(self.indices), features.shape[1]), dtype=np.float32)
+        start = 0
+        for unit in range(job.units):
+            part = job.load(unit, "features")["features"]
+            wanted = features[self.labels[start : start + len(part)]]
+            values = np.take_along_axis(part, np.maximum(wanted, 0), axis=1)
+            result[start : start + len(part)] = np.where(wanted >= 0, values, 0.0)
+            start += len(part)
+        return result
+
+
+def load_pooled(job: Job) -> tuple[Pooled, NDArray[np.float64]]:
+    """What pass 1 found, and the mean features of each group, (C, F), NaN for a group without an image."""
+    shape = tuple(job.model.weight.shape)
+    sums, counts = np.zeros(shape), np.zeros(shape[0], dtype=np.int64)
+    keys = ("indices", "predictions", "sizes", "failed", "reasons")
+    parts = []
+    for unit in range(job.units):
+        part = job.load(unit, *keys, "groups", "counts", "sums")
+        sums[part["groups"]] += part["sums"]
+        counts[part["groups"]] += part["counts"]
+        parts.append([part[key] for key in keys])
+    indices, predictions, sizes, failed, reasons = (np.concatenate(column) for column in zip(*parts, strict=True))
+    with np.errstate(invalid="ignore"):
+        means = sums / counts[:, None]
+    labels = labels_of(job.source)[indices]
+    return Pooled(
+        indices, labels, predictions, sizes, list(zip(failed.tolist(), map(str, reasons), strict=True))
+    ), means
+
+
+def write_maps(writer: StoreWriter, job: Job, kept: NDArray[np.int64], activations: NDArray[np.float32]) -> None:
+    """Copy maps and peaks from the units to the shards. kept: positions among the units' images, ascending."""
+    buffer: dict[str, list[NDArray[Any]]] = {"maps": [], "peaks": []}
+    held, shard, offset = 0, 0, 0
+    todo = set(writer.missing())
+    for unit in range(job.units):
+        part = job.load(unit, "maps", "peaks", "indices") if len(job.load(unit, "indices")["indices"]) else None
+        if part is None:
+            continue
+        mine = kept[np.searchsorted(kept, offset) : np.searchsorted(kept, offset + len(part["indices"]))] - offset
+        offset += len(part["indices"])
+        for key, values in buffer.items():
+            values.append(part[key][mine])
+        held += len(mine)
+        while shard * writer.shard_rows < writer.images and held >= len(writer.rows(shard)):
+            rows = writer.rows(shard)
+            whole = {key: np.concatenate(values) for key, values in buffer.items()}
+            if shard in todo:
+                writer.write_shard(
+                    shard, whole["maps"][: len(rows)], whole["peaks"][: len(rows)], activations[rows.start : rows.stop]
+                )
+            buffer = {key: [values[len(rows) :]] for key, values in whole.items()}
+            held -= len(rows)
+            shard += 1
+
+
+def feature_rows(ranking: Ranking, class_names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Rows of features.parquet, without answers."""
+    rows = []
+    for class_index, name in enumerate(class_names):
+        for slot, feature in enumerate(ranking.features[class_index].tolist()):
+            if feature < 0:
+                continue
+            importance = float(ranking.importance[class_index, slot])
+            rows.append(
+                {
+                    "class_index": class_index,
+                    "class_name": name,
+                    "feature_index": feature,
+                    "rank": slot + 1,
+                    "importance": None if np.isnan(importance) else importance,
+                }
+            )
+    return rows
+
+
+def image_table(
+    source: ImageSource,
+    pooled: Pooled,
+    kept: NDArray[np.int64],
+    preprocessing: Preprocessing,
+    in_top: NDArray[np.bool_],
+) -> Any:
+    """images.parquet of the kept images, as an Arrow table."""
+    sizes, which = np.unique(pooled.sizes[kept], axis=0, return_inverse=True)
+    boxes = [preprocessing.crop_box(int(width), int(height)) for width, height in sizes]
+    sides = {
+        f"crop_{side}": np.array([getattr(box, side) for box in boxes], dtype=np.float64)[which.reshape(-1)]
+        for side in ("left", "top", "width", "height")
+    }
+    top = in_top[kept]
+    lists = pa.ListArray.from_arrays(
+        np.arange(0, top.size + 1, top.shape[1], dtype=np.int32), pa.array(top.reshape(-1), type=pa.bool_())
+    )
+    columns = {
+        "image_id": ids_of(source).take(pa.array(pooled.indices[kept])),
+        "label": pooled.labels[kept].astype(np.int32),
+        "prediction": pooled.predictions[kept].astype(np.int32),
+        "width": pooled.sizes[kept, 0].astype(np.int32),
+        "height": pooled.sizes[kept, 1].astype(np.int32),
+        **sides,
+        "in_top": lists,
+    }
+    return pa.table(columns).cast(IMAGES_SCHEMA)
+
+
+def quarantine_rows(source: ImageSource, pooled: Pooled) -> list[dict[str, Any]]:
+    """Rows of quarantine.parquet."""
+    return [
+        {"image_id": source.entry(i).image_id, "label": source.entry(i).label, "reason": reason}
+        for i, reason in pooled.failed
+    ]
+
+
+def _loaded(job: Job, unit: int, key: str, width: int) -> NDArray[Any]:
+    if not len(job.load(unit, "indices")["indices"]):
+        return np.zeros((0, width), dtype=np.float32)
+    return job.load(unit, key)[key]

@@ -1,0 +1,179 @@
+"""Checkpoint files: where they come from, and reading their tensors without running anything in them.
+
+Files are safetensors, or torch files read with `weights_only=True` and a short list of harmless types. The
+robustness library wraps the network in an attacker and a normaliser and keeps optimiser state and pickled options
+beside it; `select` finds the network's own tensors among all that.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.manifest import file_sha256
+
+CONTAINERS = ("state_dict", "model", "model_state_dict")
+"""Keys under which training scripts keep the tensors, in the order of looking."""
+
+
+class _Inert:
+    """Stands in for option objects (argparse namespaces, cox parameters): takes any state and does nothing."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
+
+    def __setstate__(self, state: object) -> None: ...
+
+    def __call__(self, *args: object, **kwargs: object) -> None: ...
+
+
+def _allowed() -> list[Any]:
+    """Pickled types beyond torch's own list that robust checkpoints hold; all are plain data."""
+    scalar = np.float64(0).__reduce__()[0]  # numpy's scalar constructor, whatever module holds it
+    numpy_types = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
+    scalars: list[Any] = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    inert: list[Any] = [(_Inert, name) for name in ("argparse.Namespace", "cox.utils.Parameters")]
+    return [*scalars, *inert, np.dtype, *numpy_types]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """tensors: by name, as in the file. header: the JSON that `salient-imagenet train` wrote, if it did."""
+
+    path: Path
+    sha256: str
+    tensors: Mapping[str, Tensor]
+    header: dict[str, Any] | None
+
+
+def fetch(weights: str, *, revision: str | None = None) -> Path:
+    """A local file as it is, or `hf://owner/name/file[@revision]` from the Hub's cache, downloaded once.
+
+    Raises SalientError with the reason if it cannot be had.
+    """
+    if not weights.startswith("hf://"):
+        path = Path(weights)
+        if not path.is_file():
+            raise SalientError(f"{path}: no such file", expected="weights, .safetensors or a torch file, or hf://...")
+        return path
+    match = re.fullmatch(r"hf://(?P<repo>[^/]+/[^/]+)/(?P<file>[^@]+)(?:@(?P<revision>.+))?", weights)
+    if match is None:
+        raise SalientError(f"{weights}: not an address on the Hub", expected="hf://owner/name/file[@revision]")
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(match["repo"], match["file"], revision=revision or match["revision"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise SalientError(
+            f"{weights}: cannot be downloaded", got=f"{type(error).__name__}: {error}"[:300], then="give a local file"
+        ) from error
+
+
+def read_checkpoint(path: Path, *, sha256: str | None = None) -> Checkpoint:
+    """Read the tensors of a file. Raises SalientError for another hash, or anything that is not plain tensors."""
+    digest = file_sha256(path)
+    if sha256 is not None and digest != sha256.lower():
+        raise SalientError(
+            f"{path}: not the weights that were asked for", expected=f"sha256 {sha256.lower()}", got=digest
+        )
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise SalientError(f"{path}: not a safetensors file", got=str(error)) from error
+        return Checkpoint(path, digest, tensors, json.loads(metadata["smallnet"]) if "smallnet" in metadata else None)
+    try:
+        with torch.serialization.safe_globals(_allowed()):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises several unrelated types for a file it refuses
+        raise SalientError(
+            f"{path}: not a torch file of plain tensors", got=_reason(error), then="convert it to safetensors"
+        ) from error
+    return Checkpoint(path, digest, _tensors(loaded, path), None)
+
+
+def _reason(error: Exception) -> str:
+    """What torch says it refused: the type it names, or its first line."""
+    found = re.search(r"Unsupported[^\n]*|(?:GLOBAL|Trying to)[^\n]*", str(error))
+    return (found[0] if found else (str(error).splitlines() or [type(error).__name__])[0])[:300]
+
+
+def _tensors(loaded: object, path: Path) -> dict[str, Tensor]:
+    if isinstance(loaded, dict):
+        for candidate in (*(loaded.get(key) for key in CONTAINERS), loaded):
+            if isinstance(candidate, dict):
+                tensors = {str(k): v for k, v in candidate.items() if isinstance(v, Tensor)}
+                if tensors:
+                    return tensors
+    raise SalientError(
+        f"{path}: no state dict",
+        expected=f"tensors by name, at the top or under {', '.join(CONTAINERS)}",
+        got=type(loaded).__name__,
+    )
+
+
+def prefix_of(net: nn.Module, head: str, checkpoint: Checkpoint) -> str:
+    """What stands before the network's own names, such as `module.model.`: the shortest that covers the head.
+
+    Raises SalientError if the file has no tensor for the head.
+    """
+    name = f"{head}.weight"
+    found = [key.removesuffix(name) for key in checkpoint.tensors if key == name or key.endswith(f".{name}")]
+    if not found:
+        raise SalientError(
+            f"{checkpoint.path}: no linear head",
+            expected=f"a tensor {name}",
+            got=f"{len(checkpoint.tensors)} tensors such as {next(iter(checkpoint.tensors))}",
+            then="is it another architecture, or a backbone without its head?",
+        )
+    own = set(net.state_dict())
+    return min(found, key=lambda prefix: (sum(prefix + key not in checkpoint.tensors for key in own), len(prefix)))
+
+
+def select(net: nn.Module, prefix: str, checkpoint: Checkpoint, architecture: str) -> dict[str, Tensor]:
+    """The network's own tensors under a prefix. Raises SalientError naming the first that is missing or misshapen."""
+    expected = net.state_dict()
+    tensors = {key.removeprefix(prefix): value for key, value in checkpoint.tensors.items() if key.startswith(prefix)}
+    for key, value in expected.items():
+        if key not in tensors and key.endswith("num_batches_tracked"):
+            continue  # counted only by newer batch normalisation, unused in evaluation
+        got = tuple(tensors[key].shape) if key in tensors else "nothing"
+        if got != tuple(value.shape):
+            raise SalientError(
+                f"{checkpoint.path}: weights do not fit {architecture}",
+                expected=f"{prefix}{key} of shape {tuple(value.shape)}",
+                got=str(got),
+                then="give the right --architecture",
+            )
+    unknown = sorted(key for key in tensors if key not in expected) if not prefix else []
+    if unknown:
+        raise SalientError(
+            f"{checkpoint.path}: weights do not fit {architecture}",
+            expected="no other tensors than the network's",
+            got=", ".join(unknown[:3]),
+            then="give the right --architecture",
+        )
+    return {key: tensors[key] for key in expected if key in tensors}
+
+
+def normaliser(checkpoint: Checkpoint) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and deviation of the robustness library's normaliser, three numbers each, where the file has them."""
+    found = []
+    for name in ("new_mean", "new_std"):
+        keys = sorted((k for k in checkpoint.tensors if k.endswith(f"normalizer.{name}")), key=len)
+        if not keys or checkpoint.tensors[keys[0]].numel() != 3:
+            return None
+        found.append(tuple(checkpoint.tensors[keys[0]].flatten().double().tolist()))
+    return found[0], found[1]

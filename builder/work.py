@@ -1,0 +1,134 @@
+"""One unit of a build: a range of images that goes through the network, and the one file that comes of it.
+
+A unit has one owner, needs nothing of other units, and its file appears under its own name only when it is whole.
+So any number of workers may do units in any order, and a lost worker costs the unit it was at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salient_imagenet_data.builder.config import BuildConfig, RunConfig
+from salient_imagenet_data.builder.model import RobustModel
+from salient_imagenet_data.builder.stream import batches, numerics, run_model
+from salient_imagenet_data.errors import ImageError, SalientError
+from salient_imagenet_data.images import ImageSource, labels_of
+from salient_imagenet_data.masks import quantise
+from salient_imagenet_data.store import shard_count
+
+Arrays = dict[str, NDArray[Any]]
+Tick = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all units of one pass share. Can be pickled.
+
+    rows: (M,) source indices; unit u is rows[u * shard_rows :][:shard_rows]. pairs: (C, K) features of each class, -1
+    for none; None while they are not known. keep_features: store the pooled features. must_read: an image that cannot
+    be decoded is an error, since an earlier pass could.
+    """
+
+    folder: Path
+    name: str
+    source: ImageSource
+    model: RobustModel
+    config: BuildConfig
+    run: RunConfig
+    rows: NDArray[np.int64]
+    pairs: NDArray[np.int64] | None
+    keep_features: bool
+    must_read: bool
+
+    @property
+    def units(self) -> int:
+        return shard_count(len(self.rows), self.config.shard_rows)
+
+    def path(self, unit: int) -> Path:
+        """File of a unit."""
+        return self.folder / f"{self.name}-{unit:05d}.npz"
+
+    def missing(self) -> list[int]:
+        """Units still to do."""
+        return [unit for unit in range(self.units) if not self.path(unit).is_file()]
+
+    def load(self, unit: int, *keys: str) -> Arrays:
+        """Some arrays of a finished unit; others are not read."""
+        with np.load(self.path(unit)) as file:
+            return {key: file[key] for key in keys}
+
+
+def do_unit(job: Job, unit: int, tick: Tick) -> None:
+    """Run a unit's images through the network and write its file. `tick` is told the images done."""
+    start = unit * job.config.shard_rows
+    rows = job.rows[start : start + job.config.shard_rows]
+    failed: list[tuple[int, ImageError]] = []
+    parts: list[Arrays] = []
+    labels = labels_of(job.source)
+    with numerics(job.config.precision, job.run.device):
+        stream = batches(
+            job.source, rows.tolist(), job.model.preprocessing, job.config.batch_size, failed, job.run.threads
+        )
+        for batch in stream:
+            maps, features = run_model(job.model, batch.images, job.config.precision, job.run.device)
+            part: Arrays = {
+                "indices": batch.indices,
+                "sizes": batch.sizes,
+                "predictions": job.model.logits(features).argmax(dim=1).cpu().numpy(),
+                "features": features.cpu().numpy(),
+            }
+            if job.pairs is not None:
+                part |= _chosen_maps(maps, part["features"], job.pairs[labels[batch.indices]])
+            parts.append(part)
+            tick(len(batch.indices))
+    if failed and job.must_read:
+        raise SalientError(
+            f"{job.source.entry(failed[0][0]).image_id}: readable in the first pass but not in the second",
+            got=str(failed[0][1]),
+            then="keep the images unchanged during a build, then run it again with --overwrite",
+        )
+    _write(job.path(unit), _join(job, parts, labels, failed))
+
+
+def _chosen_maps(maps: Any, features: NDArray[np.float32], wanted: NDArray[np.int64]) -> Arrays:
+    """The maps of each image's K wanted features, quantised, with peaks and activations; zeros for -1."""
+    import torch
+
+    channels = torch.from_numpy(np.maximum(wanted, 0)).to(maps.device)
+    kept = maps[torch.arange(len(channels), device=maps.device)[:, None], channels].cpu().numpy()
+    small, peaks = quantise(kept * (wanted >= 0)[:, :, None, None])
+    activations = np.take_along_axis(features, np.maximum(wanted, 0), axis=1) * (wanted >= 0)
+    return {"maps": small, "peaks": peaks, "activations": activations.astype(np.float32)}
+
+
+def _join(job: Job, parts: list[Arrays], labels: NDArray[np.int32], failed: list[tuple[int, ImageError]]) -> Arrays:
+    """One dict of arrays for the unit, with the sums that the ranking needs instead of the features themselves."""
+    width = job.model.weight.shape[1]
+    joined = {key: np.concatenate([part[key] for part in parts]) for key in (parts[0] if parts else {})}
+    joined.setdefault("indices", np.zeros(0, dtype=np.int64))
+    joined.setdefault("predictions", np.zeros(0, dtype=np.int64))
+    joined.setdefault("sizes", np.zeros((0, 2), dtype=np.int64))
+    features = joined.setdefault("features", np.zeros((0, width), dtype=np.float32))
+    groups = joined["predictions"] if job.config.group_by == "prediction" else labels[joined["indices"]]
+    present = np.unique(groups)
+    joined["groups"], joined["counts"] = present, np.array([(groups == g).sum() for g in present], dtype=np.int64)
+    sums = [features[groups == g].sum(axis=0, dtype=np.float64) for g in present]
+    joined["sums"] = np.stack(sums) if sums else np.zeros((0, width))
+    joined["failed"] = np.array([index for index, _ in failed], dtype=np.int64)
+    joined["reasons"] = np.array([str(error) for _, error in failed], dtype=np.str_)
+    if not job.keep_features:
+        del joined["features"]
+    return joined
+
+
+def _write(path: Path, arrays: Arrays) -> None:
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+    partial.replace(path)

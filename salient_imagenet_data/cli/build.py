@@ -1,0 +1,159 @@
+"""The commands that make a store: build, sheets, annotate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from salient_imagenet_data.cli.commands import FILE, FOLDER, cli
+
+if TYPE_CHECKING:
+    from salient_imagenet_data.annotations import Annotations
+
+IMAGES = click.option(
+    "--images",
+    required=True,
+    help="Class-per-folder tree, ImageNet's or Kaggle's folder, tar shards, or a data set on the Hub.",
+)
+SPLIT = click.option("--split", default="train", help="Split of the images, and its name in the store.")
+
+
+@cli.command()
+@IMAGES
+@SPLIT
+@click.option("--weights", required=True, help="Robust classifier: a file, or hf://owner/name/file[@revision].")
+@click.option("--weights-sha256", help="Refuse weights with another sha256.")
+@click.option("--architecture", help="Network of a plain state dict: resnet50, torchvision:NAME or timm:NAME.")
+@click.option("--resize", type=click.IntRange(1), help="Shorter side after resizing, for a plain state dict.")
+@click.option("--crop", type=click.IntRange(1), help="Side of the square crop, for a plain state dict.")
+@click.option("--out", type=FOLDER, required=True, help="Store to write.")
+@click.option("--annotations", help="File of answers, or `official`. Their pairs are the features; else the ranking's.")
+@click.option("--edition", type=click.Choice(["full", "top65"]), default="full", help="All images, or top images only.")
+@click.option("--group-by", type=click.Choice(["prediction", "label"]), default="prediction", help="A class's images.")
+@click.option("--top-features", type=click.IntRange(1), default=5, help="Features a class.")
+@click.option("--top-images", type=click.IntRange(1), default=65, help="Images of a pair that count as its top.")
+@click.option("--majority", type=click.IntRange(1), default=3, help="Answers that make a feature spurious.")
+@click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16", "fp16"]), default="fp32")
+@click.option("--batch-size", type=click.IntRange(1), default=64)
+@click.option("--stop-after", type=click.Choice(["features", "ranking", "maps"]), default="maps", help="Last stage.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Who runs it; torchrun is local.")
+@click.option("--address", help="Of the Ray cluster; none starts one on this machine.")
+@click.option("--workers", type=click.IntRange(1), help="Ray workers.  [default: all CPUs, or GPUs]")
+@click.option("--threads", type=click.IntRange(1), help="Threads that decode.  [default: the CPUs, at most 16]")
+@click.option("--device", help="torch's name of a device.  [default: cuda if there is one, else cpu]")
+@click.option("--resume", is_flag=True, help="Go on with a build that was stopped.")
+@click.option("--overwrite", is_flag=True, help="Replace a store that is there.")
+def build(
+    images: str,
+    weights: str,
+    weights_sha256: str | None,
+    architecture: str | None,
+    resize: int | None,
+    crop: int | None,
+    out: Path,
+    annotations: str | None,
+    stop_after: Any,
+    engine: Any,
+    address: str | None,
+    workers: int | None,
+    threads: int | None,
+    device: str | None,
+    resume: bool,
+    overwrite: bool,
+    **options: Any,
+) -> None:
+    """Build a store: features, ranking and maps of every image. Under torchrun, on several GPUs."""
+    import os
+
+    from salient_imagenet_data.builder.build import build_until
+    from salient_imagenet_data.builder.config import BuildConfig, RunConfig
+    from salient_imagenet_data.builder.engine import default_device, make_engine
+    from salient_imagenet_data.builder.model import load_model
+    from salient_imagenet_data.geometry import Preprocessing
+    from salient_imagenet_data.sources import open_source
+
+    if (resize is None) != (crop is None):
+        raise click.UsageError("give --resize and --crop together, or neither")
+    source = open_source(images, options["split"])
+    model, sha256 = load_model(
+        weights,
+        architecture=architecture,
+        preprocessing=Preprocessing(resize, crop) if resize and crop else None,
+        sha256=weights_sha256,
+    )
+    store = build_until(
+        source,
+        model,
+        out,
+        stop_after=stop_after,
+        weights_sha256=sha256,
+        annotations=_annotations(annotations) if annotations else None,
+        config=BuildConfig(**options),
+        run=RunConfig(threads or min(os.cpu_count() or 1, 16), device or default_device()),
+        engine=make_engine(engine, address, workers),
+        resume=resume,
+        overwrite=overwrite,
+    )
+    if store is None:
+        click.echo(f"stopped after {stop_after}; go on with the same command and --resume")
+        return
+    m = store.manifest
+    click.echo(f"wrote {out}: {m.images} images, {len(store.features)} features, {m.quarantined} images in quarantine")
+    if m.annotations_sha256 is None:
+        click.echo(f"next: salient-imagenet sheets {out} --images {images} --out sheets")
+
+
+def _annotations(name: str) -> Annotations:
+    from salient_imagenet_data.annotations import read_annotations
+    from salient_imagenet_data.official_answers import LICENCE, fetch_official
+
+    if name != "official":
+        return read_annotations(name)
+    click.echo(LICENCE, err=True)
+    return fetch_official()
+
+
+@cli.command()
+@click.argument("store", type=FOLDER)
+@IMAGES
+@click.option("--out", type=FOLDER, required=True, help="Folder for the sheets.")
+@click.option("--attack", type=str, help="Also draw feature attacks, with these weights: those of the store.")
+@click.option("--architecture", help="Network of a plain state dict, with --attack.")
+@click.option("--device", default="cpu")
+def sheets(store: Path, images: str, out: Path, attack: str | None, architecture: str | None, device: str) -> None:
+    """Draw what each feature shows, one PNG a class, and an answers.csv to fill in."""
+    from salient_imagenet_data.builder.sheets import write_sheets
+    from salient_imagenet_data.sources import open_source
+    from salient_imagenet_data.store import Store
+
+    if out.exists() and any(out.iterdir()):
+        raise click.ClickException(
+            f"{out}: exists; expected a new folder, so that filled-in answers are never overwritten"
+        )
+    opened, model = Store(store), None
+    if attack:
+        from salient_imagenet_data.builder.model import load_model
+
+        manifest = opened.manifest
+        model, _ = load_model(
+            attack, architecture=architecture, preprocessing=manifest.preprocessing, sha256=manifest.weights_sha256
+        )
+        model = model.to(device)
+    paths = write_sheets(opened, open_source(images, opened.manifest.split), out, model=model, device=device)
+    click.echo(f"wrote {len(paths)} sheets and answers.csv to {out}")
+
+
+@cli.command()
+@click.argument("store", type=FOLDER)
+@click.argument("answers", type=FILE)
+@click.option("--majority", type=click.IntRange(1), default=3, help="Answers that make a feature spurious.")
+def annotate(store: Path, answers: Path, majority: int) -> None:
+    """Call a store's features core or spurious, from a file of answers. No map is rebuilt."""
+    from salient_imagenet_data.annotations import read_annotations
+    from salient_imagenet_data.store import annotate as annotate_store
+
+    annotated = annotate_store(store, read_annotations(answers), majority=majority)
+    kinds = [row["kind"] for row in annotated.features]
+    click.echo(f"{kinds.count('core')} core, {kinds.count('spurious')} spurious, {kinds.count(None)} without answers")
