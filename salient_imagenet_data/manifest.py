@@ -21,7 +21,8 @@ class Manifest:
     """Provenance and contents of a store.
 
     images: N rows. features_per_class: K. grid: (h, w). shard_rows: rows of one shard; shard i holds rows
-    i * shard_rows up to the next multiple or N. files: sha256 by path below the store.
+    i * shard_rows up to the next multiple or N. files: sha256 by path below the store. origin: of a store that was
+    not built but imported, where its masks come from and what the import measured; else empty.
     """
 
     class_names: tuple[str, ...]
@@ -41,6 +42,7 @@ class Manifest:
     majority: int
     versions: dict[str, str]
     files: dict[str, str]
+    origin: dict[str, Any] = dataclasses.field(default_factory=dict)
     data_version: str = "1.0.0"
     format_version: int = FORMAT_VERSION
 

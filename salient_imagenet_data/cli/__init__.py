@@ -6,6 +6,7 @@ import sys
 
 import click
 
+import salient_imagenet_data.cli.official  # noqa: F401 - its commands
 from salient_imagenet_data.cli.commands import cli
 from salient_imagenet_data.errors import SalientError
 
