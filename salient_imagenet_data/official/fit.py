@@ -15,46 +15,54 @@ from salient_imagenet_data.geometry import axis_weights
 
 @dataclass(frozen=True)
 class Fitted:
-    """grid: (h, w) uint8, 255 = 1. mean_error, max_error: of the grid resized back against the mask, 1 = full scale."""
+    """Of n masks. grids: (n, h, w) uint8, 255 = 1. mean_error, max_error: (n,) float32, of the grids resized back
+    against the masks, 1 = full scale."""
 
-    grid: NDArray[np.uint8]
-    mean_error: float
-    max_error: float
+    grids: NDArray[np.uint8]
+    mean_error: NDArray[np.float32]
+    max_error: NDArray[np.float32]
+
+
+def pooling(size: int, grid: tuple[int, int]) -> int:
+    """Pixels a side, 4, 2 or 1, that masks are averaged over before a grid is fitted.
+
+    The most that JPEG's 8 x 8 blocks allow and that leaves 8 values a cell and side; 4 for 224 pixels and 7 cells.
+    """
+    return next((p for p in (4, 2) if size % 8 == 0 and size >= 8 * p * max(grid)), 1)
 
 
 class GridFit:
-    """Reduces masks of size x size pixels to a grid.
+    """Reduces masks of size x size pixels, given as the means of pool x pool pixels, to grids of (h, w).
 
     A mask is A g B^T with the bilinear weights A and B of `geometry.axis_weights`, and JPEG's noise on it. The grid
     is the least-squares solution pinv(A) m pinv(B)^T, clipped to [0, 1] and rounded to 8 bits; the errors are
-    those of what is left. Buffers are kept between calls, so one object serves one thread.
+    those of what is left. A and B are averaged like the pixels.
     """
 
-    def __init__(self, size: int, grid: tuple[int, int]) -> None:
-        self._down, _ = axis_weights(size, grid[0], 0.0, float(size))
-        across, _ = axis_weights(size, grid[1], 0.0, float(size))
+    def __init__(self, size: int, grid: tuple[int, int], pool: int = 1) -> None:
+        self._down, across = (_pooled(axis_weights(size, cells, 0.0, float(size))[0], pool) for cells in grid)
         self._across = np.ascontiguousarray(across.T)
         self._up = np.linalg.pinv(self._down.astype(np.float64)).astype(np.float32)
         self._back = np.ascontiguousarray(np.linalg.pinv(across.astype(np.float64)).astype(np.float32).T)
-        self._mask = np.empty((size, size), dtype=np.float32)
-        self._rest = np.empty_like(self._mask)
-        self._ones = np.ones(size * size, dtype=np.float32)
 
-    def __call__(self, mask: NDArray[np.uint8]) -> Fitted:
-        """mask: (size, size) uint8."""
-        np.copyto(self._mask, mask)
-        grid = np.rint(np.clip(self._up @ self._mask @ self._back, 0.0, 255.0))
-        np.matmul(self._down @ grid, self._across, out=self._rest)
-        np.subtract(self._rest, self._mask, out=self._rest)
-        np.abs(self._rest, out=self._rest)
-        # A dot product with ones is a sum at a third of np.sum's time.
-        total = float(np.dot(self._rest.reshape(-1), self._ones))
-        return Fitted(grid.astype(np.uint8), total / (255.0 * self._rest.size), float(self._rest.max()) / 255.0)
+    def __call__(self, masks: NDArray[np.uint8]) -> Fitted:
+        """masks: (n, size / pool, size / pool) uint8."""
+        n, rows, columns = masks.shape
+        # The products over all masks' rows at once: one call for many masks, not one a mask.
+        values = masks.reshape(n * rows, columns).astype(np.float32)
+        grids = self._up @ (values @ self._back).reshape(n, rows, -1)
+        np.clip(np.rint(grids, out=grids), 0.0, 255.0, out=grids)
+        rest = (self._down @ grids).reshape(n * rows, -1) @ self._across
+        rest -= values
+        np.abs(rest, out=rest)
+        rest = rest.reshape(n, -1)
+        return Fitted(grids.astype(np.uint8), rest.mean(axis=1) / np.float32(255), rest.max(axis=1) / np.float32(255))
 
 
-def decode_mask(data: bytes, size: int, name: str) -> NDArray[np.uint8]:
-    """A mask's JPEG bytes as (size, size) uint8, 255 = 1.
+def decode_mask(data: bytes, size: int, name: str, pool: int = 1) -> NDArray[np.uint8]:
+    """A mask's JPEG bytes as (size / pool, size / pool) uint8, 255 = 1.
 
+    With pool, a value is the mean of pool x pool pixels, which libjpeg makes in less time than the pixels.
     Raises ImageError for bytes that are no JPEG, are cut short, or hold another size or colours; the size is checked
     before pixels are made.
     """
@@ -66,8 +74,16 @@ def decode_mask(data: bytes, size: int, name: str) -> NDArray[np.uint8]:
                     expected=f"8-bit gray, {size} x {size}",
                     got=f"{image.mode}, {image.width} x {image.height}",
                 )
+            if pool > 1:
+                image.draft("L", (size // pool, size // pool))
             return np.asarray(image)
     except UnidentifiedImageError as error:  # its text holds an address, which would differ from run to run
         raise ImageError(f"{name}: cannot decode", expected="a JPEG file", got=f"{len(data)} other bytes") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, EOFError) as error:
         raise ImageError(f"{name}: cannot decode", got=f"{type(error).__name__}: {error}") from error
+
+
+def _pooled(weights: NDArray[np.float32], pool: int) -> NDArray[np.float32]:
+    """(pixels, cells) -> (pixels / pool, cells), means of adjacent rows."""
+    result: NDArray[np.float32] = weights.reshape(-1, pool, weights.shape[1]).mean(axis=1)
+    return result

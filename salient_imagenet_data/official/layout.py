@@ -74,7 +74,8 @@ def make_plan(archive: Archive, verdicts: Iterable[Verdict] = (), feature_count:
     for verdict in verdicts:
         ranks.setdefault(verdict.class_index, {})[verdict.feature_index] = verdict.feature_rank
     class_names = _class_names(classes, f"{archive.path}: {root}{CLASSES_TABLE}")
-    present = {c: n for c, n in sorted(classes.items()) if any(_inside(f, f"{root}{n}") for f in archive.folders)}
+    folders = {f.removeprefix(root).split("/")[0] for f in archive.folders if f.startswith(root)}
+    present = {label: name for label, name in sorted(classes.items()) if name in folders}
     features: dict[int, tuple[int, ...]] = {}
     names: list[str] = []
     labels: list[int] = []
@@ -240,10 +241,6 @@ def _check_listed(archive: Archive, plan: Plan) -> None:
 
 def _read(archive: Archive, member: Member) -> bytes:
     return archive.reader.read(member, TABLE_LIMIT)
-
-
-def _inside(folder: str, parent: str) -> bool:
-    return folder == parent or folder.startswith(f"{parent}/")
 
 
 def _mask_path(folder: str, feature: int, name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,12 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import ImageError
 from salient_imagenet_data.official.archive import MASK_LIMIT, Reader
-from salient_imagenet_data.official.fit import GridFit, decode_mask
+from salient_imagenet_data.official.fit import GridFit, decode_mask, pooling
 from salient_imagenet_data.official.zip_index import Member
+
+Mask = tuple[int, int, Member]
+"""Row in the shard, slot, file."""
+BLOCK = 64
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Task:
-    """One shard. rows: its number of rows. masks: (row in the shard, slot, file)."""
+    """One shard. rows: its number of rows."""
 
     shard: int
     rows: int
-    masks: list[tuple[int, int, Member]]
+    masks: list[Mask]
 
 
 @dataclass(frozen=True)
@@ -62,40 +67,86 @@ class Report:
 
 
 class Worker:
-    """Does tasks. maps: (rows, slots, h, w) uint8, zeros where an image has no mask of a feature."""
+    """Does tasks: masks are read, decoded and fitted BLOCK at a time, since each of the three runs faster in a row."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.fit = None if settings.grid is None else GridFit(settings.size, settings.grid)
+        self.pool = 1 if settings.grid is None else pooling(settings.size, settings.grid)
+        self.fit = None if settings.grid is None else GridFit(settings.size, settings.grid, self.pool)
 
     def __call__(self, task: Task) -> tuple[int, NDArray[np.uint8], Report]:
+        """The shard's number; maps (rows, slots, h, w) uint8, zeros where an image has no mask of a feature; report."""
         s = self.settings
         maps = np.zeros((task.rows, s.slots, *(s.grid or (s.size, s.size))), dtype=np.uint8)
-        digest = hashlib.sha256()
-        done, error_sum, max_error, worst = 0, 0.0, 0.0, ""
-        broken: list[tuple[int, int, str]] = []
-        for row, slot, member in task.masks:
-            data = s.reader.read(member, MASK_LIMIT)
-            if s.digest:
-                digest.update(f"{member.path}\0{len(data)}\0".encode() + data)
-            try:
-                mask = decode_mask(data, s.size, member.path)
-            except ImageError as error:
-                if not s.skip_broken:
-                    raise
-                broken.append((row, slot, str(error)))
-                continue
-            done += 1
-            if self.fit is None:
-                maps[row, slot] = mask
-                continue
-            fitted = self.fit(mask)
-            maps[row, slot] = fitted.grid
-            error_sum += fitted.mean_error
-            if fitted.max_error > max_error:
-                max_error, worst = fitted.max_error, member.path
-        report = Report(done, error_sum, max_error, worst, tuple(broken), digest.hexdigest() if s.digest else "")
+        parts = [self._block(task.masks[i : i + BLOCK], maps) for i in range(0, len(task.masks), BLOCK)]
+        worst = max(parts, key=lambda r: r.max_error, default=Report())
+        report = Report(
+            masks=sum(r.masks for r in parts),
+            error_sum=sum(r.error_sum for r in parts),
+            max_error=worst.max_error,
+            worst=worst.worst,
+            broken=tuple(sorted(b for r in parts for b in r.broken)),
+            digest=hashlib.sha256("".join(r.digest for r in parts).encode()).hexdigest() if s.digest else "",
+        )
         return task.shard, maps, report
+
+    def _block(self, masks: Sequence[Mask], maps: NDArray[np.uint8]) -> Report:
+        """Fill in the maps of a few masks."""
+        s = self.settings
+        broken: list[tuple[int, int, str]] = []
+        read = self._read(masks, broken)
+        digest = _digest(read) if s.digest else ""
+        decoded = self._decode(read, broken)
+        report = Report(len(decoded), broken=tuple(broken), digest=digest)
+        if not decoded:
+            return report
+        places = tuple(np.array([mask[:2] for mask, _ in decoded]).T)
+        pixels = np.stack([p for _, p in decoded])
+        if self.fit is None:
+            maps[places] = pixels
+            return report
+        fitted = self.fit(pixels)
+        maps[places] = fitted.grids
+        worst = int(fitted.max_error.argmax())
+        return dataclasses.replace(
+            report,
+            error_sum=float(fitted.mean_error.sum(dtype=np.float64)),
+            max_error=float(fitted.max_error[worst]),
+            worst=decoded[worst][0][2].path,
+        )
+
+    def _read(self, masks: Sequence[Mask], broken: list[tuple[int, int, str]]) -> list[tuple[Mask, bytes]]:
+        result = []
+        for mask in masks:
+            try:
+                result.append((mask, self.settings.reader.read(mask[2], MASK_LIMIT)))
+            except ImageError as error:
+                self._note(mask, error, broken)
+        return result
+
+    def _decode(
+        self, read: Sequence[tuple[Mask, bytes]], broken: list[tuple[int, int, str]]
+    ) -> list[tuple[Mask, NDArray[np.uint8]]]:
+        result = []
+        for mask, data in read:
+            try:
+                result.append((mask, decode_mask(data, self.settings.size, mask[2].path, self.pool)))
+            except ImageError as error:
+                self._note(mask, error, broken)
+        return result
+
+    def _note(self, mask: Mask, error: ImageError, broken: list[tuple[int, int, str]]) -> None:
+        if not self.settings.skip_broken:
+            raise error
+        broken.append((mask[0], mask[1], str(error)))
+
+
+def _digest(read: Sequence[tuple[Mask, bytes]]) -> str:
+    digest = hashlib.sha256()
+    for (_, _, member), data in read:
+        digest.update(f"{member.path}\0{len(data)}\0".encode())
+        digest.update(data)
+    return digest.hexdigest()
 
 
 _worker: Worker | None = None
