@@ -96,8 +96,9 @@ def test_what_the_release_does_not_say_is_unknown(imported: Store, archive: Path
 
 
 def test_the_error_told_is_the_error_there_is(imported: Store, archive: Path) -> None:
+    """Every block of four rows is a shard, so the first mask of each is looked at whole."""
     told = imported.manifest.origin["grid_error"]
-    errors = {}
+    pooled, whole = {}, {}
     with zipfile.ZipFile(archive) as reference:
         for row, record in enumerate(imported.rows):
             for slot, feature in enumerate([17, 3] if record.label == 0 else [5]):
@@ -105,11 +106,16 @@ def test_the_error_told_is_the_error_there_is(imported: Store, archive: Path) ->
                     name = f"salient_imagenet_dataset/{WNIDS[record.label]}/feature_{feature}/{record.image_id}.JPEG"
                     pixels = np.asarray(Image.open(reference.open(name)), dtype=np.float64) / 255
                     grid = torch.from_numpy(imported.maps[row, slot] / 255.0)[None, None]
-                    big = torch.nn.functional.interpolate(grid, (56, 56), mode="bilinear")[0, 0].numpy()
-                    errors[name] = np.abs(big - pixels)
-    assert told["mean"] == pytest.approx(np.mean([e.mean() for e in errors.values()]), rel=1e-4)
-    assert told["max"] == pytest.approx(max(e.max() for e in errors.values()), rel=1e-4)
-    assert told["worst"] == max(errors, key=lambda name: errors[name].max())
+                    rest = torch.nn.functional.interpolate(grid, (56, 56), mode="bilinear")[0, 0].numpy() - pixels
+                    whole[name] = np.abs(rest)
+                    pooled[name] = np.abs(rest.reshape(28, 2, 28, 2).mean(axis=(1, 3)))
+    assert told["pool"] == 2 and told["whole_masks"] == 3
+    # Pillow's means are whole numbers.
+    assert told["mean"] == pytest.approx(np.mean([e.mean() for e in pooled.values()]), abs=0.5 / 255)
+    assert told["max"] == pytest.approx(max(e.max() for e in pooled.values()), abs=1.1 / 255)
+    assert told["worst"] in pooled
+    assert any(told["whole_max"] == pytest.approx(e.max(), rel=1e-4) for e in whole.values())
+    assert min(e.mean() for e in whole.values()) <= told["whole_mean"] <= max(e.mean() for e in whole.values())
 
 
 def test_kinds_and_unions(imported: Store) -> None:
@@ -333,7 +339,10 @@ def test_the_command_line(
     frame = ("--resize", 60, "--crop", 56, "--processes", 1)
     code, out, err = run("import-official", archive, "--out", tmp_path / "a", *frame)
     assert code == 0, err
-    assert "10 images, 3 features, 11 masks, 0 in quarantine" in out and "reduced to 7x7: mean error 0.0" in out
+    assert (
+        "10 images, 3 features, 11 masks, 0 in quarantine" in out
+        and "reduced to 7x7; error of means of 2x2 pixels: mean 0.0" in out
+    )
     assert "next: salient-imagenet annotate" in out
     code, out, _ = run("import-official", archive, "--out", tmp_path / "b", "--grid", "full", *frame)
     assert code == 0 and "reduced" not in out

@@ -104,8 +104,11 @@ def _summary(store: Store, out: Path) -> str:
     if "grid_error" in origin:
         error = origin["grid_error"]
         lines.append(
-            f"reduced to {m.grid[0]}x{m.grid[1]}: mean error {error['mean']:.5f}, greatest {error['max']:.5f} of 1"
+            f"reduced to {m.grid[0]}x{m.grid[1]}; error of means of {error['pool']}x{error['pool']} pixels: mean "
+            f"{error['mean']:.5f}, greatest {error['max']:.5f} of 1"
             + (f" ({error['worst']})" if error["worst"] else "")
+            + f"; of all pixels of {error['whole_masks']} masks: mean {error['whole_mean']:.5f}, "
+            f"greatest {error['whole_max']:.5f}"
         )
     if m.annotations_sha256 is None:
         lines.append(f"next: salient-imagenet annotate {out} ANSWERS.csv")

@@ -239,8 +239,11 @@ def _collect(path: Path, reader: Reader, files: Iterable[Member], *, is_zip: boo
         if name in TABLES and not folder.startswith("__MACOSX"):
             tables[member.path] = member
         hashes.append(name_hash(member.path))
-        for column, value in zip((offset, packed, size, crc, method), member[1:], strict=True):
-            column.append(value)
+        offset.append(member.offset)
+        packed.append(member.packed)
+        size.append(member.size)
+        crc.append(member.crc)
+        method.append(member.method)
         if len(hashes) > ENTRIES_LIMIT or len(folders) > FOLDERS_LIMIT:
             raise SalientError(f"{path}: too many files", expected=f"{ENTRIES_LIMIT} at most", got="more")
     order = np.argsort(np.asarray(hashes), kind="stable")

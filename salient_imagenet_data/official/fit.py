@@ -14,29 +14,27 @@ from salient_imagenet_data.geometry import axis_weights
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """Of n masks. grids: (n, h, w) uint8, 255 = 1. mean_error, max_error: (n,) float32, of the grids resized back
-    against the masks, 1 = full scale."""
+class Errors:
+    """mean, max: (n,) float32, of grids resized back against their masks, 1 = full scale."""
 
-    grids: NDArray[np.uint8]
-    mean_error: NDArray[np.float32]
-    max_error: NDArray[np.float32]
+    mean: NDArray[np.float32]
+    max: NDArray[np.float32]
 
 
 def pooling(size: int, grid: tuple[int, int]) -> int:
-    """Pixels a side, 4, 2 or 1, that masks are averaged over before a grid is fitted.
+    """Pixels a side, 8, 4, 2 or 1, that masks are averaged over before a grid is fitted.
 
-    The most that JPEG's 8 x 8 blocks allow and that leaves 8 values a cell and side; 4 for 224 pixels and 7 cells.
+    The most that JPEG's 8 x 8 blocks allow and that leaves 4 values a cell and side; 8 for 224 pixels and 7 cells.
     """
-    return next((p for p in (4, 2) if size % 8 == 0 and size >= 8 * p * max(grid)), 1)
+    return next((p for p in (8, 4, 2) if size % 8 == 0 and size >= 4 * p * max(grid)), 1)
 
 
 class GridFit:
     """Reduces masks of size x size pixels, given as the means of pool x pool pixels, to grids of (h, w).
 
     A mask is A g B^T with the bilinear weights A and B of `geometry.axis_weights`, and JPEG's noise on it. The grid
-    is the least-squares solution pinv(A) m pinv(B)^T, clipped to [0, 1] and rounded to 8 bits; the errors are
-    those of what is left. A and B are averaged like the pixels.
+    is the least-squares solution pinv(A) m pinv(B)^T, clipped to [0, 1] and rounded to 8 bits. A and B are averaged
+    like the pixels.
     """
 
     def __init__(self, size: int, grid: tuple[int, int], pool: int = 1) -> None:
@@ -45,18 +43,22 @@ class GridFit:
         self._up = np.linalg.pinv(self._down.astype(np.float64)).astype(np.float32)
         self._back = np.ascontiguousarray(np.linalg.pinv(across.astype(np.float64)).astype(np.float32).T)
 
-    def __call__(self, masks: NDArray[np.uint8]) -> Fitted:
-        """masks: (n, size / pool, size / pool) uint8."""
+    def __call__(self, masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """masks: (n, size / pool, size / pool) uint8. Returns (n, h, w) uint8, 255 = 1."""
         n, rows, columns = masks.shape
         # The products over all masks' rows at once: one call for many masks, not one a mask.
         values = masks.reshape(n * rows, columns).astype(np.float32)
         grids = self._up @ (values @ self._back).reshape(n, rows, -1)
-        np.clip(np.rint(grids, out=grids), 0.0, 255.0, out=grids)
-        rest = (self._down @ grids).reshape(n * rows, -1) @ self._across
-        rest -= values
+        return np.clip(np.rint(grids), 0.0, 255.0).astype(np.uint8)
+
+    def errors(self, grids: NDArray[np.uint8], masks: NDArray[np.uint8]) -> Errors:
+        """Of (n, h, w) grids against the (n, size / pool, size / pool) masks that they are of."""
+        n, rows, columns = masks.shape
+        rest = (self._down @ grids.astype(np.float32)).reshape(n * rows, -1) @ self._across
+        rest -= masks.reshape(n * rows, columns)
         np.abs(rest, out=rest)
-        rest = rest.reshape(n, -1)
-        return Fitted(grids.astype(np.uint8), rest.mean(axis=1) / np.float32(255), rest.max(axis=1) / np.float32(255))
+        rest = rest.reshape(n, -1) / np.float32(255)
+        return Errors(rest.mean(axis=1), rest.max(axis=1))
 
 
 def decode_mask(data: bytes, size: int, name: str, pool: int = 1) -> NDArray[np.uint8]:

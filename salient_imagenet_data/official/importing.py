@@ -31,6 +31,7 @@ from salient_imagenet_data.images import ImageSource
 from salient_imagenet_data.manifest import Manifest
 from salient_imagenet_data.names import MANIFEST, OFFICIAL_RELEASE
 from salient_imagenet_data.official.archive import Archive, open_archive
+from salient_imagenet_data.official.fit import pooling
 from salient_imagenet_data.official.layout import Plan, make_plan
 from salient_imagenet_data.official.rows import feature_rows, image_sizes, image_table
 from salient_imagenet_data.official.work import Report, Settings, Task, run, start
@@ -221,11 +222,15 @@ def _origin(archive: Archive, plan: Plan, reports: list[Report], sha256: str, co
         "files_not_listed": len(archive.index) - len(archive.tables) - int((plan.places >= 0).sum()),
     }
     if config.grid is not None:
-        worst = max(reports, key=lambda r: r.max_error)
+        worst, whole = max(reports, key=lambda r: r.max_error), sum(r.whole_masks for r in reports)
         origin["grid_error"] = {
+            "pool": pooling(config.preprocessing.crop, config.grid),
             "mean": sum(r.error_sum for r in reports) / max(masks, 1),
             "max": worst.max_error,
             "worst": worst.worst,
+            "whole_masks": whole,
+            "whole_mean": sum(r.whole_error_sum for r in reports) / max(whole, 1),
+            "whole_max": max(r.whole_max_error for r in reports),
         }
     return origin
 

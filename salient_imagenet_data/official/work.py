@@ -46,13 +46,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Report:
-    """What is kept of a shard beside its maps. error_sum: of the masks' mean errors. worst: the file with the
-    greatest error. broken: (row in the shard, slot, reason). digest: sha256 of the bytes read, or ""."""
+    """What is kept of a shard beside its maps. error_sum: of the masks' mean errors, and worst the file with the
+    greatest error, on the means that grids are fitted to; whole_...: on all pixels, for the masks looked at whole.
+    broken: (row in the shard, slot, reason). digest: sha256 of what was read, or ""."""
 
     masks: int = 0
     error_sum: float = 0.0
     max_error: float = 0.0
     worst: str = ""
+    whole_masks: int = 0
+    whole_error_sum: float = 0.0
+    whole_max_error: float = 0.0
     broken: tuple[tuple[int, int, str], ...] = ()
     digest: str = ""
 
@@ -72,7 +76,10 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.pool = 1 if settings.grid is None else pooling(settings.size, settings.grid)
-        self.fit = None if settings.grid is None else GridFit(settings.size, settings.grid, self.pool)
+        self.fit = self.whole = None
+        if settings.grid is not None:
+            self.fit = GridFit(settings.size, settings.grid, self.pool)
+            self.whole = GridFit(settings.size, settings.grid)
 
     def __call__(self, task: Task) -> tuple[int, NDArray[np.uint8], Report]:
         """The shard's number; maps (rows, slots, h, w) uint8, zeros where an image has no mask of a feature; report."""
@@ -85,6 +92,9 @@ class Worker:
             error_sum=sum(r.error_sum for r in parts),
             max_error=worst.max_error,
             worst=worst.worst,
+            whole_masks=sum(r.whole_masks for r in parts),
+            whole_error_sum=sum(r.whole_error_sum for r in parts),
+            whole_max_error=max((r.whole_max_error for r in parts), default=0.0),
             broken=tuple(sorted(b for r in parts for b in r.broken)),
             digest=hashlib.sha256("".join(r.digest for r in parts).encode()).hexdigest() if s.digest else "",
         )
@@ -102,17 +112,24 @@ class Worker:
             return report
         places = tuple(np.array([mask[:2] for mask, _ in decoded]).T)
         pixels = np.stack([p for _, p in decoded])
-        if self.fit is None:
+        if self.fit is None or self.whole is None:
             maps[places] = pixels
             return report
-        fitted = self.fit(pixels)
-        maps[places] = fitted.grids
-        worst = int(fitted.max_error.argmax())
+        grids = self.fit(pixels)
+        maps[places] = grids
+        errors = self.fit.errors(grids, pixels)
+        worst = int(errors.max.argmax())
+        # The means that grids are fitted to hide what is finer; so one mask of a block is looked at whole.
+        (_, _, first), data = next((m, d) for m, d in read if m == decoded[0][0])
+        whole = self.whole.errors(grids[:1], decode_mask(data, s.size, first.path)[None])
         return dataclasses.replace(
             report,
-            error_sum=float(fitted.mean_error.sum(dtype=np.float64)),
-            max_error=float(fitted.max_error[worst]),
+            error_sum=float(errors.mean.sum(dtype=np.float64)),
+            max_error=float(errors.max[worst]),
             worst=decoded[worst][0][2].path,
+            whole_masks=1,
+            whole_error_sum=float(whole.mean[0]),
+            whole_max_error=float(whole.max[0]),
         )
 
     def _read(self, masks: Sequence[Mask], broken: list[tuple[int, int, str]]) -> list[tuple[Mask, bytes]]:
