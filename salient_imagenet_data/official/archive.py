@@ -153,15 +153,18 @@ class ZipReader:
         if self._file is None:
             self._file = self.path.open("rb")
         self._file.seek(member.offset)
-        head = self._file.read(_LOCAL.size)
-        fields = _LOCAL.unpack(head) if len(head) == _LOCAL.size else (0,) * 11
+        # Header and data in one read; the header's extra field is seldom longer than guessed.
+        block = self._file.read(_LOCAL.size + 2 * len(member.path) + 64 + member.packed)
+        fields = _LOCAL.unpack_from(block) if len(block) >= _LOCAL.size else (0,) * 11
         if fields[0] != _LOCAL_MARK:
             raise self._damaged(member, f"no file at byte {member.offset}")
-        name, flags = self._file.read(fields[9]), fields[2]
+        name, flags = block[_LOCAL.size : _LOCAL.size + fields[9]], fields[2]
         if decode_name(name, flags) != member.path or flags & 0x1:
-            raise self._damaged(member, f"{decode_name(name, flags)!r} at byte {member.offset}")
-        self._file.seek(fields[10], os.SEEK_CUR)
-        data = self._file.read(member.packed)
+            raise self._damaged(member, f"{decode_name(name, flags)!r:.200} at byte {member.offset}")
+        start = _LOCAL.size + fields[9] + fields[10]
+        if start + member.packed > len(block):
+            block += self._file.read(start + member.packed - len(block))
+        data = block[start : start + member.packed]
         if len(data) < member.packed:
             raise self._damaged(member, "the end of the zip in the middle of it")
         return data

@@ -5,8 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
@@ -171,9 +176,21 @@ _worker: Worker | None = None
 
 
 def start(settings: Settings) -> None:
-    """Make this process a worker."""
+    """Make this process a worker of the importing one, which alone acts on an interrupt from the terminal.
+
+    A worker ends with it, too: one that waits for tasks would not notice that the other was killed.
+    """
     global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    importing = multiprocessing.parent_process()
+    if importing is not None:
+        threading.Thread(target=_end_after, args=(importing,), daemon=True).start()
     _worker = Worker(settings)
+
+
+def _end_after(importing: BaseProcess) -> None:
+    importing.join()
+    os._exit(1)
 
 
 def run(task: Task) -> tuple[int, NDArray[np.uint8], Report]:
