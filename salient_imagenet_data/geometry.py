@@ -62,7 +62,7 @@ class Preprocessing:
         return CropBox(left * across, top * down, self.crop * across, self.crop * down)
 
     def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(height, width, 3) uint8 -> a new (crop, crop, 3) uint8 array."""
+        """(height, width, 3) uint8 -> a new (crop, crop, 3) uint8 array; gray (height, width) likewise."""
         height, width = pixels.shape[:2]
         size = self.resized(width, height)
         if size != (width, height):

@@ -39,9 +39,12 @@ class Joined:
         return self.store.manifest.preprocessing.apply(self.image(item))
 
     def image(self, item: int) -> NDArray[np.uint8]:
-        """Image of an item, (height, width, 3) uint8. Raises SalientError if its size is not the store's."""
+        """Image of an item, (height, width, 3) uint8.
+
+        Raises SalientError if its size is not the store's; a store that does not know it takes any.
+        """
         pixels, row = self.source.pixels(int(self.indices[item])), self.store.rows[int(self.rows[item])]
-        if pixels.shape[:2] != (row.height, row.width):
+        if row.size_known and pixels.shape[:2] != (row.height, row.width):
             raise SalientError(
                 f"{row.image_id}: not the image that the masks were made of",
                 expected=f"{row.width} x {row.height} pixels",

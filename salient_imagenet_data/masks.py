@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.geometry import CropBox, to_crop_frame, to_image_frame
+from salient_imagenet_data.geometry import CropBox, Preprocessing, to_crop_frame, to_image_frame
 
 
 def quantise(maps: NDArray[np.floating]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -52,6 +52,16 @@ def union_in_image(
     grids = dequantise(maps[chosen]) if chosen.any() else np.zeros((1, *maps.shape[1:]), dtype=np.float32)
     pixels, valid = to_image_frame(grids, height, width, box)
     return pixels.max(axis=0), valid
+
+
+def published_frame(mask: NDArray[np.float32], preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """A mask of the crop frame as the loader of the 2022 release gave it: sent through the image's transform again.
+
+    That loader united masks that already cover the crop, in 8 bits, and then resized and cropped them with the
+    image's transform: they are zoomed by resize / crop (8 / 7) against the image. Only for repeating numbers that
+    were published so. mask: (crop, crop) float32 in [0, 1]; returns the same, in steps of 1 / 255.
+    """
+    return dequantise(preprocessing.apply(to_uint8(mask)))
 
 
 def to_uint8(mask: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -20,3 +20,6 @@ CUES = (BACKGROUND, SEPARATE_OBJECT, MIXED)
 
 MANIFEST, IMAGES_TABLE, FEATURES_TABLE, MAPS = "manifest.json", "images.parquet", "features.parquet", "maps.zarr"
 QUARANTINE_TABLE = "quarantine.parquet"
+
+OFFICIAL_RELEASE = "official release"
+"""`kind` in the manifest's origin of a store that holds published masks."""

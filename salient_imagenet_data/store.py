@@ -27,7 +27,7 @@ from salient_imagenet_data.annotations import Annotations, Verdict
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import CropBox
 from salient_imagenet_data.manifest import Manifest, file_sha256, write_manifest
-from salient_imagenet_data.masks import union_in_crop, union_in_image
+from salient_imagenet_data.masks import published_frame, union_in_crop, union_in_image
 from salient_imagenet_data.names import FEATURES_TABLE, IMAGES_TABLE, KINDS, MANIFEST, MAPS, QUARANTINE_TABLE, Kind
 from salient_imagenet_data.tables import FEATURES_SCHEMA, IMAGES_SCHEMA, read_rows, write_table
 
@@ -36,7 +36,10 @@ ARRAYS = ("maps", "peaks", "activations")
 
 @dataclass(frozen=True)
 class ImageRow:
-    """One row of images.parquet. in_top: (K,) whether the image is in the top images of each feature."""
+    """One row of images.parquet. in_top: (K,) whether the image is in the top images of each feature.
+
+    In an imported store prediction may be -1, and width, height and box 0: not known.
+    """
 
     image_id: str
     label: int
@@ -45,6 +48,11 @@ class ImageRow:
     height: int
     box: CropBox
     in_top: tuple[bool, ...]
+
+    @property
+    def size_known(self) -> bool:
+        """Whether the image's size, and so its place in the image frame, is known."""
+        return self.width > 0
 
 
 class ImageRows(Sequence[ImageRow]):
@@ -169,19 +177,33 @@ class Store:
         chosen = self.kind_table[kind][record.label]
         return np.asarray(chosen & np.array(record.in_top)) if top_only else chosen
 
-    def mask(self, row: int, kind: Kind, *, top_only: bool = False) -> NDArray[np.float32] | None:
-        """Soft mask in the crop frame, (crop, crop) float32 in [0, 1]; None where there is no such feature."""
+    def mask(
+        self, row: int, kind: Kind, *, top_only: bool = False, as_published: bool = False
+    ) -> NDArray[np.float32] | None:
+        """Soft mask in the crop frame, (crop, crop) float32 in [0, 1]; None where there is no such feature.
+
+        as_published: shifted against the image as the 2022 loader did it, see `masks.published_frame`.
+        """
         chosen = self.chosen(row, kind, top_only=top_only)
         if not chosen.any():
             return None
         size = self.manifest.preprocessing.crop
-        return union_in_crop(self.maps[row], chosen, size, size)
+        mask = union_in_crop(self.maps[row], chosen, size, size)
+        return published_frame(mask, self.manifest.preprocessing) if as_published else mask
 
     def image_mask(self, row: int, kind: Kind) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
-        """Soft mask and `valid` in the image frame, (height, width) each; None where there is no such feature."""
+        """Soft mask and `valid` in the image frame, (height, width) each; None where there is no such feature.
+
+        Raises SalientError where the image's size is not known.
+        """
         chosen, record = self.chosen(row, kind), self.rows[row]
         if not chosen.any():
             return None
+        if not record.size_known:
+            raise SalientError(
+                f"{record.image_id}: the store does not hold the image's size, so its image frame is not known",
+                then="use the crop frame, or import again with --images",
+            )
         return union_in_image(self.maps[row], chosen, record.height, record.width, record.box)
 
     def verify(self) -> None:
@@ -252,10 +274,12 @@ def with_verdicts(
 ) -> list[dict[str, Any]]:
     """The feature rows with kind, cue and votes of the verdicts; pairs without a verdict get null.
 
-    Raises SalientError for a verdict whose pair the rows do not hold.
+    A class without any feature here (never predicted, or not in a release of some classes) leaves its verdicts
+    unused. Raises SalientError for a verdict whose pair the rows of a class do not hold.
     """
     by_pair = {(v.class_index, v.feature_index): v for v in verdicts}
     known = {(r["class_index"], r["feature_index"]) for r in features}
+    filled = {c for c, _ in known}
     for pair, verdict in sorted(by_pair.items()):
         if verdict.class_index >= len(class_names):
             raise SalientError(f"annotations name class {verdict.class_index}", expected=f"0 to {len(class_names) - 1}")
@@ -265,7 +289,7 @@ def with_verdicts(
                 expected=repr(class_names[verdict.class_index]),
                 then="check that they belong to this data set",
             )
-        if pair not in known:
+        if pair not in known and pair[0] in filled:
             raise SalientError(
                 f"annotations name feature {pair[1]} for class {pair[0]} ({class_names[pair[0]]})",
                 expected=f"one of {sorted(f for c, f in known if c == pair[0])}",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
@@ -71,11 +72,11 @@ class StoreWriter:
     def finish(
         self,
         manifest: Manifest,
-        images: Any,
+        images: list[dict[str, Any]] | pa.Table,
         features: list[dict[str, Any]],
         quarantine: list[dict[str, Any]],
     ) -> None:
-        """Write the tables, hash every file, and write the manifest last. images: an Arrow table or dicts."""
+        """Write the tables, hash every file, and write the manifest last. images: rows of IMAGES_SCHEMA."""
         left = self.missing()
         if left:
             raise SalientError(

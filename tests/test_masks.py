@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from PIL import Image
+from torchvision.transforms import v2
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.geometry import CropBox
-from salient_imagenet_data.masks import dequantise, quantise, to_uint8, union_in_crop, union_in_image
+from salient_imagenet_data.geometry import CropBox, Preprocessing
+from salient_imagenet_data.masks import dequantise, published_frame, quantise, to_uint8, union_in_crop, union_in_image
 
 maps = arrays.arrays(np.float32, (3, 4, 5), elements=st.floats(0, 1e6, width=32))
 
@@ -53,3 +55,12 @@ def test_union_of_nothing_is_zeros() -> None:
 
 def test_to_uint8_rounds() -> None:
     assert to_uint8(np.array([0.0, 0.5, 1.0], dtype=np.float32)).tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize("frame", [Preprocessing(256, 224), Preprocessing(60, 56), Preprocessing(64, 64)])
+def test_trap_the_published_frame_is_resized_and_cropped_twice(frame: Preprocessing) -> None:
+    """Against torchvision's transform, as the 2022 loader applied it to the union in 8 bits."""
+    mask = np.random.default_rng(4).integers(0, 256, (frame.crop, frame.crop)) / 255.0
+    reference = v2.Compose([v2.Resize(frame.resize), v2.CenterCrop(frame.crop), v2.PILToTensor()])
+    expected = reference(Image.fromarray(np.uint8(mask * 255)))[0].numpy() / np.float32(255)
+    assert np.array_equal(published_frame(mask.astype(np.float32), frame), expected)

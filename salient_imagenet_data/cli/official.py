@@ -1,0 +1,115 @@
+"""The commands of the official 2022 release: import it, and compare two stores."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from salient_imagenet_data.cli.commands import FILE, FOLDER, cli
+
+if TYPE_CHECKING:
+    from salient_imagenet_data.store import Store
+
+
+@cli.command("import-official")
+@click.argument("release", type=click.Path(path_type=Path))
+@click.option("--out", type=FOLDER, required=True, help="Store to write.")
+@click.option("--grid", default="7x7", help="What masks are reduced to, as HEIGHTxWIDTH; full keeps all pixels.")
+@click.option("--annotations", type=FILE, help="Answers; they give the features' kinds and order.")
+@click.option("--majority", type=click.IntRange(1), default=3, help="Answers that make a feature spurious.")
+@click.option("--images", type=FOLDER, help="Your ImageNet training set, to read the images' sizes from.")
+@click.option("--resize", type=click.IntRange(1), default=256, help="Shorter side after resizing, in the masks' frame.")
+@click.option("--crop", type=click.IntRange(1), default=224, help="Side of the masks.")
+@click.option("--feature-count", type=click.IntRange(1), default=2048, help="Features of the network.")
+@click.option("--split", default="train", help="Name of the split.")
+@click.option("--skip-broken", is_flag=True, help="Put masks that cannot be decoded into quarantine and go on.")
+@click.option("--processes", type=click.IntRange(1), help="Worker processes.  [default: one a core]")
+@click.option("--resume", is_flag=True, help="Go on with an import that was stopped.")
+@click.option("--overwrite", is_flag=True, help="Replace a store that is there.")
+def import_command(
+    release: Path,
+    out: Path,
+    grid: str,
+    annotations: Path | None,
+    images: Path | None,
+    resize: int,
+    crop: int,
+    skip_broken: bool,
+    processes: int | None,
+    resume: bool,
+    overwrite: bool,
+    **options: Any,
+) -> None:
+    """Make a store of the official 2022 release: its zip, read in place, or the folder unpacked."""
+    from salient_imagenet_data.annotations import read_annotations
+    from salient_imagenet_data.geometry import Preprocessing
+    from salient_imagenet_data.images import FolderSource
+    from salient_imagenet_data.official.importing import ImportConfig, import_official
+
+    store = import_official(
+        release,
+        out,
+        annotations=read_annotations(annotations) if annotations else None,
+        images=FolderSource(images) if images else None,
+        config=ImportConfig(
+            grid=_grid(grid),
+            preprocessing=Preprocessing(resize, crop),
+            broken="skip" if skip_broken else "error",
+            **options,
+        ),
+        processes=processes,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    click.echo(_summary(store, out))
+
+
+@cli.command()
+@click.argument("store_a", type=FOLDER)
+@click.argument("store_b", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every pair.")
+def compare(store_a: Path, store_b: Path, as_json: bool) -> None:
+    """How far the masks of two stores agree, say published ones and rebuilt ones."""
+    from salient_imagenet_data.compare import compare as compare_stores
+    from salient_imagenet_data.compare import table
+    from salient_imagenet_data.store import Store
+
+    result = compare_stores(Store(store_a), Store(store_b))
+    click.echo(json.dumps(result, indent=2) if as_json else table(result))
+
+
+def _grid(text: str) -> tuple[int, int] | None:
+    if text == "full":
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", text)
+    if match is None:
+        raise click.BadParameter(f"expected HEIGHTxWIDTH or full, got {text!r}", param_hint="--grid")
+    return int(match[1]), int(match[2])
+
+
+def _summary(store: Store, out: Path) -> str:
+    m, origin = store.manifest, store.manifest.origin
+    lines = [
+        f"wrote {out}: {m.images} images, {len(store.features)} features, {origin['masks']} masks, "
+        f"{m.quarantined} in quarantine"
+    ]
+    if origin["classes_absent"]:
+        lines.append(f"{origin['classes_absent']} classes of wordnet_dict.py have no folder")
+    if origin["files_not_listed"]:
+        lines.append(f"{origin['files_not_listed']} files are in no list and were left aside")
+    if "grid_error" in origin:
+        error = origin["grid_error"]
+        lines.append(
+            f"reduced to {m.grid[0]}x{m.grid[1]}; error of means of {error['pool']}x{error['pool']} pixels: mean "
+            f"{error['mean']:.5f}, greatest {error['max']:.5f} of 1"
+            + (f" ({error['worst']})" if error["worst"] else "")
+            + f"; of all pixels of {error['whole_masks']} masks: mean {error['whole_mean']:.5f}, "
+            f"greatest {error['whole_max']:.5f}"
+        )
+    if m.annotations_sha256 is None:
+        lines.append(f"next: salient-imagenet annotate {out} ANSWERS.csv")
+    return "\n".join(lines)

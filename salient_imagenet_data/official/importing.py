@@ -1,0 +1,279 @@
+"""Import the official release: worker processes make the grids, this one writes the store.
+
+Shard by shard, so memory does not grow with the release. A shard's report is kept in `work` before its arrays are
+written; an import that was stopped goes on with the shards that are missing and gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salient_imagenet_data.annotations import Annotations
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.images import ImageSource
+from salient_imagenet_data.manifest import Manifest
+from salient_imagenet_data.names import MANIFEST, OFFICIAL_RELEASE
+from salient_imagenet_data.official.archive import Archive, open_archive
+from salient_imagenet_data.official.fit import pooling
+from salient_imagenet_data.official.layout import Plan, make_plan
+from salient_imagenet_data.official.rows import feature_rows, image_sizes, image_table
+from salient_imagenet_data.official.work import Report, Settings, Task, run, start
+from salient_imagenet_data.progress import progress
+from salient_imagenet_data.store import Store, with_verdicts
+from salient_imagenet_data.store_writer import CHUNK_ROWS, StoreWriter, prepare_folder
+
+WORK = "work"
+FULL_SHARD_ROWS = 64
+"""Rows of a shard of whole masks: 16 MB before packing."""
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+@dataclass(frozen=True)
+class ImportConfig:
+    """Choices of an import.
+
+    grid: what the masks are reduced to, (7, 7) for the network that made them; None keeps all their pixels.
+    preprocessing: what the masks' frame is; they must be crop x crop pixels. feature_count: of the network; feature
+    indices lie below it. broken: whether a mask that cannot be decoded ends the import or goes to quarantine.
+    """
+
+    grid: tuple[int, int] | None = (7, 7)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    feature_count: int = 2048
+    majority: int = 3
+    split: str = "train"
+    broken: Literal["error", "skip"] = "error"
+    shard_rows: int | None = None
+
+    @property
+    def rows_of_a_shard(self) -> int:
+        """Given, or small enough that a shard fits into memory several times."""
+        return self.shard_rows or (FULL_SHARD_ROWS if self.grid is None else CHUNK_ROWS)
+
+
+def import_official(
+    release: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    annotations: Annotations | None = None,
+    images: ImageSource | None = None,
+    config: ImportConfig | None = None,
+    processes: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Store:
+    """Make a store at `out` of the official release, a zip (read in place) or a folder, and open it.
+
+    annotations: people's answers; without them the store is annotated later. images: the user's own, to read the
+    images' sizes from; without them sizes stay unknown and only the crop frame can be used. processes: workers, all
+    cores by default; the store's bytes do not depend on it. Raises SalientError for input that does not fit.
+    """
+    config, folder = config or ImportConfig(), Path(out)
+    archive = open_archive(release)
+    verdicts = annotations.verdicts(config.majority) if annotations else ()
+    plan = make_plan(archive, verdicts, config.feature_count)
+    features = feature_rows(plan)
+    if annotations is not None:
+        features = with_verdicts(features, verdicts, plan.class_names)
+    sha256 = archive.fingerprint()
+    sizes = image_sizes(plan, images)
+    prepare_folder(folder, resume=resume, overwrite=overwrite)
+    work = folder / WORK
+    if (folder / MANIFEST).is_file():
+        shutil.rmtree(work, ignore_errors=True)
+        return Store(folder)
+    _claim(work, _fingerprint(sha256, sizes, annotations, config))
+
+    size = config.preprocessing.crop
+    grid = config.grid or (size, size)
+    rows, slots = plan.places.shape
+    writer = StoreWriter(folder, images=rows, features=slots, grid=grid, shard_rows=config.rows_of_a_shard)
+    settings = Settings(archive.reader, size, slots, config.grid, config.broken == "skip", not archive.is_zip)
+    _write_maps(writer, archive, plan, settings, work, processes or os.cpu_count() or 1)
+
+    reports = [Report.from_json(_report_path(work, s).read_text()) for s in range(-(-rows // writer.shard_rows))]
+    broken = [(writer.rows(s).start + row, slot, why) for s, r in enumerate(reports) for row, slot, why in r.broken]
+    in_top = plan.places >= 0
+    for row, slot, _ in broken:
+        in_top[row, slot] = False
+    manifest = Manifest(
+        class_names=plan.class_names,
+        images=rows,
+        features_per_class=slots,
+        grid=grid,
+        shard_rows=writer.shard_rows,
+        split=config.split,
+        preprocessing=config.preprocessing,
+        group_by="release",
+        top_images=_longest_list(plan),
+        weights_sha256="unknown",
+        architecture="unknown",
+        feature_count=config.feature_count,
+        quarantined=len(broken),
+        annotations_sha256=annotations.sha256 if annotations else None,
+        majority=config.majority,
+        versions={name: version(name) for name in ("salient-imagenet-data", "numpy", "pillow", "zarr")},
+        files={},
+        origin=_origin(archive, plan, reports, sha256, config),
+    )
+    quarantine = [
+        {"image_id": plan.image_id(row), "label": int(plan.labels[row]), "reason": why} for row, _, why in broken
+    ]
+    writer.finish(manifest, image_table(plan, sizes, in_top, config.preprocessing), features, quarantine)
+    shutil.rmtree(work)
+    return Store(folder)
+
+
+def _write_maps(
+    writer: StoreWriter, archive: Archive, plan: Plan, settings: Settings, work: Path, processes: int
+) -> None:
+    missing = writer.missing()
+    total = sum(int((plan.places[_slice(writer.rows(s))] >= 0).sum()) for s in missing)
+    with progress((), total=total, what="masks", unit="mask") as bar:
+        for shard, maps, report in _results((_task(writer, archive, plan, s) for s in missing), settings, processes):
+            _write_text(_report_path(work, shard), report.to_json())
+            # The release holds neither: not zeros, which would be values.
+            unknown = np.full(maps.shape[:2], np.nan, dtype=np.float32)
+            writer.write_shard(shard, maps, unknown, unknown)
+            bar.update(report.masks + len(report.broken))
+
+
+def _results(
+    tasks: Iterator[Task], settings: Settings, processes: int
+) -> Iterator[tuple[int, NDArray[np.uint8], Report]]:
+    """Do tasks in worker processes, two waiting for each; the first error ends all."""
+    with (
+        _one_thread_each(),
+        ProcessPoolExecutor(processes, get_context("spawn"), initializer=start, initargs=(settings,)) as pool,
+    ):
+        running: set[Future[tuple[int, NDArray[np.uint8], Report]]] = set()
+        try:
+            while True:
+                while len(running) < 2 * processes and (task := next(tasks, None)) is not None:
+                    running.add(pool.submit(run, task))
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                # A list would keep finished shards alive while the next ones are made.
+                while done:
+                    yield done.pop().result()
+        except BrokenProcessPool as error:
+            raise SalientError(
+                "a worker process was stopped", then="is there enough memory? go on with --resume and fewer --processes"
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _task(writer: StoreWriter, archive: Archive, plan: Plan, shard: int) -> Task:
+    rows = writer.rows(shard)
+    places = plan.places[_slice(rows)]
+    found = np.argwhere(places >= 0)
+    # In the order of the zip, so that a disk reads forward.
+    found = found[np.argsort(archive.index.offset[places[found[:, 0], found[:, 1]]], kind="stable")]
+    masks = []
+    for row, slot in found.tolist():
+        path = plan.mask_path(rows.start + row, slot)
+        masks.append((row, slot, archive.index.member(int(places[row, slot]), path)))
+    return Task(shard, len(rows), masks)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Workers started in here use one thread for matrix products: there are as many workers as wanted threads, and
+    the last bit of a product may depend on the number of threads."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _origin(archive: Archive, plan: Plan, reports: list[Report], sha256: str, config: ImportConfig) -> dict[str, Any]:
+    masks = sum(r.masks for r in reports)
+    origin: dict[str, Any] = {
+        "kind": OFFICIAL_RELEASE,
+        "sha256": sha256 if archive.is_zip else hashlib.sha256("".join(r.digest for r in reports).encode()).hexdigest(),
+        "sha256_of": "the zip file" if archive.is_zip else "the masks read, shard by shard",
+        "masks": masks,
+        "classes_absent": plan.absent,
+        "files_not_listed": len(archive.index) - len(archive.tables) - int((plan.places >= 0).sum()),
+    }
+    if config.grid is not None:
+        worst, whole = max(reports, key=lambda r: r.max_error), sum(r.whole_masks for r in reports)
+        origin["grid_error"] = {
+            "pool": pooling(config.preprocessing.crop, config.grid),
+            "mean": sum(r.error_sum for r in reports) / max(masks, 1),
+            "max": worst.max_error,
+            "worst": worst.worst,
+            "whole_masks": whole,
+            "whole_mean": sum(r.whole_error_sum for r in reports) / max(whole, 1),
+            "whole_max": max(r.whole_max_error for r in reports),
+        }
+    return origin
+
+
+def _longest_list(plan: Plan) -> int:
+    """Images of the pair that has most."""
+    listed = plan.places >= 0
+    starts = np.flatnonzero(np.diff(plan.labels, prepend=-1))
+    return int(np.add.reduceat(listed.astype(np.int64), starts, axis=0).max())
+
+
+def _fingerprint(sha256: str, sizes: NDArray[np.int32], annotations: Annotations | None, config: ImportConfig) -> str:
+    fields = {
+        "release": sha256,
+        "sizes": hashlib.sha256(sizes.tobytes()).hexdigest(),
+        "annotations": annotations.sha256 if annotations else None,
+        "config": dataclasses.asdict(config),
+    }
+    return json.dumps(fields, indent=2, sort_keys=True) + "\n"
+
+
+def _claim(work: Path, fingerprint: str) -> None:
+    """Note what this import is made of, or check that a stopped one was made of the same."""
+    work.mkdir(exist_ok=True)
+    path = work / "import.json"
+    if path.is_file() and path.read_text() != fingerprint:
+        raise SalientError(
+            f"{work.parent}: stopped import of other input",
+            expected="the same release, answers, images and options",
+            then="use --overwrite to start again",
+        )
+    _write_text(path, fingerprint)
+
+
+def _report_path(work: Path, shard: int) -> Path:
+    return work / f"shard-{shard:05d}.json"
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def _slice(rows: range) -> slice:
+    return slice(rows.start, rows.stop)
