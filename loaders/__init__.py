@@ -6,6 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from salient_imagenet_data.loaders.collate import Batch as Batch
+    from salient_imagenet_data.loaders.collate import collate as collate
+    from salient_imagenet_data.loaders.compact import MapFrame as MapFrame
+    from salient_imagenet_data.loaders.compact import masks_from_maps as masks_from_maps
+    from salient_imagenet_data.loaders.compact import masks_of_batch as masks_of_batch
     from salient_imagenet_data.loaders.corruptions import Blur as Blur
     from salient_imagenet_data.loaders.corruptions import Composite as Composite
     from salient_imagenet_data.loaders.corruptions import Corruption as Corruption
@@ -24,28 +29,39 @@ if TYPE_CHECKING:
     from salient_imagenet_data.loaders.regions import region_masks as region_masks
     from salient_imagenet_data.loaders.soft_mask import SoftMask as SoftMask
     from salient_imagenet_data.loaders.torch_dataset import SalientImageNet as SalientImageNet
+    from salient_imagenet_data.loaders.torch_dataset import SalientImageNetStream as SalientImageNetStream
+    from salient_imagenet_data.loaders.transforms import FiveCrop as FiveCrop
     from salient_imagenet_data.loaders.transforms import MaskedCorruption as MaskedCorruption
     from salient_imagenet_data.loaders.transforms import MaskedGaussianNoise as MaskedGaussianNoise
+    from salient_imagenet_data.loaders.transforms import TenCrop as TenCrop
 
 _HOME = {
+    "Batch": "collate",
     "Blur": "corruptions",
     "Composite": "corruptions",
     "Corruption": "corruptions",
     "Fill": "corruptions",
+    "FiveCrop": "transforms",
     "GaussianNoise": "corruptions",
     "Inpaint": "corruptions",
+    "MapFrame": "compact",
     "MaskedCorruption": "transforms",
     "MaskedGaussianNoise": "transforms",
     "NumpyLoader": "numpy_loader",
     "Region": "regions",
     "SalientImageNet": "torch_dataset",
+    "SalientImageNetStream": "torch_dataset",
     "Shuffle": "corruptions",
     "SoftMask": "soft_mask",
     "Swap": "corruptions",
+    "TenCrop": "transforms",
     "Tile": "corruptions",
+    "collate": "collate",
     "corrupt": "corruptions",
     "gaussian_noise": "corruptions",
     "image_seeds": "corruptions",
+    "masks_from_maps": "compact",
+    "masks_of_batch": "compact",
     "partners": "regions",
     "region_masks": "regions",
 }
