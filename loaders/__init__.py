@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from salient_imagenet_data.loaders.corruptions import corrupt as corrupt
     from salient_imagenet_data.loaders.corruptions import gaussian_noise as gaussian_noise
     from salient_imagenet_data.loaders.corruptions import image_seeds as image_seeds
+    from salient_imagenet_data.loaders.layer_masking import LayerMasking as LayerMasking
+    from salient_imagenet_data.loaders.missingness import TokenDropping as TokenDropping
     from salient_imagenet_data.loaders.numpy_loader import NumpyLoader as NumpyLoader
     from salient_imagenet_data.loaders.regions import Region as Region
     from salient_imagenet_data.loaders.regions import partners as partners
@@ -44,6 +46,7 @@ _HOME = {
     "FiveCrop": "transforms",
     "GaussianNoise": "corruptions",
     "Inpaint": "corruptions",
+    "LayerMasking": "layer_masking",
     "MapFrame": "compact",
     "MaskedCorruption": "transforms",
     "MaskedGaussianNoise": "transforms",
@@ -56,6 +59,7 @@ _HOME = {
     "Swap": "corruptions",
     "TenCrop": "transforms",
     "Tile": "corruptions",
+    "TokenDropping": "missingness",
     "collate": "collate",
     "corrupt": "corruptions",
     "gaussian_noise": "corruptions",

@@ -15,10 +15,9 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from salient_imagenet_data.loaders.soft_mask import SoftMask
-from salient_imagenet_data.names import KINDS, Kind
+from salient_imagenet_data.names import FEATURES_COLUMN, MAPS_COLUMN, Kind
 
-MAPS, FRAME = "maps", "map_frame"
-FEATURES_OF: dict[Kind, str] = {kind: f"{kind}_features" for kind in KINDS}
+FRAME = "map_frame"
 
 
 class MapFrame(tv_tensors.Mask):  # type: ignore[misc]
@@ -58,7 +57,7 @@ def masks_from_maps(maps: Tensor, chosen: Tensor, frames: Tensor) -> SoftMask:
 
 def masks_of_batch(batch: Mapping[str, Any], kind: Kind) -> SoftMask:
     """Core or spurious masks (B, 1, H, W) of a collated batch in the compact form, on the batch's device."""
-    return masks_from_maps(batch[MAPS], batch[FEATURES_OF[kind]], batch[FRAME])
+    return masks_from_maps(batch[MAPS_COLUMN], batch[FEATURES_COLUMN[kind]], batch[FRAME])
 
 
 def _weights(start: Tensor, step: Tensor, pixels: int, cells: int) -> Tensor:

@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import distributed
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from torchvision import tv_tensors
 
 from salient_imagenet_data.images import ImageSource, open_source
 from salient_imagenet_data.join import Missing, join
-from salient_imagenet_data.loaders.compact import FEATURES_OF, FRAME, MAPS, MapFrame
+from salient_imagenet_data.loaders.compact import FRAME, MapFrame
 from salient_imagenet_data.loaders.soft_mask import SoftMask
-from salient_imagenet_data.names import IMAGE, IMAGE_ID, KINDS, LABEL, MASK_COLUMN, Kind
+from salient_imagenet_data.names import FEATURES_COLUMN, IMAGE, IMAGE_ID, KINDS, LABEL, MAPS_COLUMN, MASK_COLUMN, Kind
 from salient_imagenet_data.store import Store
 
 Sample = dict[str, Any]
@@ -77,13 +78,13 @@ class SalientImageNet(Dataset[Sample]):
 
     def _compact(self, row: int) -> Sample:
         # Arrays, not tensors, until a batch is made: a pipeline takes the first plain tensor of a sample for an image.
-        part: Sample = {MAPS: np.array(self.store.maps[row])}
+        part: Sample = {MAPS_COLUMN: np.array(self.store.maps[row])}
         for kind in KINDS:
-            part[FEATURES_OF[kind]] = self._chosen(row, kind)
-            part[f"has_{kind}"] = bool(part[FEATURES_OF[kind]].any())
+            part[FEATURES_COLUMN[kind]] = self._chosen(row, kind)
+            part[f"has_{kind}"] = bool(part[FEATURES_COLUMN[kind]].any())
         return {**part, FRAME: MapFrame.whole(self.store.manifest.preprocessing.crop)}
 
-    def _chosen(self, row: int, kind: Kind) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def _chosen(self, row: int, kind: Kind) -> NDArray[np.bool_]:
         return self.store.chosen(row, kind, top_only=self.top_only)
 
 
@@ -129,7 +130,7 @@ class SalientImageNetStream(IterableDataset[Sample]):
         for item in mine if worker is None else mine[worker.id :: worker.num_workers]:
             yield self.dataset[int(item)]
 
-    def _mine(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def _mine(self) -> NDArray[np.int64]:
         n = len(self.dataset)
         order = np.arange(n)
         if self.shuffle:
