@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from salient_imagenet_data.loaders.collate import Batch as Batch
-    from salient_imagenet_data.loaders.collate import collate as collate
+    from salient_imagenet_data.loaders.batches import Batch as Batch
+    from salient_imagenet_data.loaders.batches import collate as collate
     from salient_imagenet_data.loaders.compact import MapFrame as MapFrame
     from salient_imagenet_data.loaders.compact import masks_from_maps as masks_from_maps
     from salient_imagenet_data.loaders.compact import masks_of_batch as masks_of_batch
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from salient_imagenet_data.loaders.transforms import TenCrop as TenCrop
 
 _HOME = {
-    "Batch": "collate",
+    "Batch": "batches",
     "Blur": "corruptions",
     "Composite": "corruptions",
     "Corruption": "corruptions",
@@ -60,7 +60,7 @@ _HOME = {
     "TenCrop": "transforms",
     "Tile": "corruptions",
     "TokenDropping": "missingness",
-    "collate": "collate",
+    "collate": "batches",
     "corrupt": "corruptions",
     "gaussian_noise": "corruptions",
     "image_seeds": "corruptions",
