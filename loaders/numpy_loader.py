@@ -43,8 +43,7 @@ class NumpyLoader:
     @property
     def rows(self) -> NDArray[np.int64]:
         """Store rows, in the order of iteration before shuffling."""
-        rows = range(len(self.store)) if self._joined is None else self._joined.rows
-        return np.asarray(rows, dtype=np.int64)
+        return np.arange(len(self.store)) if self._joined is None else self._joined.rows
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
@@ -59,9 +58,9 @@ class NumpyLoader:
 
     def _batch(self, items: NDArray[np.int64], rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         chosen = rows[items]
-        records = [self.store.rows[int(row)] for row in chosen]
-        labels = np.array([r.label for r in records], dtype=np.int64)
-        batch: dict[str, NDArray[Any]] = {IMAGE_ID: np.array([r.image_id for r in records]), LABEL: labels}
+        labels = self.store.rows.labels[chosen].astype(np.int64)
+        image_ids = np.array(self.store.rows.image_ids.take(chosen).to_pylist())
+        batch: dict[str, NDArray[Any]] = {IMAGE_ID: image_ids, LABEL: labels}
         if self._joined is not None:
             batch[IMAGE] = np.stack([self._joined.crop(int(item)) for item in items])
         for kind in KINDS:

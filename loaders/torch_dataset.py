@@ -60,10 +60,14 @@ class SalientImageNet(Dataset[Sample]):
         return len(self.joined)
 
     def __getitem__(self, item: int) -> Sample:
-        row = self.joined.rows[item]
-        record = self.store.rows[row]
+        row = int(self.joined.rows[item])
+        rows = self.store.rows
         pixels = torch.from_numpy(self.joined.crop(item)).permute(2, 0, 1).contiguous()
-        sample: Sample = {IMAGE_ID: record.image_id, IMAGE: tv_tensors.Image(pixels), LABEL: record.label}
+        sample: Sample = {
+            IMAGE_ID: rows.image_ids[row].as_py(),
+            IMAGE: tv_tensors.Image(pixels),
+            LABEL: int(rows.labels[row]),
+        }
         sample |= self._compact(row) if self.return_maps else self._masks(row)
         return sample if self.transform is None else self.transform(sample)
 
