@@ -21,7 +21,7 @@ FRAME = "map_frame"
 
 
 class MapFrame(tv_tensors.Mask):  # type: ignore[misc]
-    """(6,) float64: u0, v0, du, dv, height, width of the picture.
+    """(6,) float32: u0, v0, du, dv, height, width of the picture.
 
     The pixel in row y and column x shows the point (u0 + du (x + 1/2), v0 + dv (y + 1/2)) of the crop frame, which is
     the unit square. Transforms that turn or bend the picture raise TypeError.
@@ -30,7 +30,7 @@ class MapFrame(tv_tensors.Mask):  # type: ignore[misc]
     @classmethod
     def whole(cls, size: int) -> MapFrame:
         """The untouched crop of size x size pixels."""
-        return _frame(torch.tensor([0.0, 0.0, 1.0 / size, 1.0 / size, size, size], dtype=torch.float64))
+        return _frame(torch.tensor([0.0, 0.0, 1.0 / size, 1.0 / size, size, size], dtype=torch.float32))
 
 
 def masks_from_maps(maps: Tensor, chosen: Tensor, frames: Tensor) -> SoftMask:
@@ -85,17 +85,17 @@ def _get_size(frame: MapFrame) -> list[int]:
 
 def _horizontal_flip(frame: MapFrame) -> MapFrame:
     u, v, du, dv, height, width = _parts(frame)
-    return _frame(torch.tensor([u + du * width, v, -du, dv, height, width], dtype=torch.float64))
+    return _frame(torch.tensor([u + du * width, v, -du, dv, height, width], dtype=torch.float32))
 
 
 def _vertical_flip(frame: MapFrame) -> MapFrame:
     u, v, du, dv, height, width = _parts(frame)
-    return _frame(torch.tensor([u, v + dv * height, du, -dv, height, width], dtype=torch.float64))
+    return _frame(torch.tensor([u, v + dv * height, du, -dv, height, width], dtype=torch.float32))
 
 
 def _crop(frame: MapFrame, top: int, left: int, height: int, width: int) -> MapFrame:
     u, v, du, dv, _, _ = _parts(frame)
-    return _frame(torch.tensor([u + du * left, v + dv * top, du, dv, height, width], dtype=torch.float64))
+    return _frame(torch.tensor([u + du * left, v + dv * top, du, dv, height, width], dtype=torch.float32))
 
 
 def _resize(
@@ -106,7 +106,7 @@ def _resize(
     shadow = torch.empty((1, int(height), int(width)), device="meta")
     new_height, new_width = F.resize_image(shadow, size, max_size=max_size, antialias=False).shape[1:]
     scaled = [u, v, du * width / new_width, dv * height / new_height, new_height, new_width]
-    return _frame(torch.tensor(scaled, dtype=torch.float64))
+    return _frame(torch.tensor(scaled, dtype=torch.float32))
 
 
 def _resized_crop(
