@@ -7,6 +7,7 @@ covers the crop box and nothing is known outside it. Pixel i of n covers [i, i +
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -63,12 +64,15 @@ class Preprocessing:
 
     def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(height, width, 3) uint8 -> a new (crop, crop, 3) uint8 array; gray (height, width) likewise."""
-        height, width = pixels.shape[:2]
-        size = self.resized(width, height)
-        if size != (width, height):
-            pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+        return self.apply_to_picture(Image.fromarray(pixels))
+
+    def apply_to_picture(self, picture: Image.Image) -> NDArray[np.uint8]:
+        """RGB or gray picture -> a new (crop, crop, 3) or (crop, crop) uint8 array."""
+        size = self.resized(*picture.size)
+        if size != picture.size:
+            picture = picture.resize(size, Image.Resampling.BILINEAR)
         left, top = round((size[0] - self.crop) / 2.0), round((size[1] - self.crop) / 2.0)
-        return pixels[top : top + self.crop, left : left + self.crop].copy()
+        return np.array(picture.crop((left, top, left + self.crop, top + self.crop)))
 
 
 def axis_weights(pixels: int, cells: int, start: float, length: float) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -92,9 +96,15 @@ def axis_weights(pixels: int, cells: int, start: float, length: float) -> tuple[
 
 def to_crop_frame(grids: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
     """Bilinear grids (..., h, w) -> (..., height, width) over the whole crop."""
-    down, _ = axis_weights(height, grids.shape[-2], 0.0, float(height))
-    across, _ = axis_weights(width, grids.shape[-1], 0.0, float(width))
-    return _separable(grids, down, across)
+    return _separable(grids, _whole_axis(height, grids.shape[-2]), _whole_axis(width, grids.shape[-1]))
+
+
+@lru_cache(maxsize=16)
+def _whole_axis(pixels: int, cells: int) -> NDArray[np.float32]:
+    """Weights of an axis that the grid covers whole: the same for every image of a store, so kept."""
+    weights, _ = axis_weights(pixels, cells, 0.0, float(pixels))
+    weights.setflags(write=False)
+    return weights
 
 
 def to_image_frame(

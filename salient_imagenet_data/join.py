@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.images import ImageSource, ids_of, labels_of
+from salient_imagenet_data.images import ImageSource, PictureSource, ids_of, labels_of
 from salient_imagenet_data.store import Store
 
 Missing = Literal["error", "skip"]
@@ -36,21 +36,29 @@ class Joined:
 
     def crop(self, item: int) -> NDArray[np.uint8]:
         """Image of an item in the crop frame, (crop, crop, 3) uint8."""
-        return self.store.manifest.preprocessing.apply(self.image(item))
+        preprocessing = self.store.manifest.preprocessing
+        if isinstance(self.source, PictureSource):
+            picture = self.source.picture(int(self.indices[item]))
+            self._check_size(item, *picture.size)
+            return preprocessing.apply_to_picture(picture)
+        return preprocessing.apply(self.image(item))
 
     def image(self, item: int) -> NDArray[np.uint8]:
-        """Image of an item, (height, width, 3) uint8.
-
-        Raises SalientError if its size is not the store's; a store that does not know it takes any.
-        """
-        pixels, row = self.source.pixels(int(self.indices[item])), self.store.rows[int(self.rows[item])]
-        if row.size_known and pixels.shape[:2] != (row.height, row.width):
-            raise SalientError(
-                f"{row.image_id}: not the image that the masks were made of",
-                expected=f"{row.width} x {row.height} pixels",
-                got=f"{pixels.shape[1]} x {pixels.shape[0]}",
-            )
+        """Image of an item, (height, width, 3) uint8. Raises SalientError if its size is not the store's, where that
+        is known."""
+        pixels = self.source.pixels(int(self.indices[item]))
+        self._check_size(item, pixels.shape[1], pixels.shape[0])
         return pixels
+
+    def _check_size(self, item: int, width: int, height: int) -> None:
+        rows, row = self.store.rows, int(self.rows[item])
+        known = rows.widths[row] > 0
+        if known and (width, height) != (rows.widths[row], rows.heights[row]):
+            raise SalientError(
+                f"{rows[row].image_id}: not the image that the masks were made of",
+                expected=f"{rows.widths[row]} x {rows.heights[row]} pixels",
+                got=f"{width} x {height}",
+            )
 
 
 def join(store: Store, source: ImageSource, *, missing: Missing = "error", rows: Sequence[int] | None = None) -> Joined:

@@ -173,9 +173,8 @@ class Store:
 
     def chosen(self, row: int, kind: Kind, *, top_only: bool = False) -> NDArray[np.bool_]:
         """(K,) bool: the features of this kind of the row's class; with top_only, those it is a top image of."""
-        record = self.rows[row]
-        chosen = self.kind_table[kind][record.label]
-        return np.asarray(chosen & np.array(record.in_top)) if top_only else chosen
+        chosen = self.kind_table[kind][self.rows.labels[row]]
+        return np.asarray(chosen & self.rows.in_top[row]) if top_only else chosen
 
     def mask(
         self, row: int, kind: Kind, *, top_only: bool = False, as_published: bool = False
