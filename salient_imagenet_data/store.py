@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from salient_imagenet_data.annotations import Annotations, Verdict
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import CropBox
+from salient_imagenet_data.lazy_rows import LazyRows
 from salient_imagenet_data.manifest import Manifest, file_sha256, write_manifest
 from salient_imagenet_data.masks import published_frame, union_in_crop, union_in_image
 from salient_imagenet_data.names import FEATURES_TABLE, IMAGES_TABLE, KINDS, MANIFEST, MAPS, QUARANTINE_TABLE, Kind
@@ -106,7 +107,7 @@ def shard_file(array: str, shard: int) -> str:
 
 
 class Store:
-    """A finished store, opened for reading. The maps are read into memory once, on first use.
+    """A finished store, opened for reading. Maps are read into memory once, a block of rows at a time, on first use.
 
     Raises SalientError if the folder is no store, is unfinished, or lacks a file its manifest names.
     """
@@ -134,9 +135,9 @@ class Store:
         return read_rows(self.path / FEATURES_TABLE)
 
     @cached_property
-    def maps(self) -> NDArray[np.uint8]:
-        """(N, K, h, w) uint8."""
-        return self._array("maps")
+    def maps(self) -> LazyRows:
+        """(N, K, h, w) uint8, decoded where rows are asked for; `np.asarray` gives all of it."""
+        return LazyRows(self.path / MAPS / "maps")
 
     @cached_property
     def peaks(self) -> NDArray[np.float32]:
