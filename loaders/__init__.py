@@ -6,18 +6,48 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from salient_imagenet_data.loaders.corruptions import MaskedGaussianNoise as MaskedGaussianNoise
+    from salient_imagenet_data.loaders.corruptions import Blur as Blur
+    from salient_imagenet_data.loaders.corruptions import Composite as Composite
+    from salient_imagenet_data.loaders.corruptions import Corruption as Corruption
+    from salient_imagenet_data.loaders.corruptions import Fill as Fill
+    from salient_imagenet_data.loaders.corruptions import GaussianNoise as GaussianNoise
+    from salient_imagenet_data.loaders.corruptions import Inpaint as Inpaint
+    from salient_imagenet_data.loaders.corruptions import Shuffle as Shuffle
+    from salient_imagenet_data.loaders.corruptions import Swap as Swap
+    from salient_imagenet_data.loaders.corruptions import Tile as Tile
+    from salient_imagenet_data.loaders.corruptions import corrupt as corrupt
     from salient_imagenet_data.loaders.corruptions import gaussian_noise as gaussian_noise
+    from salient_imagenet_data.loaders.corruptions import image_seeds as image_seeds
     from salient_imagenet_data.loaders.numpy_loader import NumpyLoader as NumpyLoader
+    from salient_imagenet_data.loaders.regions import Region as Region
+    from salient_imagenet_data.loaders.regions import partners as partners
+    from salient_imagenet_data.loaders.regions import region_masks as region_masks
     from salient_imagenet_data.loaders.soft_mask import SoftMask as SoftMask
     from salient_imagenet_data.loaders.torch_dataset import SalientImageNet as SalientImageNet
+    from salient_imagenet_data.loaders.transforms import MaskedCorruption as MaskedCorruption
+    from salient_imagenet_data.loaders.transforms import MaskedGaussianNoise as MaskedGaussianNoise
 
 _HOME = {
-    "MaskedGaussianNoise": "corruptions",
+    "Blur": "corruptions",
+    "Composite": "corruptions",
+    "Corruption": "corruptions",
+    "Fill": "corruptions",
+    "GaussianNoise": "corruptions",
+    "Inpaint": "corruptions",
+    "MaskedCorruption": "transforms",
+    "MaskedGaussianNoise": "transforms",
     "NumpyLoader": "numpy_loader",
+    "Region": "regions",
     "SalientImageNet": "torch_dataset",
+    "Shuffle": "corruptions",
     "SoftMask": "soft_mask",
+    "Swap": "corruptions",
+    "Tile": "corruptions",
+    "corrupt": "corruptions",
     "gaussian_noise": "corruptions",
+    "image_seeds": "corruptions",
+    "partners": "regions",
+    "region_masks": "regions",
 }
 __all__ = sorted(_HOME)
 

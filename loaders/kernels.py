@@ -1,0 +1,158 @@
+"""What each corruption makes of one image, before it is laid in through the mask.
+
+Images are (3, H, W) float32 in [0, 1], masks (1, H, W) float32 in [0, 1], on one device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision import tv_tensors
+
+GRAY = 0.5
+
+
+def to_unit(image: Tensor) -> Tensor:
+    """uint8 or float image -> float32 in [0, 1]."""
+    return image.float() / 255.0 if image.dtype == torch.uint8 else image.float()
+
+
+def from_unit(image: Tensor, dtype: torch.dtype) -> Tensor:
+    """float32 in [0, 1] -> dtype; uint8 is rounded to the nearest level."""
+    return image.mul(255.0).round().to(dtype) if dtype == torch.uint8 else image.to(dtype)
+
+
+def noise_of_norm(image: Tensor, mask: Tensor, norm: float, generator: torch.Generator) -> Tensor:
+    """clip(x + norm * n m / |n m|, 0, 1); an empty mask gives x."""
+    noise = torch.randn(image.shape, generator=generator, device=image.device) * mask
+    length = noise.norm()
+    return (image + noise * torch.where(length > 0, norm / length, 0.0)).clamp(0.0, 1.0)
+
+
+def plain(image: Tensor, color: str | tuple[float, float, float]) -> Tensor:
+    """One colour: gray, black, mean (of the image), or as given."""
+    if color == "mean":
+        return image.mean(dim=(1, 2), keepdim=True).expand_as(image)
+    if isinstance(color, str):
+        return torch.full_like(image, {"gray": GRAY, "black": 0.0}[color])
+    return torch.tensor(color, device=image.device)[:, None, None].expand_as(image)
+
+
+def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur, cut at 4 sigma, with the edge mirrored (the edge pixel is repeated).
+
+    As two products with band matrices: at the widths used here that is faster than a convolution on the CPU.
+    """
+    rows, columns = (_blur_matrix(n, sigma).to(image.device) for n in image.shape[1:])
+    return (rows @ (image @ columns.T)).clamp(0.0, 1.0)
+
+
+@lru_cache(maxsize=16)
+def _blur_matrix(size: int, sigma: float) -> Tensor:
+    """(size, size) float32: row i holds the weights of the inputs of output i."""
+    reach = max(1, math.ceil(4 * sigma))
+    offsets = torch.arange(-reach, reach + 1)
+    weights = torch.exp(-0.5 * (offsets / sigma).double() ** 2)
+    place = (torch.arange(size)[:, None] + offsets) % (2 * size)
+    place = torch.where(place < size, place, 2 * size - 1 - place)
+    matrix = torch.zeros(size, size, dtype=torch.float64)
+    matrix.scatter_add_(1, place, (weights / weights.sum()).expand(size, -1))
+    return matrix.float()
+
+
+def shuffle(image: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
+    """The pixels with m > 0, all channels together, in a random order."""
+    places = torch.nonzero(mask.flatten(), as_tuple=True)[0]
+    order = torch.randperm(len(places), generator=generator, device=image.device)
+    flat = image.flatten(1).clone()
+    flat[:, places] = flat[:, places[order]]
+    return flat.view_as(image)
+
+
+def bounding_box(mask: Tensor) -> tuple[int, int, int, int] | None:
+    """(top, left, bottom, right) of the pixels of at least half the mask's peak; None for an empty mask.
+
+    Bottom and right are one past the last pixel, so that slices hold all of them."""
+    peak = mask.max()
+    if not peak > 0:
+        return None
+    inside = mask[0] >= peak / 2
+    rows, columns = torch.nonzero(inside.any(dim=1)), torch.nonzero(inside.any(dim=0))
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+def tile(image: Tensor, mask: Tensor) -> Tensor:
+    """The largest of the strips above, below, left and right of the region's box, repeated over the whole image."""
+    box = bounding_box(mask)
+    if box is None:
+        return image
+    top, left, bottom, right = box
+    # Strips as wide, or as high, as the box, so that the pattern goes on where the box ends.
+    strips = [
+        image[:, :top, left:right],
+        image[:, bottom:, left:right],
+        image[:, top:bottom, :left],
+        image[:, top:bottom, right:],
+    ]
+    strip = max(strips, key=lambda s: s.shape[1] * s.shape[2])
+    if not strip.numel():
+        return plain(image, "gray")
+    height, width = image.shape[1:]
+    rows = (torch.arange(height, device=image.device) - top) % strip.shape[1]
+    columns = (torch.arange(width, device=image.device) - left) % strip.shape[2]
+    return strip[:, rows[:, None], columns]
+
+
+def inpaint(image: Tensor, mask: Tensor, sweeps: int) -> Tensor:
+    """Fill by diffusion from the pixels outside the region.
+
+    A pixel is known to the degree k = 1 - m. Down: blocks of 2 x 2 are averaged, weighted by k, until one pixel is
+    left. Up: the coarser level, repeated, fills what is unknown, u = k x + (1 - k) up(u); then `sweeps` times
+    u = k x + (1 - k) (mean of the four neighbours). For a 0/1 mask this goes towards the solution of Laplace's
+    equation with the known pixels as boundary values.
+    """
+    known = 1.0 - mask
+    if not known.any():
+        return plain(image, "gray")
+    levels = [(image, known)]
+    while max(levels[-1][0].shape[1:]) > 1:
+        levels.append(_halve(*levels[-1]))
+    filled = levels[-1][0]
+    for pixels, sure in reversed(levels[:-1]):
+        height, width = pixels.shape[1:]
+        filled = filled.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)[:, :height, :width]
+        filled = torch.lerp(filled, pixels, sure)
+        for _ in range(sweeps):
+            filled = torch.lerp(_neighbours(filled), pixels, sure)
+    return filled.clamp(0.0, 1.0)
+
+
+def _halve(pixels: Tensor, sure: Tensor) -> tuple[Tensor, Tensor]:
+    """Blocks of 2 x 2: the mean weighted by how sure each pixel is, and how sure the surest is."""
+    weight = F.avg_pool2d(sure, 2, ceil_mode=True)
+    total = F.avg_pool2d(pixels * sure, 2, ceil_mode=True)
+    return total / weight.clamp_min(1e-12), F.max_pool2d(sure, 2, ceil_mode=True)
+
+
+def _neighbours(pixels: Tensor) -> Tensor:
+    """Mean of the four neighbours, the edge repeated."""
+    wide = F.pad(pixels[None], (1, 1, 1, 1), mode="replicate")[0]
+    return (wide[:, :-2, 1:-1] + wide[:, 2:, 1:-1] + wide[:, 1:-1, :-2] + wide[:, 1:-1, 2:]) / 4.0
+
+
+def transformed(image: Tensor, transform: Callable[[Any], Any], seed: int, as_uint8: bool) -> Tensor:
+    """The image (uint8 or float) after a v2 transform run under its own seed, float32 in [0, 1]."""
+    given = from_unit(to_unit(image), torch.uint8).cpu() if as_uint8 else image
+    devices = [image.device] if image.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        made = transform(tv_tensors.Image(given)).as_subclass(Tensor)
+    if made.shape != image.shape:
+        raise ValueError(f"Composite: expected a transform that keeps {tuple(image.shape)}, got {tuple(made.shape)}")
+    return to_unit(made).clamp(0.0, 1.0).to(image.device)

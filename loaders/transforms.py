@@ -1,0 +1,73 @@
+"""Masked corruptions as `torchvision.transforms.v2`-style modules on samples and batches of the torch datasets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+
+from salient_imagenet_data.loaders.corruptions import Corruption, GaussianNoise, Swap, corrupt, image_seeds
+from salient_imagenet_data.loaders.regions import Region, RegionName, region_masks
+from salient_imagenet_data.names import CORE, IMAGE, IMAGE_ID, MASK_COLUMN, SPURIOUS
+
+
+class MaskedCorruption(torch.nn.Module):
+    """Corrupt a region of a sample, or of a collated batch, of `SalientImageNet`.
+
+    region: a `Region` or its name; its control may be "random", not "other", since a sample knows no other image.
+    corruption: any but `Swap`, for the same reason. seed: with a number, the random numbers of an image depend on
+    (seed, image id, condition) only, in every epoch; None draws a new seed from torch's generator at every call, as
+    training wants it. p: the share of images that are corrupted. The image keeps its type and dtype, the masks stay
+    as they are. An image without such a region is left alone.
+    """
+
+    def __init__(
+        self,
+        corruption: Corruption,
+        region: Region | RegionName,
+        *,
+        seed: int | None = 0,
+        condition: str = "",
+        p: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.corruption = corruption
+        self.region = Region(region) if isinstance(region, str) else region
+        self.seed, self.condition, self.p = seed, condition, p
+        if isinstance(corruption, Swap) or self.region.control == "other":
+            raise ValueError("MaskedCorruption: expected what one image is enough for; call corrupt() on a batch")
+
+    def forward(self, sample: dict[str, Any]) -> dict[str, Any]:
+        single = isinstance(sample[IMAGE_ID], str)
+        image: Tensor = sample[IMAGE]
+        pixels = _batch(image, single)
+        core, spurious = (_batch(sample[MASK_COLUMN[kind]], single) for kind in (CORE, SPURIOUS))
+        ids = [sample[IMAGE_ID]] if single else sample[IMAGE_ID]
+        seed = int(torch.randint(2**62, ())) if self.seed is None else self.seed
+        purposes = [self.condition, f"{self.condition}\0region", f"{self.condition}\0chosen"]
+        noise, place, lot = (image_seeds(seed, ids, purpose) for purpose in purposes)
+        chosen = self._has(sample) & torch.tensor([number < self.p * 2**63 for number in lot])
+        masks = region_masks(core, spurious, self.region, place) * chosen.to(core.device)[:, None, None, None]
+        out = corrupt(pixels, masks, self.corruption, noise)
+        return {**sample, IMAGE: tv_tensors.wrap(out[0] if single else out, like=image)}
+
+    def _has(self, sample: dict[str, Any]) -> Tensor:
+        """(B,) bool on the CPU."""
+        return torch.as_tensor(self.region.counts(sample[f"has_{CORE}"], sample[f"has_{SPURIOUS}"])).reshape(-1).cpu()
+
+    def extra_repr(self) -> str:
+        return f"{self.corruption!r}, {self.region!r}, seed={self.seed}, condition={self.condition!r}, p={self.p}"
+
+
+class MaskedGaussianNoise(MaskedCorruption):
+    """Gaussian noise on a region, as the protocol "iclr2022" draws it. region: a `Region` or its name."""
+
+    def __init__(self, region: Region | RegionName, sigma: float = 0.25, seed: int | None = 0) -> None:
+        super().__init__(GaussianNoise(sigma), region, seed=seed)
+
+
+def _batch(image: Tensor, single: bool) -> Tensor:
+    plain = image.as_subclass(Tensor)
+    return plain[None] if single else plain
