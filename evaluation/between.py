@@ -20,9 +20,7 @@ from salient_imagenet_data.store import Store
 SUMMARY_FORMAT = "salient-imagenet-evaluation/1"
 
 
-def summarise(
-    files: Sequence[PredictionsFile], store: Store, failed: Sequence[dict[str, str]] = ()
-) -> dict[str, Any]:
+def summarise(files: Sequence[PredictionsFile], store: Store, failed: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
     """Everything about some models on one store, JSON-ready: what the report and the leaderboard read.
 
     failed: models that gave no predictions, each {"name", "reason"}. Raises SalientError if two files name the same
@@ -31,7 +29,9 @@ def summarise(
     names = [file.model for file in files]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise SalientError(f"two predictions files are of one model, {twice[0]}", then="rename one file or leave it out")
+        raise SalientError(
+            f"two predictions files are of one model, {twice[0]}", then="rename one file or leave it out"
+        )
     results = [score(file, store) for file in files]
     manifest = store.manifest
     return {

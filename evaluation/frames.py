@@ -1,7 +1,7 @@
 """The pixels a model sees, and where a store's masks lie in them.
 
-A model says how it wants images: resized, cropped, by which filter. A store's masks cover the store's own crop. The rule
-that brings both together, exactly:
+A model says how it wants images: resized, cropped, by which filter. A store's masks cover the store's own crop. The
+rule that brings both together, exactly:
 
 1. The model's image is made from the original image by the model's own resize and crop, once.
 2. Its crop box and the store's crop box are both known in pixels of the original image. The mask grid spreads over the
@@ -59,7 +59,9 @@ class Frame:
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
         """Width and height after the resize."""
-        return (self.resize, self.resize) if self.squash else Preprocessing(self.resize, self.crop).resized(width, height)
+        return (
+            (self.resize, self.resize) if self.squash else Preprocessing(self.resize, self.crop).resized(width, height)
+        )
 
     def corner(self, width: int, height: int) -> tuple[int, int]:
         """Left and top of the crop in the resized image."""

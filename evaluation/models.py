@@ -61,7 +61,7 @@ class Normalised(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         output = self.net((images - self.mean) / self.std)
-        return output if isinstance(output, Tensor) else output.logits  # type: ignore[no-any-return]
+        return output if isinstance(output, Tensor) else output.logits
 
 
 class ZeroShot(nn.Module):
@@ -113,7 +113,11 @@ def _timm(name: str, class_names: tuple[str, ...], weights: Path | None) -> Open
         load_exactly(net, weights)
     config = timm.data.resolve_model_data_config(net)
     side = config["input_size"][-1]
-    if config["input_size"][0] != 3 or config["input_size"][1] != side or config["crop_mode"] not in ("center", "squash"):
+    if (
+        config["input_size"][0] != 3
+        or config["input_size"][1] != side
+        or config["crop_mode"] not in ("center", "squash")
+    ):
         raise SalientError(f"timm:{name}: its input cannot be made", expected="square RGB crops", got=str(config))
     # timm's own transform rounds down too.
     resize = int(side / config["crop_pct"])
@@ -147,7 +151,7 @@ def _hf(name: str, class_names: tuple[str, ...], weights: Path | None) -> Opened
     if weights:
         load_exactly(net, weights)
     config = transformers.AutoImageProcessor.from_pretrained(name).to_dict()
-    mean, std = ((config["image_mean"], config["image_std"]) if config.get("do_normalize") else ((0.0,) * 3, (1.0,) * 3))
+    mean, std = (config["image_mean"], config["image_std"]) if config.get("do_normalize") else ((0.0,) * 3, (1.0,) * 3)
     details = {"library": f"transformers {transformers.__version__}"}
     return Normalised(net, mean, std), hf_frame(config, name), details
 
@@ -167,7 +171,9 @@ def hf_frame(config: dict[str, Any], name: str) -> Frame:
     resize = edge or (size.get("height") if squash else None)
     cropped = crop.get("height") if config.get("do_center_crop") else (resize if squash else None)
     if not resize or not cropped or (config.get("do_center_crop") and crop.get("height") != crop.get("width")):
-        raise SalientError(f"hf:{name}: its input cannot be made", expected="square crops", got=f"size {size}, crop {crop}")
+        raise SalientError(
+            f"hf:{name}: its input cannot be made", expected="square crops", got=f"size {size}, crop {crop}"
+        )
     return Frame(resize, cropped, interpolation, squash)
 
 
@@ -211,7 +217,9 @@ def _from_module(module: str, function: str, weights: Path | None) -> Opened:
         load_exactly(model, weights)
     frame = getattr(model, "frame", None)
     if frame is not None and not isinstance(frame, Frame):
-        raise SalientError(f"{module}:{function}: its frame is not understood", expected="a Frame or None", got=repr(frame))
+        raise SalientError(
+            f"{module}:{function}: its frame is not understood", expected="a Frame or None", got=repr(frame)
+        )
     return model, frame, {}
 
 

@@ -8,7 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.calibration import brier_score, expected_calibration_error, negative_log_likelihood
+from salient_imagenet_data.evaluation.calibration import (
+    brier_score,
+    expected_calibration_error,
+    negative_log_likelihood,
+)
 from salient_imagenet_data.evaluation.conditions import CLEAN
 from salient_imagenet_data.evaluation.predictions import Answers, PredictionsFile
 from salient_imagenet_data.evaluation.protocols import labels_of

@@ -10,8 +10,8 @@ Parquet, one row an (image, condition):
     square_sum         float32     optional: sum over all classes of the squared probability
 
 With all classes the last two follow from the list; with the top k they are what the negative log likelihood and the
-Brier score need. The schema's metadata may hold a JSON object under `salient_imagenet`: who made it, from what. Files without it, made by
-other people, are read all the same; the file's name is then the model's.
+Brier score need. The schema's metadata may hold a JSON object under `salient_imagenet`: who made it, from what. Files
+without it, made by other people, are read all the same; the file's name is then the model's.
 """
 
 from __future__ import annotations
@@ -90,11 +90,27 @@ class PredictionsFile:
 def from_probabilities(
     image_ids: Sequence[str], probabilities: NDArray[np.float32], labels: NDArray[np.integer], top_k: int | None
 ) -> Answers:
-    """Answers of full class probabilities (n, C): the top k, ties by class index, and what scoring needs of the rest."""
+    """Answers of class probabilities (n, C): the top k, ties by class index, and what scoring needs of the rest."""
     order = np.argsort(-probabilities, axis=1, kind="stable").astype(np.int32)
     everything = Answers(tuple(image_ids), order, np.take_along_axis(probabilities, order, axis=1))
     full = everything.with_label(labels, probabilities.shape[1])
     return replace(full, classes=full.classes[:, :top_k], probabilities=full.probabilities[:, :top_k])
+
+
+def concatenated(parts: Sequence[Answers]) -> Answers:
+    """Answers of different images under one condition, one after the other. The optional columns need be in all."""
+
+    def optional(columns: list[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
+        present = [c for c in columns if c is not None]
+        return np.concatenate(present) if len(present) == len(columns) else None
+
+    return Answers(
+        tuple(i for part in parts for i in part.image_ids),
+        np.concatenate([part.classes for part in parts]),
+        np.concatenate([part.probabilities for part in parts]),
+        optional([part.label_probability for part in parts]),
+        optional([part.square_sum for part in parts]),
+    )
 
 
 def to_table(condition: str, answers: Answers, metadata: dict[str, Any]) -> Any:
@@ -183,7 +199,11 @@ def _answers(table: Any, where: str, classes: int) -> Answers:
         raise SalientError(f"{where}: a class occurs twice in one row")
     p = answers.probabilities
     shares = [v for v in (p.sum(axis=1), answers.label_probability, answers.square_sum) if v is not None]
-    if not np.isfinite(p).all() or p.min() < 0 or any(not (0 <= v.min() and v.max() <= 1 + SUM_TOLERANCE) for v in shares):
+    if (
+        not np.isfinite(p).all()
+        or p.min() < 0
+        or any(not (v.min() >= 0 and v.max() <= 1 + SUM_TOLERANCE) for v in shares)
+    ):
         raise SalientError(f"{where}: not probabilities", expected="numbers in [0, 1] that add up to at most 1")
     if (np.diff(p, axis=1) > 0).any():
         raise SalientError(f"{where}: not sorted", expected="the most probable class first")
@@ -201,7 +221,9 @@ def _matrix(column: Any, where: str) -> NDArray[Any]:
     """A list column as (n, k)."""
     lengths = pc.unique(pc.list_value_length(column)).to_pylist()
     if len(lengths) != 1 or not lengths[0]:
-        raise SalientError(f"{where}: lists of different length", expected="one length", got=str(sorted(map(str, lengths))))
+        raise SalientError(
+            f"{where}: lists of different length", expected="one length", got=str(sorted(map(str, lengths)))
+        )
     flat = pc.list_flatten(column)
     if flat.null_count:
         raise SalientError(f"{where}: empty values in a list", expected="numbers")

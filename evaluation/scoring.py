@@ -145,7 +145,9 @@ def _curves(outcomes: Outcomes, clean: Outcome) -> list[dict[str, Any]]:
         if any(not np.array_equal(by_level[level].rows, first.rows) for level in levels):
             continue
         hits = np.stack([clean.at(first.rows).hits, *(by_level[level].hits for level in levels)])
-        points = [{"sigma": s, **asdict(class_average(h, first.labels))} for s, h in zip([0.0, *levels], hits, strict=True)]
+        points = [
+            {"sigma": s, **asdict(class_average(h, first.labels))} for s, h in zip([0.0, *levels], hits, strict=True)
+        ]
         whole = area(np.array([0.0, *levels]), hits, first.labels)
         rows.append({"region": region, "control": control, "points": points, "area": asdict(whole)})
     return rows

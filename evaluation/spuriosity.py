@@ -67,9 +67,7 @@ def ends(scores: NDArray[np.floating], labels: NDArray[np.integer], most: int = 
     return Ends(*(np.concatenate([empty, *part]).astype(np.int64) for part in (top, bottom, classes)))
 
 
-def spurious_gap(
-    top_hits: NDArray[np.bool_], bottom_hits: NDArray[np.bool_], labels: NDArray[np.integer]
-) -> Estimate:
+def spurious_gap(top_hits: NDArray[np.bool_], bottom_hits: NDArray[np.bool_], labels: NDArray[np.integer]) -> Estimate:
     """Class-averaged accuracy at the top minus at the bottom. top_hits, bottom_hits, labels: (m,) as in `Ends`.
 
     The two ends are different images, so they are drawn apart. n counts the images of both ends.

@@ -26,7 +26,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
         loaded = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # torch raises several unrelated types for a file it refuses
         lines = str(error).splitlines() or [type(error).__name__]
-        raise SalientError(f"{path}: not weights", expected="safetensors or a weights-only torch file", got=lines[0]) from error
+        raise SalientError(
+            f"{path}: not weights", expected="safetensors or a weights-only torch file", got=lines[0]
+        ) from error
     for key in WRAPPERS:
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from salient_imagenet_data.cli import evaluate as _evaluate  # noqa: F401 (registers its commands)
 from salient_imagenet_data.cli.commands import cli
 from salient_imagenet_data.errors import SalientError
 
