@@ -26,7 +26,7 @@ def relative_sensitivity(kept: float, lost: float) -> float:
     """
     if not (0.0 <= kept <= 1.0 and 0.0 <= lost <= 1.0):
         raise ValueError(f"relative_sensitivity: expected accuracies in [0, 1], got {kept} and {lost}")
-    room = min(kept + lost, 2.0 - kept - lost)
+    room = min(kept + lost, 2.0 - (kept + lost))
     # The clip takes off rounding only: |a - b| <= min(a + b, 2 - a - b) for fractions.
     return max(-1.0, min(1.0, (kept - lost) / room)) if room > 0.0 else 0.0
 
