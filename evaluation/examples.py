@@ -22,11 +22,12 @@ THUMBNAIL = 112
 """Side of an image in the report, in pixels."""
 
 
-def largest_drops(result: dict[str, Any], count: int = 6) -> list[dict[str, Any]]:
+def largest_drops(result: dict[str, Any], store: Store, count: int = 6) -> list[dict[str, Any]]:
     """The classes, and where single features were run the (class, feature) pairs, of one model that lose most.
 
-    Each: class_index, class_name, condition, region, value, clean_value, drop, n. One entry a class and region: the
-    condition under which it loses most. Ties go to the larger n, then by class.
+    Each: class_index, class_name, condition, region, value, clean_value, drop, n, and what the feature is where the
+    region is that of one (else None). One entry a class and region: the condition under which it loses most. Ties go
+    to the larger n, then by class.
     """
     worst: dict[tuple[int, str], dict[str, Any]] = {}
     for condition in result["conditions"]:
@@ -36,7 +37,7 @@ def largest_drops(result: dict[str, Any], count: int = 6) -> list[dict[str, Any]
             if drop > 0 and (key not in worst or drop > worst[key]["drop"]):
                 worst[key] = {**row, "condition": condition["name"], "region": condition["region"], "drop": drop}
     ordered = sorted(worst.values(), key=lambda r: (-r["drop"], -r["n"], r["class_index"], r["region"]))
-    return ordered[:count]
+    return [{**drop, "feature": _feature(drop, store)} for drop in ordered[:count]]
 
 
 def with_images(
@@ -53,7 +54,7 @@ def with_images(
         region = regions.get(Condition.parse(drop["condition"]).region)
         rows = [] if region is None else [r for r in region.rows.tolist() if labels[r] == drop["class_index"]]
         pairs = [] if region is None else _pairs(store, source, region, rows, count)
-        result.append({**drop, "feature": _feature(drop, store), "images": pairs})
+        result.append({**drop, "images": pairs})
     return result
 
 

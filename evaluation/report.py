@@ -29,7 +29,7 @@ def write_report(summary: dict[str, Any], folder: Path, store: Store, source: Im
     write_text(folder / REPORT_JSON, json.dumps(summary, indent=1, allow_nan=False) + "\n")
     examples = {}
     for model in summary["models"]:
-        drops = largest_drops(model)
+        drops = largest_drops(model, store)
         examples[model["name"]] = drops if source is None else with_images(drops, store, source)
     names = display_names(store.class_names)
     page = render("report.html", **summary, figures=figures, examples=examples, names=names, colours=COLOURS)
