@@ -20,8 +20,7 @@ from salient_imagenet_data.store import Store
 
 def top_rows(store: Store, class_index: int, slot: int, count: int = 5) -> NDArray[np.int64]:
     """Store rows of a class with the highest activation of its feature of rank slot + 1; ties go by row."""
-    labels = np.array([r.label for r in store.rows], dtype=np.int64)
-    rows = np.flatnonzero(labels == class_index)
+    rows = np.flatnonzero(store.rows.labels == class_index)
     order = np.argsort(-store.activations[rows, slot], kind="stable")[:count]
     return rows[order]
 

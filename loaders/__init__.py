@@ -6,6 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from salient_imagenet_data.loaders.batches import Batch as Batch
+    from salient_imagenet_data.loaders.batches import collate as collate
+    from salient_imagenet_data.loaders.compact import MapFrame as MapFrame
+    from salient_imagenet_data.loaders.compact import masks_from_maps as masks_from_maps
+    from salient_imagenet_data.loaders.compact import masks_of_batch as masks_of_batch
     from salient_imagenet_data.loaders.corruptions import Blur as Blur
     from salient_imagenet_data.loaders.corruptions import Composite as Composite
     from salient_imagenet_data.loaders.corruptions import Corruption as Corruption
@@ -18,34 +23,49 @@ if TYPE_CHECKING:
     from salient_imagenet_data.loaders.corruptions import corrupt as corrupt
     from salient_imagenet_data.loaders.corruptions import gaussian_noise as gaussian_noise
     from salient_imagenet_data.loaders.corruptions import image_seeds as image_seeds
+    from salient_imagenet_data.loaders.layer_masking import LayerMasking as LayerMasking
+    from salient_imagenet_data.loaders.missingness import TokenDropping as TokenDropping
     from salient_imagenet_data.loaders.numpy_loader import NumpyLoader as NumpyLoader
     from salient_imagenet_data.loaders.regions import Region as Region
     from salient_imagenet_data.loaders.regions import partners as partners
     from salient_imagenet_data.loaders.regions import region_masks as region_masks
     from salient_imagenet_data.loaders.soft_mask import SoftMask as SoftMask
     from salient_imagenet_data.loaders.torch_dataset import SalientImageNet as SalientImageNet
+    from salient_imagenet_data.loaders.torch_dataset import SalientImageNetStream as SalientImageNetStream
+    from salient_imagenet_data.loaders.transforms import FiveCrop as FiveCrop
     from salient_imagenet_data.loaders.transforms import MaskedCorruption as MaskedCorruption
     from salient_imagenet_data.loaders.transforms import MaskedGaussianNoise as MaskedGaussianNoise
+    from salient_imagenet_data.loaders.transforms import TenCrop as TenCrop
 
 _HOME = {
+    "Batch": "batches",
     "Blur": "corruptions",
     "Composite": "corruptions",
     "Corruption": "corruptions",
     "Fill": "corruptions",
+    "FiveCrop": "transforms",
     "GaussianNoise": "corruptions",
     "Inpaint": "corruptions",
+    "LayerMasking": "layer_masking",
+    "MapFrame": "compact",
     "MaskedCorruption": "transforms",
     "MaskedGaussianNoise": "transforms",
     "NumpyLoader": "numpy_loader",
     "Region": "regions",
     "SalientImageNet": "torch_dataset",
+    "SalientImageNetStream": "torch_dataset",
     "Shuffle": "corruptions",
     "SoftMask": "soft_mask",
     "Swap": "corruptions",
+    "TenCrop": "transforms",
     "Tile": "corruptions",
+    "TokenDropping": "missingness",
+    "collate": "batches",
     "corrupt": "corruptions",
     "gaussian_noise": "corruptions",
     "image_seeds": "corruptions",
+    "masks_from_maps": "compact",
+    "masks_of_batch": "compact",
     "partners": "regions",
     "region_masks": "regions",
 }

@@ -166,11 +166,18 @@ def corrupt(
             got = "none" if others is None else f"{tuple(others.shape)} {others.dtype}"
             raise ValueError(f"corrupt: expected others {tuple(images.shape)} {images.dtype} for Swap, got {got}")
         check_batch(others, masks)
-    if not len(images):
-        return images.clone()
-    given = [None] * len(images) if others is None else list(others)
-    parts = zip(images, masks.float(), seeds, given, strict=True)
-    return torch.stack([_corrupt_one(x, m, corruption, s, o) for x, m, s, o in parts])
+    # A copy of its own: results of matrix products may hang on strides, so on what the batch came from.
+    images = images.clone(memory_format=torch.contiguous_format)
+    x, masks = kernels.to_unit(images), masks.float()
+    if isinstance(corruption, GaussianNoise):
+        noise = kernels.normal_like(x, seeds)
+        if corruption.l2_norm is None:
+            added = noise.mul_(corruption.sigma).mul_(masks)
+        else:
+            added = kernels.each(kernels.rescaled, noise.mul_(masks), corruption.l2_norm)
+        return kernels.from_unit((x + added).clamp_(0.0, 1.0), images.dtype)
+    made = _made(images, x, masks, corruption, seeds, others)
+    return kernels.from_unit(torch.lerp(x, made, masks), images.dtype)
 
 
 def check_batch(images: Tensor, masks: Tensor) -> None:
@@ -192,30 +199,23 @@ def check_batch(images: Tensor, masks: Tensor) -> None:
                 raise ValueError(f"{name}: expected values in [0, 1], got {low:g} to {high:g}")
 
 
-def _corrupt_one(image: Tensor, mask: Tensor, corruption: Corruption, seed: int, other: Tensor | None) -> Tensor:
-    """image: (3, H, W). mask: (1, H, W) float32."""
-    # A copy of its own: results of matrix products may hang on strides and alignment, so on the place in the batch.
-    image = image.clone(memory_format=torch.contiguous_format)
-    x = kernels.to_unit(image)
-    generator = torch.Generator(image.device).manual_seed(seed)
+def _made(
+    images: Tensor, x: Tensor, masks: Tensor, corruption: Corruption, seeds: Sequence[int], others: Tensor | None
+) -> Tensor:
+    """What comes in place of the images x, float32. Image by image where a step could hang on the batch's size."""
     match corruption:
-        case GaussianNoise(sigma, None):
-            return kernels.from_unit(gaussian_noise(x, mask, sigma, generator), image.dtype)
-        case GaussianNoise(_, float() | int() as norm):
-            return kernels.from_unit(kernels.noise_of_norm(x, mask, norm, generator), image.dtype)
         case Fill(color):
-            made = kernels.plain(x, color)
+            return kernels.each(kernels.mean_color, x) if color == "mean" else kernels.plain(x, color)
         case Blur(sigma):
-            made = kernels.gaussian_blur(x, sigma)
+            return kernels.each(kernels.gaussian_blur, x, sigma)
         case Shuffle():
-            made = kernels.shuffle(x, mask, generator)
+            return kernels.each(kernels.shuffle, x, masks, seeds)
         case Tile():
-            made = kernels.tile(x, mask)
+            return kernels.each(kernels.tile, x, masks)
         case Inpaint(sweeps):
-            made = kernels.inpaint(x, mask, sweeps)
-        case Swap():
-            assert other is not None
-            made = kernels.to_unit(other)
+            return kernels.each(kernels.inpaint, x, masks, sweeps)
         case Composite(transform, as_uint8):
-            made = kernels.transformed(image, transform, seed, as_uint8)
-    return kernels.from_unit(torch.lerp(x, made, mask), image.dtype)
+            return kernels.each(kernels.transformed, images, seeds, transform, as_uint8)
+        case _:
+            assert others is not None
+            return kernels.to_unit(others)

@@ -1,13 +1,14 @@
-"""What each corruption makes of one image, before it is laid in through the mask.
+"""What each corruption makes of an image, before it is laid in through the mask.
 
-Images are (3, H, W) float32 in [0, 1], masks (1, H, W) float32 in [0, 1], on one device.
+Images are (3, H, W) float32 in [0, 1], masks (1, H, W) float32 in [0, 1], on one device; `each` goes through a batch.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -28,20 +29,42 @@ def from_unit(image: Tensor, dtype: torch.dtype) -> Tensor:
     return image.mul(255.0).round().to(dtype) if dtype == torch.uint8 else image.to(dtype)
 
 
-def noise_of_norm(image: Tensor, mask: Tensor, norm: float, generator: torch.Generator) -> Tensor:
-    """clip(x + norm * n m / |n m|, 0, 1); an empty mask gives x."""
-    noise = torch.randn(image.shape, generator=generator, device=image.device) * mask
+def each(kernel: Callable[..., Tensor], images: Tensor, *args: Any) -> Tensor:
+    """A kernel on every image of a batch. Arguments that are tensors or lists are taken apart with it."""
+    if not len(images):
+        return to_unit(images)
+    parts = zip(images, *map(_repeated, args), strict=False)
+    return torch.stack([kernel(*part) for part in parts])
+
+
+def _repeated(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, (Tensor, list)) else repeat(value)
+
+
+def normal_like(images: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Standard normal numbers (B, 3, H, W) float32, drawn on the images' device for each image from its seed."""
+    noise = torch.empty_like(images)
+    generator = torch.Generator(images.device)
+    for part, seed in zip(noise, seeds, strict=True):
+        part.normal_(generator=generator.manual_seed(seed))
+    return noise
+
+
+def rescaled(noise: Tensor, norm: float) -> Tensor:
+    """Noise of an l2 norm; zeros stay zeros."""
     length = noise.norm()
-    return (image + noise * torch.where(length > 0, norm / length, 0.0)).clamp(0.0, 1.0)
+    return noise * torch.where(length > 0, norm / length, 0.0)
 
 
-def plain(image: Tensor, color: str | tuple[float, float, float]) -> Tensor:
-    """One colour: gray, black, mean (of the image), or as given."""
-    if color == "mean":
-        return image.mean(dim=(1, 2), keepdim=True).expand_as(image)
-    if isinstance(color, str):
-        return torch.full_like(image, {"gray": GRAY, "black": 0.0}[color])
-    return torch.tensor(color, device=image.device)[:, None, None].expand_as(image)
+def mean_color(image: Tensor) -> Tensor:
+    """The mean colour of an image, everywhere."""
+    return image.mean(dim=(1, 2), keepdim=True).expand_as(image)
+
+
+def plain(images: Tensor, color: str | tuple[float, float, float]) -> Tensor:
+    """One colour, gray, black or as given, (..., 3, H, W)."""
+    rgb = {"gray": (GRAY,) * 3, "black": (0.0,) * 3}[color] if isinstance(color, str) else color
+    return torch.tensor(rgb, device=images.device)[:, None, None].expand_as(images)
 
 
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
@@ -66,9 +89,10 @@ def _blur_matrix(size: int, sigma: float) -> Tensor:
     return matrix.float()
 
 
-def shuffle(image: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
+def shuffle(image: Tensor, mask: Tensor, seed: int) -> Tensor:
     """The pixels with m > 0, all channels together, in a random order."""
     places = torch.nonzero(mask.flatten(), as_tuple=True)[0]
+    generator = torch.Generator(image.device).manual_seed(seed)
     order = torch.randperm(len(places), generator=generator, device=image.device)
     flat = image.flatten(1).clone()
     flat[:, places] = flat[:, places[order]]
@@ -146,7 +170,7 @@ def _neighbours(pixels: Tensor) -> Tensor:
     return (wide[:, :-2, 1:-1] + wide[:, 2:, 1:-1] + wide[:, 1:-1, :-2] + wide[:, 1:-1, 2:]) / 4.0
 
 
-def transformed(image: Tensor, transform: Callable[[Any], Any], seed: int, as_uint8: bool) -> Tensor:
+def transformed(image: Tensor, seed: int, transform: Callable[[Any], Any], as_uint8: bool) -> Tensor:
     """The image (uint8 or float) after a v2 transform run under its own seed, float32 in [0, 1]."""
     given = from_unit(to_unit(image), torch.uint8).cpu() if as_uint8 else image
     devices = [image.device] if image.device.type == "cuda" else []

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.images import ImageSource, open_source
 from salient_imagenet_data.join import Missing, join
-from salient_imagenet_data.names import IMAGE, IMAGE_ID, KINDS, LABEL, MASK_COLUMN
+from salient_imagenet_data.names import FEATURES_COLUMN, IMAGE, IMAGE_ID, KINDS, LABEL, MAPS_COLUMN, MASK_COLUMN
 from salient_imagenet_data.store import Store
 
 
@@ -21,6 +21,9 @@ class NumpyLoader:
     A batch is a dict: image_id (B,) str; image (B, S, S, 3) uint8, only with `images`; label (B,) int64;
     core_mask and spurious_mask (B, S, S) float32 in [0, 1]; has_core and has_spurious (B,) bool, False where
     the class has no such feature and the mask is zeros.
+
+    return_maps: the compact form; maps (B, K, h, w) uint8 and core_features and spurious_features (B, K) bool stand
+    in place of the masks, which `masks.union_in_crop` makes of them.
     """
 
     def __init__(
@@ -31,10 +34,11 @@ class NumpyLoader:
         batch_size: int = 64,
         seed: int | None = None,
         missing: Missing = "error",
+        return_maps: bool = False,
     ) -> None:
         self.store = store if isinstance(store, Store) else Store(store)
         self._joined = None if images is None else join(self.store, open_source(images), missing=missing)
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed, self.return_maps = batch_size, seed, return_maps
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -60,10 +64,16 @@ class NumpyLoader:
         batch: dict[str, NDArray[Any]] = {IMAGE_ID: np.array([r.image_id for r in records]), LABEL: labels}
         if self._joined is not None:
             batch[IMAGE] = np.stack([self._joined.crop(int(item)) for item in items])
+        for kind in KINDS:
+            batch[f"has_{kind}"] = self.store.has(kind)[labels]
+        return batch | (self._compact(chosen, labels) if self.return_maps else self._masks(chosen))
+
+    def _masks(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         size = self.store.manifest.preprocessing.crop
         empty = np.zeros((size, size), dtype=np.float32)
-        for kind in KINDS:
-            masks = [self.store.mask(int(row), kind) for row in chosen]
-            batch[MASK_COLUMN[kind]] = np.stack([empty if m is None else m for m in masks])
-            batch[f"has_{kind}"] = self.store.has(kind)[labels]
-        return batch
+        masks = {kind: [self.store.mask(int(row), kind) for row in rows] for kind in KINDS}
+        return {MASK_COLUMN[kind]: np.stack([empty if m is None else m for m in masks[kind]]) for kind in KINDS}
+
+    def _compact(self, rows: NDArray[np.int64], labels: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        features = {FEATURES_COLUMN[kind]: self.store.kind_table[kind][labels] for kind in KINDS}
+        return {MAPS_COLUMN: self.store.maps[rows], **features}

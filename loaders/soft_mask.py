@@ -2,7 +2,8 @@
 
 torchvision's own `Mask` is resized by nearest neighbour, and an `Image` would have its colours changed. A
 SoftMask goes through every geometric kernel bilinearly, is 0 where a transform uncovers nothing known, and
-is left alone by colour transforms.
+is left alone by colour transforms. It is a `Mask` to torchvision, so transforms that would move the image alone
+(RandAugment and its kin, CutMix, MixUp) refuse a sample with one instead of tearing the two apart.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 
-class SoftMask(tv_tensors.TVTensor):  # type: ignore[misc]
+class SoftMask(tv_tensors.Mask):  # type: ignore[misc]
     """(..., H, W) float mask in [0, 1]."""
 
     def __new__(cls, data: Any) -> SoftMask:

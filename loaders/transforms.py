@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
 
 from salient_imagenet_data.loaders.corruptions import Corruption, GaussianNoise, Swap, corrupt, image_seeds
 from salient_imagenet_data.loaders.regions import Region, RegionName, region_masks
@@ -66,6 +68,24 @@ class MaskedGaussianNoise(MaskedCorruption):
 
     def __init__(self, region: Region | RegionName, sigma: float = 0.25, seed: int | None = 0) -> None:
         super().__init__(GaussianNoise(sigma), region, seed=seed)
+
+
+class FiveCrop(v2.FiveCrop):  # type: ignore[misc]
+    """torchvision's, which refuses masks, for samples with `SoftMask`s: image and masks become tuples of five."""
+
+    def check_inputs(self, flat_inputs: list[Any]) -> None: ...
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        return F.five_crop(inpt, self.size)
+
+
+class TenCrop(v2.TenCrop):  # type: ignore[misc]
+    """torchvision's, which refuses masks, for samples with `SoftMask`s: image and masks become tuples of ten."""
+
+    def check_inputs(self, flat_inputs: list[Any]) -> None: ...
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        return F.ten_crop(inpt, self.size, vertical_flip=self.vertical_flip)
 
 
 def _batch(image: Tensor, single: bool) -> Tensor:

@@ -160,12 +160,12 @@ def features(store: Store, with_images: bool, frame: Frame) -> datasets.Features
 def examples(store: Store, source: ImageSource | None, frame: Frame, missing: Missing) -> Iterator[dict[str, Any]]:
     """Encoded rows, in store order."""
     joined = join(store, source, missing=missing) if source is not None else None
-    rows = joined.rows if joined is not None else range(len(store))
+    rows = joined.rows.tolist() if joined is not None else range(len(store))
     for item, row in enumerate(rows):
         record = store.rows[row]
         example: dict[str, Any] = {IMAGE_ID: record.image_id, LABEL: record.label}
         if joined is not None:
-            example[IMAGE] = joined.source.encoded(joined.indices[item])
+            example[IMAGE] = joined.source.encoded(int(joined.indices[item]))
         for kind in KINDS:
             if frame == "crop":
                 mask = store.mask(row, kind)

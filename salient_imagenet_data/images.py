@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.imagenet import id_of_path
+
+T = TypeVar("T")
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 """File name endings (lower case) that a folder tree takes for images."""
@@ -100,20 +105,26 @@ class FolderSource:
                 got="an empty folder" if not any(self.root.iterdir()) else "files only",
                 then="give the folder that holds the class folders",
             )
-        self._paths: list[str] = []
-        self._labels: list[int] = []
+        paths: list[str] = []
+        labels: list[int] = []
         for label, name in enumerate(self._names):
-            paths = sorted(_image_files(self.root / name))
-            if not paths:
+            found = sorted(_image_files(self.root / name))
+            if not found:
                 raise SalientError(
                     f"{self.root / name}: class folder without an image",
                     expected=f"files ending in {', '.join(EXTENSIONS)}",
                     then="add images or remove the folder",
                 )
-            self._paths += paths
-            self._labels += [label] * len(paths)
-        self._ids = [id_of_path(Path(p).relative_to(self.root).as_posix()) for p in self._paths]
-        _check_unique(self._ids, self._paths)
+            paths += (os.path.relpath(path, self.root).replace(os.sep, "/") for path in found)
+            labels += [label] * len(found)
+        self._set(paths, labels)
+
+    def _set(self, paths: list[str], labels: list[int]) -> None:
+        """Paths below the root and their labels, kept as columns: a million Python strings are large."""
+        self._paths: Any = pa.array(paths, type=pa.string())
+        self._labels = np.array(labels, dtype=np.int32)
+        self._ids: Any = pa.array([id_of_path(path) for path in paths], type=pa.string())
+        check_unique(self._ids, self._paths)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -123,13 +134,24 @@ class FolderSource:
         return len(self._paths)
 
     def entry(self, index: int) -> Entry:
-        return Entry(self._ids[index], self._labels[index])
+        return Entry(self._ids[index].as_py(), int(self._labels[index]))
+
+    def image_ids(self) -> Any:
+        return self._ids
+
+    def labels(self) -> NDArray[np.int32]:
+        return self._labels
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
-        return decode(self._paths[index], self._paths[index])
+        path = self.path(index)
+        return decode(path, path)
 
     def encoded(self, index: int) -> dict[str, str | bytes | None]:
-        return {"path": os.path.abspath(self._paths[index]), "bytes": None}
+        return {"path": os.path.abspath(self.path(index)), "bytes": None}
+
+    def path(self, index: int) -> str:
+        """Where the file is."""
+        return os.path.join(self.root, self._paths[index].as_py())
 
 
 class MemorySource:
@@ -154,7 +176,8 @@ class MemorySource:
             raise SalientError(
                 "label outside the classes", expected=f"0 to {len(self._names) - 1}", got=str(outside[0])
             )
-        _check_unique(self._ids, self._ids)
+        column = pa.array(self._ids, type=pa.string())
+        check_unique(column, column)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -185,29 +208,68 @@ def open_source(images: str | os.PathLike[str] | ImageSource) -> ImageSource:
     return FolderSource(images) if isinstance(images, (str, os.PathLike)) else images
 
 
-def index_by_id(source: ImageSource) -> dict[str, int]:
-    """Index of every image by its id."""
-    return {source.entry(i).image_id: i for i in range(len(source))}
+@runtime_checkable
+class ColumnSource(Protocol):
+    """A source that also gives its ids and labels as columns, which is much faster for a million images."""
+
+    def image_ids(self) -> Any:
+        """(N,) Arrow strings."""
+        ...
+
+    def labels(self) -> NDArray[np.int32]:
+        """(N,) class indices."""
+        ...
+
+
+def ids_of(source: ImageSource) -> Any:
+    """Ids of all images, an Arrow array of strings."""
+    if isinstance(source, ColumnSource):
+        return source.image_ids()
+    return pa.array([source.entry(i).image_id for i in range(len(source))], type=pa.string())
+
+
+def labels_of(source: ImageSource) -> NDArray[np.int32]:
+    """Class indices of all images, (N,)."""
+    if isinstance(source, ColumnSource):
+        return source.labels()
+    return np.array([source.entry(i).label for i in range(len(source))], dtype=np.int32)
 
 
 def read_ahead(
-    source: ImageSource, indices: Sequence[int], threads: int = 2, window: int = 64
-) -> Iterator[tuple[int, NDArray[np.uint8] | ImageError]]:
-    """Decode `indices` in order, a bounded window ahead, on threads (Pillow frees the interpreter lock).
+    source: ImageSource,
+    indices: Sequence[int],
+    *,
+    threads: int = 2,
+    window: int = 64,
+    then: Callable[[NDArray[np.uint8]], T] | None = None,
+) -> Iterator[tuple[int, T | ImageError]]:
+    """Decode `indices` in order, always up to `window` images ahead, on threads (Pillow frees the interpreter lock).
 
-    Yields (index, pixels) or (index, ImageError) for an image that cannot be decoded.
+    `then` is applied to the pixels on the same thread. Yields (index, pixels or what `then` made of them), or
+    (index, ImageError) for an image that cannot be decoded.
     """
 
-    def read(index: int) -> NDArray[np.uint8] | ImageError:
+    def read(index: int) -> T | ImageError:
         try:
-            return source.pixels(index)
+            pixels = source.pixels(index)
         except ImageError as error:
             return error
+        return pixels if then is None else then(pixels)  # type: ignore[return-value]
 
     with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(indices), window):
-            chunk = indices[start : start + window]
-            yield from zip(chunk, pool.map(read, chunk), strict=True)
+        waiting: deque[tuple[int, Future[T | ImageError]]] = deque()
+        try:
+            for index in indices:
+                waiting.append((index, pool.submit(read, index)))
+                if len(waiting) >= window:
+                    first, result = waiting.popleft()
+                    yield first, result.result()
+            while waiting:
+                first, result = waiting.popleft()
+                yield first, result.result()
+        finally:
+            for _, result in waiting:
+                result.cancel()
 
 
 def _image_files(folder: Path) -> Iterator[str]:
@@ -215,13 +277,16 @@ def _image_files(folder: Path) -> Iterator[str]:
         yield from (os.path.join(parent, n) for n in names if n.lower().endswith(EXTENSIONS) and not n.startswith("."))
 
 
-def _check_unique(ids: Sequence[str], places: Sequence[str]) -> None:
-    seen: dict[str, str] = {}
-    for image_id, place in zip(ids, places, strict=True):
-        if image_id in seen:
-            raise SalientError(
-                f"two images have the id {image_id!r}",
-                got=f"{seen[image_id]} and {place}",
-                then="rename one: ids are paths without the extension",
-            )
-        seen[image_id] = place
+def check_unique(ids: Any, places: Any) -> None:
+    """Raise SalientError if two images have one id. ids, places: Arrow strings; places say where each image is."""
+    counts = pc.value_counts(ids)
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    if not len(repeated):
+        return
+    image_id = repeated.field("values")[0]
+    first, second = (place.as_py() for place in places.filter(pc.equal(ids, image_id))[:2])
+    raise SalientError(
+        f"two images have the id {image_id.as_py()!r}",
+        got=f"{first} and {second}",
+        then="rename one: ids are paths without the extension, or bare names of ImageNet files",
+    )

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.images import ImageSource, index_by_id
+from salient_imagenet_data.images import ImageSource, ids_of, labels_of
 from salient_imagenet_data.store import Store
 
 Missing = Literal["error", "skip"]
@@ -25,8 +27,8 @@ class Joined:
 
     store: Store
     source: ImageSource
-    rows: tuple[int, ...]
-    indices: tuple[int, ...]
+    rows: NDArray[np.int64]
+    indices: NDArray[np.int64]
     missing: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -38,7 +40,7 @@ class Joined:
 
     def image(self, item: int) -> NDArray[np.uint8]:
         """Image of an item, (height, width, 3) uint8. Raises SalientError if its size is not the store's."""
-        pixels, row = self.source.pixels(self.indices[item]), self.store.rows[self.rows[item]]
+        pixels, row = self.source.pixels(int(self.indices[item])), self.store.rows[int(self.rows[item])]
         if pixels.shape[:2] != (row.height, row.width):
             raise SalientError(
                 f"{row.image_id}: not the image that the masks were made of",
@@ -54,20 +56,29 @@ def join(store: Store, source: ImageSource, *, missing: Missing = "error", rows:
     Raises SalientError if images are missing, with their number and the first five, unless missing="skip";
     also if none is found, or a label's class name differs.
     """
-    index = index_by_id(source)
-    wanted = range(len(store)) if rows is None else rows
-    found = [(row, index[store.rows[row].image_id]) for row in wanted if store.rows[row].image_id in index]
-    absent = tuple(store.rows[row].image_id for row in wanted if store.rows[row].image_id not in index)
-    if absent and (missing == "error" or not found):
+    wanted = np.arange(len(store)) if rows is None else np.asarray(rows, dtype=np.int64)
+    ids = store.rows.image_ids.take(pa.array(wanted))
+    places = pc.fill_null(pc.index_in(ids, value_set=ids_of(source)), -1).to_numpy(zero_copy_only=False)
+    found = places >= 0
+    absent = tuple(ids.filter(pa.array(~found)).to_pylist())
+    if absent and (missing == "error" or not found.any()):
         raise SalientError(
             f"{len(absent)} of {len(wanted)} images of {store.path} are missing",
             expected=f"images with ids such as {', '.join(absent[:5])}",
             got=f"a source with ids such as {source.entry(0).image_id}" if len(source) else "no images",
-            then="give the folder the store was built from" + (', or missing="skip"' if found else ""),
+            then="give the folder the store was built from" + (', or missing="skip"' if found.any() else ""),
         )
-    for row, position in found:
-        ours = store.class_names[store.rows[row].label]
-        theirs = source.class_names[source.entry(position).label]
-        if ours != theirs:
-            raise SalientError(f"{store.rows[row].image_id}: class differs", expected=repr(ours), got=repr(theirs))
-    return Joined(store, source, tuple(r for r, _ in found), tuple(i for _, i in found), absent)
+    joined = Joined(store, source, wanted[found], places[found].astype(np.int64), absent)
+    _check_labels(joined)
+    return joined
+
+
+def _check_labels(joined: Joined) -> None:
+    """The class of each image has the same name on both sides."""
+    ours = np.array(joined.store.class_names)[joined.store.rows.labels[joined.rows]]
+    theirs = np.array(joined.source.class_names)[labels_of(joined.source)[joined.indices]]
+    differs = np.flatnonzero(ours != theirs)
+    if len(differs):
+        first = int(differs[0])
+        name = joined.store.rows[int(joined.rows[first])].image_id
+        raise SalientError(f"{name}: class differs", expected=repr(str(ours[first])), got=repr(str(theirs[first])))

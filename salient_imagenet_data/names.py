@@ -12,6 +12,8 @@ CORE: Kind = "core"
 SPURIOUS: Kind = "spurious"
 KINDS: tuple[Kind, Kind] = (CORE, SPURIOUS)
 MASK_COLUMN: dict[Kind, str] = {CORE: CORE_MASK, SPURIOUS: SPURIOUS_MASK}
+MAPS_COLUMN = "maps"
+FEATURES_COLUMN: dict[Kind, str] = {CORE: "core_features", SPURIOUS: "spurious_features"}
 
 MAIN_OBJECT, SEPARATE_OBJECT, BACKGROUND = "main_object", "separate_object", "background"
 ANSWERS = (MAIN_OBJECT, SEPARATE_OBJECT, BACKGROUND)

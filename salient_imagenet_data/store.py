@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
+import pyarrow.parquet as pq
 import zarr
 from numpy.typing import NDArray
 
@@ -28,7 +29,7 @@ from salient_imagenet_data.geometry import CropBox
 from salient_imagenet_data.manifest import Manifest, file_sha256, write_manifest
 from salient_imagenet_data.masks import union_in_crop, union_in_image
 from salient_imagenet_data.names import FEATURES_TABLE, IMAGES_TABLE, KINDS, MANIFEST, MAPS, QUARANTINE_TABLE, Kind
-from salient_imagenet_data.tables import FEATURES_SCHEMA, read_rows, write_table
+from salient_imagenet_data.tables import FEATURES_SCHEMA, IMAGES_SCHEMA, read_rows, write_table
 
 ARRAYS = ("maps", "peaks", "activations")
 
@@ -44,6 +45,46 @@ class ImageRow:
     height: int
     box: CropBox
     in_top: tuple[bool, ...]
+
+
+class ImageRows(Sequence[ImageRow]):
+    """images.parquet as columns; a row is made when it is asked for, so a million of them stay small.
+
+    image_ids: (N,) Arrow strings. labels, predictions, widths, heights: (N,) int32. in_top: (N, K) bool.
+    """
+
+    def __init__(self, table: Any) -> None:
+        self._boxes = [table[f"crop_{side}"].to_numpy() for side in ("left", "top", "width", "height")]
+        self.image_ids: Any = table["image_id"].combine_chunks()
+        self.labels: NDArray[np.int32] = table["label"].to_numpy()
+        self.predictions: NDArray[np.int32] = table["prediction"].to_numpy()
+        self.widths: NDArray[np.int32] = table["width"].to_numpy()
+        self.heights: NDArray[np.int32] = table["height"].to_numpy()
+        flat = table["in_top"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        self.in_top: NDArray[np.bool_] = flat.reshape(len(self.labels), -1)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @overload
+    def __getitem__(self, index: int) -> ImageRow: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[ImageRow, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> ImageRow | tuple[ImageRow, ...]:
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(*index.indices(len(self))))
+        index = range(len(self))[index]
+        return ImageRow(
+            self.image_ids[index].as_py(),
+            int(self.labels[index]),
+            int(self.predictions[index]),
+            int(self.widths[index]),
+            int(self.heights[index]),
+            CropBox(*(float(side[index]) for side in self._boxes)),
+            tuple(self.in_top[index].tolist()),
+        )
 
 
 def shard_count(rows: int, shard_rows: int) -> int:
@@ -75,20 +116,9 @@ class Store:
         return self.manifest.class_names
 
     @cached_property
-    def rows(self) -> tuple[ImageRow, ...]:
+    def rows(self) -> ImageRows:
         """The rows of images.parquet, in store order."""
-        return tuple(
-            ImageRow(
-                r["image_id"],
-                r["label"],
-                r["prediction"],
-                r["width"],
-                r["height"],
-                CropBox(r["crop_left"], r["crop_top"], r["crop_width"], r["crop_height"]),
-                tuple(r["in_top"]),
-            )
-            for r in read_rows(self.path / IMAGES_TABLE)
-        )
+        return ImageRows(pq.read_table(self.path / IMAGES_TABLE, schema=IMAGES_SCHEMA))
 
     @cached_property
     def features(self) -> list[dict[str, Any]]:

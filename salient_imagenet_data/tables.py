@@ -39,10 +39,11 @@ FEATURES_SCHEMA: Any = pa.schema(
 QUARANTINE_SCHEMA: Any = pa.schema([("image_id", pa.string()), ("label", pa.int32()), ("reason", pa.string())])
 
 
-def write_table(path: Path, rows: list[dict[str, Any]], schema: Any) -> None:
-    """Write rows to Parquet under a temporary name, then rename."""
+def write_table(path: Path, rows: Any, schema: Any) -> None:
+    """Write rows (dicts, or an Arrow table) to Parquet under a temporary name, then rename."""
     partial = path.with_name(path.name + ".partial")
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), partial, compression="zstd")
+    table = pa.Table.from_pylist(rows, schema=schema) if isinstance(rows, list) else rows.cast(schema)
+    pq.write_table(table, partial, compression="zstd")
     partial.replace(path)
 
 

@@ -21,11 +21,10 @@ def answer_all(store: Store, scene_of: Callable[[str], Scene], images: int = 5) 
     An answer is spurious where the map's mean over the cue's pixels is greater than over the object's, and
     says which kind of cue the scene shows. scene_of: the scene of an image id.
     """
-    labels = np.array([r.label for r in store.rows], dtype=np.int64)
     answers = []
     for feature in store.features:
         slot = feature["rank"] - 1
-        rows = np.flatnonzero(labels == feature["class_index"])
+        rows = np.flatnonzero(store.rows.labels == feature["class_index"])
         top = rows[np.argsort(-store.activations[rows, slot], kind="stable")[:images]]
         for number, row in enumerate(top.tolist(), start=1):
             scene = scene_of(store.rows[row].image_id)

@@ -123,7 +123,7 @@ COMPANION_RADIUS = 9.0
 
 # A companion is a disk split into an inner part and a rim, in two fixed colours (RGB in [0, 1]).
 COMPANIONS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
-    "berry": ((0.95, 0.10, 0.15), (0.30, 0.00, 0.10)),
+    "berry": ((0.95, 0.10, 0.15), (1.00, 0.60, 0.80)),
     "leaf": ((0.10, 0.85, 0.20), (0.00, 0.35, 0.10)),
     "pool": ((0.10, 0.35, 0.95), (0.75, 0.90, 1.00)),
     "sun": ((1.00, 0.85, 0.10), (1.00, 0.45, 0.00)),

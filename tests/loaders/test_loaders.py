@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import multiprocessing
 import pickle
 import subprocess
 import sys
@@ -9,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -62,19 +60,6 @@ assert not any(name.split('.')[0].startswith('torch') for name in sys.modules), 
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_give_each_sample_once(store: Store, images: Path, method: str) -> None:
-    loader: DataLoader[object] = DataLoader(
-        SalientImageNet(store, images),
-        batch_size=8,
-        num_workers=2,
-        multiprocessing_context=multiprocessing.get_context(method),
-    )
-    batches = list(loader)
-    assert [i for b in batches for i in b["image_id"]] == [r.image_id for r in store.rows]  # type: ignore[index]
-    assert batches[0]["core_mask"].shape == (8, 1, 56, 56)  # type: ignore[index]
-
-
 def test_pickles(store: Store, images: Path) -> None:
     again = pickle.loads(pickle.dumps(SalientImageNet(store, images)))
     assert torch.equal(again[5]["core_mask"], SalientImageNet(store, images)[5]["core_mask"])
@@ -98,56 +83,6 @@ def test_another_image_under_the_same_id_is_noticed(store: Store, images: Path) 
         SalientError, match="not the image that the masks were made of; expected 64 x 64 pixels; got 9 x 9"
     ):
         SalientImageNet(store, wrong)[0]
-
-
-@pytest.mark.parametrize(
-    "transform",
-    [
-        v2.Resize(40, antialias=True),
-        v2.CenterCrop(30),
-        v2.RandomCrop(40, padding=6),
-        v2.RandomResizedCrop(32, antialias=True),
-        v2.RandomHorizontalFlip(1.0),
-        v2.RandomVerticalFlip(1.0),
-        v2.RandomRotation((20, 60), interpolation=v2.InterpolationMode.BILINEAR),
-        v2.RandomAffine((10, 40), translate=(0.2, 0.2), interpolation=v2.InterpolationMode.BILINEAR),
-        v2.RandomPerspective(0.5, p=1.0),
-        v2.ElasticTransform(80.0),
-        v2.Pad(5, fill=0),
-        v2.RandomZoomOut(fill=0, p=1.0),
-    ],
-    ids=lambda t: type(t).__name__,
-)
-def test_soft_masks_move_as_torchvisions_own_images_do(transform: v2.Transform) -> None:
-    plane = torch.rand(1, 48, 48, generator=torch.Generator().manual_seed(0))
-    torch.manual_seed(1)
-    out = transform({"image": tv_tensors.Image(plane), "mask": SoftMask(plane)})
-    assert isinstance(out["mask"], SoftMask) and out["mask"].shape == out["image"].shape
-    assert (
-        out["mask"].as_subclass(torch.Tensor) - out["image"].as_subclass(torch.Tensor).clamp(0, 1)
-    ).abs().max() < 1e-5
-
-
-def test_trap_masks_are_not_resized_by_nearest_neighbour_nor_filled_nor_recoloured() -> None:
-    mask = SoftMask(torch.eye(8)[None])
-    resized = v2.Resize(64)({"image": tv_tensors.Image(torch.zeros(3, 8, 8)), "mask": mask})["mask"]
-    assert ((resized > 0) & (resized < 1)).any()
-    sample = {"image": tv_tensors.Image(torch.full((3, 8, 8), 100, dtype=torch.uint8)), "mask": mask}
-    assert v2.Pad(2, fill=77)(sample)["mask"][0, 0].sum() == 0
-    colour = v2.Compose(
-        [
-            v2.ColorJitter(0.9, 0.9),
-            v2.RandomInvert(1.0),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize([0.5] * 3, [0.2] * 3),
-        ]
-    )
-    assert torch.equal(colour(sample)["mask"], mask)
-
-
-def test_soft_masks_are_float() -> None:
-    with pytest.raises(TypeError, match=r"expected a float tensor in \[0, 1\], got torch.uint8"):
-        SoftMask(torch.zeros(2, 2, dtype=torch.uint8))
 
 
 def test_a_whole_pipeline_on_the_dataset(store: Store, images: Path) -> None:
