@@ -4,7 +4,8 @@
 
 trains classifiers on scenes in which the cue goes with its class in 50, 75, 90 and 99 % of the images, builds a store
 as the demo does, evaluates all of them on it, and writes docs/scenes_reliance.md and docs/scenes_reliance.svg. What the
-work folder already holds is used again. Ends with status 1 if a ranking is not in the order of the correlations.
+work folder already holds is used again. Ends with status 1 if RCS does not rank them in the order of
+the correlations.
 """
 
 from __future__ import annotations
@@ -33,15 +34,40 @@ from salient_imagenet_data.evaluation.report import write_text
 from salient_imagenet_data.evaluation.scoring import score
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images import FolderSource
+from salient_imagenet_data.manifest import file_sha256
 from salient_imagenet_data.scenes import SceneSource
 from salient_imagenet_data.scenes.annotator import answer_all
 from salient_imagenet_data.store import Store, annotate
 
 CORRELATIONS = (0.5, 0.75, 0.9, 0.99)
-TRAINED_ON, TRAIN_SEED, TESTED_ON, TEST_SEED = 8000, 1, 2000, 2022
+TRAINED_ON, TRAIN_SEED, TESTED_ON, TEST_SEED = 8000, 1, 1000, 2022
 FRAME = Preprocessing(64, 64)
 LEVELS = (0.25, 0.5)
 DOCS = Path(__file__).parents[1] / "docs"
+PAGE = """# Known reliance, measured reliance
+
+Does the evaluation measure what it claims? Here the answer is known beforehand. Eight plainly trained classifiers have
+seen scenes ([scenes.md](scenes.md)) in which the class's cue is shown in 50, 75, 90 or 99 % of the images. The more
+often, the more a network leans on it: the accuracy on scenes whose cue says nothing about the class falls. That is the
+truth, and it needs scenes made for the purpose. The evaluation never sees those: it has one store, masks made by the
+robust network, and scenes with the cue at 90 %.
+
+![RCS against the cue's correlation](scenes_reliance.svg)
+
+TABLE
+RCS is that of the protocol "corm2022"; the gap that of "spuriosity2023". The last two columns are "iclr2022": how much
+accuracy noise on the spurious and on the core pixels costs. A single drop also holds how much any noise hurts a
+network, which differs between them; that is why reliance is read from a contrast (RCS, or the excess over a control).
+
+Made by
+
+```
+python benchmarks/scenes_reliance.py --work /tmp/reliance
+```
+
+with one thread on a CPU. Training is deterministic for one processor, torch version and number of threads; elsewhere
+the figures differ a little.
+"""
 
 
 @dataclass(frozen=True)
@@ -54,13 +80,19 @@ class Measured:
     decorrelated: dict[str, Any]
     rcs: tuple[dict[str, Any], ...]
     gap: dict[str, Any]
+    drops: tuple[dict[str, Any], ...]
+
+
+def weights_name(correlation: float, seed: int) -> str:
+    """Name of a classifier and of its file."""
+    return f"cue-{round(100 * correlation)}-seed-{seed}"
 
 
 def classifier(correlation: float, seed: int, work: Path) -> SmallNetModel:
     """A plainly trained network, from the work folder if it is there."""
-    path = work / f"cue-{round(100 * correlation)}-seed-{seed}.safetensors"
+    path = work / f"{weights_name(correlation, seed)}.safetensors"
     if not path.exists():
-        config = TrainConfig(epsilon=0.0, epochs=4, widths=(24, 48, 96), blocks=1, stem_stride=2, shift=0, seed=seed)
+        config = TrainConfig(epsilon=0.0, epochs=3, widths=(24, 48, 96), blocks=1, stem_stride=2, shift=0, seed=seed)
         scenes = SceneSource(TRAINED_ON, seed=TRAIN_SEED, correlation=correlation)
         pixels, labels, _ = load_images(scenes, FRAME, config.memory_limit)
         save_smallnet(train(pixels, labels, scenes.class_names, FRAME, config), path)
@@ -85,20 +117,23 @@ def scenes_store(work: Path) -> tuple[Store, FolderSource]:
 def measure(work: Path, seeds: tuple[int, ...]) -> list[Measured]:
     """Every classifier, by seed and correlation."""
     store, source = scenes_store(work)
-    plan = Conditions(("corm2022", "spuriosity2023"), LEVELS, controls=False).plan(store)
+    plan = Conditions(("corm2022", "spuriosity2023", "iclr2022"), LEVELS, controls=False).plan(store)
     x, y, _ = load_images(SceneSource(1000, seed=TEST_SEED + 1, correlation=0.0), FRAME, 1 << 30)
     rows = []
     for seed in seeds:
         for correlation in CORRELATIONS:
             model = classifier(correlation, seed, work)
-            name = f"cue-{round(100 * correlation)}-seed-{seed}"
-            opener = {name: lambda n=name, m=model: Classifier(n, m)}
+            name = weights_name(correlation, seed)
+            details = {"weights_sha256": file_sha256(work / f"{name}.safetensors")}
+            opener = {name: lambda n=name, m=model, d=details: Classifier(n, m, None, d)}
             (file,), _ = run_models(opener, store, source, plan, work / "predictions", Settings(128))
             result = score(file, store)
             hits = correct(model, x, y)
             rcs = tuple(row["rcs"] for row in result["corm2022"])
+            drop = {c["name"]: c["drop"] for c in result["conditions"]}
+            drops = tuple(drop[f"noise_{LEVELS[1]:g}@{region}"] for region in ("spurious", "core"))
             plain = vars(wilson(int(hits.sum()), len(hits)))
-            rows.append(Measured(correlation, seed, result["clean_pooled"], plain, rcs, result["spurious_gap"]))
+            rows.append(Measured(correlation, seed, result["clean_pooled"], plain, rcs, result["spurious_gap"], drops))
             click.echo(f"{name}: decorrelated {plain['value']:.3f}, RCS {[round(r['value'], 3) for r in rcs]}")
     return rows
 
@@ -113,6 +148,7 @@ def ordered(rows: list[Measured], seeds: tuple[int, ...]) -> dict[str, bool]:
     result = {
         f"RCS at {s:g}": all(in_order([-r.rcs[i]["value"] for r in g]) for g in by_seed) for i, s in enumerate(LEVELS)
     }
+    result["drop under noise on spurious pixels"] = all(in_order([r.drops[0]["value"] for r in g]) for g in by_seed)
     result["spurious gap"] = all(in_order([r.gap["value"] for r in g]) for g in by_seed)
     result["accuracy without the cue"] = all(in_order([-r.decorrelated["value"] for r in g]) for g in by_seed)
     return result
@@ -132,6 +168,7 @@ def table(rows: list[Measured], verdicts: dict[str, bool]) -> str:
         *(f"RCS, sigma {s:g}" for s in LEVELS),
         "spurious gap",
     ]
+    head += [f"drop, noise {LEVELS[1]:g} on {region}" for region in ("spurious", "core")]
     lines = ["| " + " | ".join(head) + " |", "| " + " | ".join(["---:"] * len(head)) + " |"]
     for r in rows:
         cells = [
@@ -141,6 +178,7 @@ def table(rows: list[Measured], verdicts: dict[str, bool]) -> str:
             cell(r.decorrelated),
             *map(cell, r.rcs),
             cell(r.gap),
+            *map(cell, r.drops),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     said = [f"- {name}: {'in order for every seed' if right else 'not in order'}" for name, right in verdicts.items()]
@@ -180,15 +218,9 @@ def main(work: Path, seeds: str, threads: int) -> None:
     numbers = tuple(int(seed) for seed in seeds.split(","))
     rows = measure(work, numbers)
     verdicts = ordered(rows, numbers)
-    made = "<!-- made by benchmarks/scenes_reliance.py -->\n\n# Known reliance, measured reliance\n\n"
-    why = (
-        (DOCS / "scenes_reliance.md").read_text(encoding="utf-8").split("<!-- table -->")[0]
-        if (DOCS / "scenes_reliance.md").exists()
-        else made
-    )
-    write_text(DOCS / "scenes_reliance.md", f"{why}<!-- table -->\n\n{table(rows, verdicts)}")
+    write_text(DOCS / "scenes_reliance.md", PAGE.replace("TABLE", table(rows, verdicts)))
     write_text(DOCS / "scenes_reliance.svg", figure(rows, numbers))
-    sys.exit(0 if all(verdicts.values()) else 1)
+    sys.exit(0 if all(verdicts[f"RCS at {sigma:g}"] for sigma in LEVELS) else 1)
 
 
 if __name__ == "__main__":

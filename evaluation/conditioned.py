@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -48,7 +49,7 @@ class Items(Dataset[Item]):
         return len(self.joined)
 
     def __getitem__(self, position: int) -> Item:
-        row = self.joined.rows[position]
+        row = int(self.joined.rows[position])
         record = self.joined.store.rows[row]
         image = torch.from_numpy(self.frame.apply(self.joined.image(position))).permute(2, 0, 1)
         known = torch.ones(image.shape[1:], dtype=torch.bool)
@@ -79,9 +80,9 @@ def partner_rows(joined: Joined, region: Region, seed: int) -> NDArray[np.int64]
     if len(rows) < 2:
         result[rows] = rows
         return result
-    labels = np.array([store.rows[row].label for row in rows], dtype=np.int64)
+    labels = store.rows.labels[rows]
     several = len(np.unique(labels)) > 1
-    ids = [store.rows[row].image_id for row in rows]
+    ids = store.rows.image_ids.take(pa.array(rows)).to_pylist()
     result[rows] = rows[masked.partners(ids, seed, labels=labels if several else None)]
     return result
 

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
 from salient_imagenet_data.evaluation.conditions import Condition
 from salient_imagenet_data.evaluation.protocols import Region, corm2022, iclr2022, labels_of
-from salient_imagenet_data.images import ImageSource
+from salient_imagenet_data.images import ImageSource, ids_of
 from salient_imagenet_data.join import join
 from salient_imagenet_data.masks import union_in_crop
 from salient_imagenet_data.store import Store
@@ -59,13 +61,12 @@ def with_images(
 
 
 def _pairs(store: Store, source: ImageSource, region: Region, rows: list[int], count: int) -> list[tuple[str, str]]:
-    known = {source.entry(i).image_id for i in range(len(source))}
-    at_hand = [row for row in rows if store.rows[row].image_id in known][:count]
-    if not at_hand:
-        return []
-    joined = join(store, source, rows=at_hand)
+    ids = store.rows.image_ids.take(pa.array(rows, pa.int64()))
+    at_hand = pc.is_in(ids, value_set=ids_of(source)).to_numpy(zero_copy_only=False)
+    shown = [row for row, there in zip(rows, at_hand, strict=True) if there][:count]
+    joined = join(store, source, rows=shown)
     pairs = []
-    for item, row in enumerate(at_hand):
+    for item, row in enumerate(shown):
         crop = joined.crop(item)
         mask = union_in_crop(store.maps[row], region.chosen[row], *crop.shape[:2])
         pairs.append((data_uri(crop), data_uri(overlay(crop, 1.0 - mask if region.complement else mask))))

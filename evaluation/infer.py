@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
@@ -36,6 +38,7 @@ from salient_imagenet_data.join import Joined, join
 from salient_imagenet_data.manifest import file_sha256
 from salient_imagenet_data.names import MANIFEST
 from salient_imagenet_data.progress import progress
+from salient_imagenet_data.store import Store
 
 PART_IMAGES = 1024
 """Images, under all conditions, that a stopped run repeats at most."""
@@ -71,7 +74,7 @@ def answers_of(
     """
     store = joined.store
     frame = classifier.frame or Frame.of(store.manifest.preprocessing)
-    labels = np.array([store.rows[row].label for row in joined.rows], dtype=np.int64)
+    labels = store.rows.labels[joined.rows]
     needed = dict.fromkeys(c.region for c in conditions)
     items = Items(joined, plan, frame, list(needed), seed=settings.seed)
     loader: DataLoader[Any] = DataLoader(
@@ -163,16 +166,20 @@ def _kept(path: Path, metadata: dict[str, Any], joined: Joined, plan: Plan) -> d
             then="choose another --out or use --overwrite",
         )
     file, store = read_predictions(path, len(joined.store.class_names)), joined.store
-    at_hand = set(joined.rows)
     wanted = {CLEAN: plan.rows} | {c.name: plan.regions[c.region].rows for c in plan.conditions}
-    ids = {name: {store.rows[row].image_id for row in rows if row in at_hand} for name, rows in wanted.items()}
+    ids = {name: set(_ids(store, np.intersect1d(rows, joined.rows))) for name, rows in wanted.items()}
     return {name: a for name, a in file.conditions.items() if name not in wanted or set(a.image_ids) == ids[name]}
+
+
+def _ids(store: Store, rows: NDArray[np.int64]) -> list[str]:
+    """Image ids of some rows."""
+    ids: list[str] = store.rows.image_ids.take(pa.array(rows)).to_pylist()
+    return ids
 
 
 def _digest(metadata: dict[str, Any], joined: Joined, conditions: Sequence[Condition]) -> str:
     """What the parts of a run must agree on: who answers, on which images, under which conditions."""
-    ids = [joined.store.rows[row].image_id for row in joined.rows]
-    text = json.dumps([metadata, ids, [c.name for c in conditions]], sort_keys=True)
+    text = json.dumps([metadata, _ids(joined.store, joined.rows), [c.name for c in conditions]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

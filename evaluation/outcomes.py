@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
@@ -61,22 +63,20 @@ def line_up(file: PredictionsFile, store: Store) -> dict[str, Outcome]:
         raise SalientError(
             f"{file.path}: no clean answers", expected=f"a condition {CLEAN!r}", got=", ".join(sorted(file.conditions))
         )
-    row_of = {record.image_id: row for row, record in enumerate(store.rows)}
     labels = labels_of(store)
-    return {name: _outcome(answers, row_of, labels, store, file) for name, answers in file.conditions.items()}
+    return {name: _outcome(answers, labels, store, file) for name, answers in file.conditions.items()}
 
 
-def _outcome(
-    answers: Answers, row_of: dict[str, int], labels: NDArray[np.int64], store: Store, file: PredictionsFile
-) -> Outcome:
-    unknown = [i for i in answers.image_ids if i not in row_of]
-    if unknown:
+def _outcome(answers: Answers, labels: NDArray[np.int64], store: Store, file: PredictionsFile) -> Outcome:
+    ids = pa.array(answers.image_ids, pa.string())
+    rows = pc.fill_null(pc.index_in(ids, value_set=store.rows.image_ids), -1).to_numpy().astype(np.int64)
+    unknown = np.flatnonzero(rows < 0)
+    if len(unknown):
         raise SalientError(
             f"{file.path}: {len(unknown)} images are not in {store.path}",
-            expected=f"ids such as {next(iter(row_of), '')}",
-            got=unknown[0],
+            expected=f"ids such as {store.rows[0].image_id}",
+            got=answers.image_ids[int(unknown[0])],
         )
-    rows = np.array([row_of[i] for i in answers.image_ids], dtype=np.int64)
     whole = answers.with_label(labels[rows], len(store.class_names))
     unsorted = Outcome(
         rows,

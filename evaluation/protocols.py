@@ -57,13 +57,12 @@ class Region:
 
 def labels_of(store: Store) -> NDArray[np.int64]:
     """(N,) class index of each row."""
-    return np.array([r.label for r in store.rows], dtype=np.int64)
+    return store.rows.labels.astype(np.int64)
 
 
 def iclr2022(store: Store, *, single_features: bool = False) -> list[Region]:
     """Regions of the protocol: core and spurious, and with `single_features` one for each rank of feature."""
-    labels = labels_of(store)
-    in_top = np.array([r.in_top for r in store.rows], dtype=np.bool_)
+    labels, in_top = labels_of(store), store.rows.in_top
     regions = [Region(kind, store.kind_table[kind][labels] & in_top) for kind in KINDS]
     if single_features:
         for slot in range(in_top.shape[1]):

@@ -143,7 +143,7 @@ def test_batch_size_workers_and_order_change_nothing(store: Store, images: Path,
     first = run(store, images, tmp_path / "a.parquet", plan)
     assert same(first, run(store, images, tmp_path / "b.parquet", plan, batch_size=7, workers=2))
     joined = join(store, FolderSource(images), rows=plan.rows.tolist())
-    backwards = Joined(store, joined.source, joined.rows[::-1], joined.indices[::-1], ())
+    backwards = Joined(store, joined.source, joined.rows[::-1].copy(), joined.indices[::-1].copy(), ())
     found = infer_module.answers_of(Classifier("linear", sensitive), backwards, plan, Settings(), plan.conditions)
     ((_, answers),) = list(found)
     assert same(first, PredictionsFile(Path("c"), "linear", {}, answers))
