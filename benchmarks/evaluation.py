@@ -3,8 +3,8 @@
     python benchmarks/evaluation.py --architecture resnet50 --images 60
 
 makes JPEG files of scenes enlarged to photograph size and a store over them (maps of a random network: only their
-shape counts), then times two things in turn: the bare forward passes of the model on batches that are in memory, and the
-whole evaluation: decoding, masks, corruption, inference, predictions file. Prints JSON. The claim is
+shape counts), then times two things in turn: the bare forward passes of the model on batches that are in memory, and
+the whole evaluation: decoding, masks, corruption, inference, predictions file. Prints JSON. The claim is
 evaluation <= 1.15 x (k + 1) passes, where a pass is one image through the model once.
 """
 

@@ -14,7 +14,13 @@ from salient_imagenet_data.evaluation.conditions import CLEAN, Condition
 from salient_imagenet_data.evaluation.outcomes import line_up
 from salient_imagenet_data.evaluation.predictions import PredictionsFile
 from salient_imagenet_data.evaluation.scoring import score
-from salient_imagenet_data.evaluation.statistics import compare, effective_robustness
+from salient_imagenet_data.evaluation.statistics import (
+    LEAST_MODELS,
+    LEAST_SPREAD,
+    compare,
+    effective_robustness,
+    spread,
+)
 from salient_imagenet_data.store import Store
 
 SUMMARY_FORMAT = "salient-imagenet-evaluation/1"
@@ -76,9 +82,9 @@ def robustness(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for name in dict.fromkeys(c["name"] for result in results for c in result["conditions"] if not c["control"]):
         entries = {r["name"]: c for r in results for c in r["conditions"] if c["name"] == name}
         clean = [c["clean_accuracy"]["value"] for c in entries.values()]
-        if len(entries) < 3 or max(clean) - min(clean) < 1e-6:
-            continue
         n = min(c["accuracy"]["n"] for c in entries.values())
+        if len(entries) < LEAST_MODELS or spread(clean, n) < LEAST_SPREAD:
+            continue
         line, residuals = effective_robustness(clean, [c["accuracy"]["value"] for c in entries.values()], n)
         rows.append({"condition": name, **asdict(line), "residuals": dict(zip(entries, residuals, strict=True))})
     return rows

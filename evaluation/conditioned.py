@@ -120,11 +120,15 @@ def _region(items: Sequence[Item], condition: Condition, plan: Plan, *, seed: in
         other = (partner, partner)
     spec = masked.Region(
         "not_core" if region.complement else "core",
-        control=condition.control or None,
+        control="other" if condition.control == "other" else None,
         dilation=region.iterations(own.shape[-1]),
         normalise=region.dilation > 0,
     )
-    # A seed of its own: the place of a random region has nothing to do with the noise.
-    seeds = image_seeds(seed, [item.image_id for item in items], "region")
     known = torch.stack([item.known for item in items])[:, None].to(device)
-    return masked.region_masks(own, own, spec, seeds=seeds, others=other) * known
+    masks = masked.region_masks(own, own, spec, others=other) * known
+    if condition.control != "random":
+        return masks
+    # What is known of the region is what is moved, so that the areas match. A seed of its own: the place has nothing to
+    # do with the noise.
+    seeds = image_seeds(seed, [item.image_id for item in items], "region")
+    return masked.region_masks(masks, masks, masked.Region("core", control="random"), seeds=seeds)

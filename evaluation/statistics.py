@@ -67,6 +67,16 @@ def logit(share: float, n: int | None = None) -> float:
     return math.log(share / (1.0 - share))
 
 
+LEAST_MODELS, LEAST_SPREAD = 3, 1e-9
+"""Models that a line needs, and how far their clean accuracies must lie apart in logits."""
+
+
+def spread(shares: Sequence[float], n: int) -> float:
+    """Greatest minus smallest logit of some shares of n images."""
+    logits = [logit(share, n) for share in shares]
+    return max(logits) - min(logits)
+
+
 def fit_logit_line(clean: Sequence[float], shifted: Sequence[float], n: int) -> LogitLine:
     """Fit shifted against clean accuracies of three or more models [Taori et al. 2020, Miller et al. 2021].
 
@@ -74,7 +84,7 @@ def fit_logit_line(clean: Sequence[float], shifted: Sequence[float], n: int) -> 
     points lie on every line, and their residuals would say nothing.
     """
     x, y = np.array([logit(v, n) for v in clean]), np.array([logit(v, n) for v in shifted])
-    if len(x) < 3 or len(x) != len(y) or np.ptp(x) < 1e-9:
+    if len(x) < LEAST_MODELS or len(x) != len(y) or spread(clean, n) < LEAST_SPREAD:
         raise ValueError(f"fit_logit_line: expected 3 or more models of different clean accuracy, got {list(clean)}")
     centred = x - x.mean()
     slope = float((centred * y).sum() / (centred * centred).sum())

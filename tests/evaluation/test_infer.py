@@ -138,6 +138,24 @@ def test_controls_are_area_matched_and_from_another_class(store: Store, images: 
         assert any(not torch.equal(seen[region, "random"][r], m) for r, m in seen[region, ""].items())
 
 
+def test_a_frame_wider_than_the_crop_is_touched_only_where_something_is_known(store: Store, images: Path) -> None:
+    plan = make_plan(store, ["corm2022"], ["fill_black"])
+    joined = join(store, FolderSource(images), rows=plan.rows[:6].tolist())
+    # The store sees 56 of 60 pixels, this frame all of them.
+    items = Items(joined, plan, Frame(60, 60), [INSIDE, OUTSIDE], seed=0)
+    batch = [dataclasses.replace(items[k], image=torch.full((3, 60, 60), 255, dtype=torch.uint8)) for k in range(6)]
+    seen = {n: 1 - x[:, 0] for n, _, x in corrupted(batch, plan.conditions, plan, seed=0, device="cpu", clean=False)}
+    border = torch.ones(60, 60, dtype=torch.bool)
+    border[2:58, 2:58] = False
+    inside, outside = seen[f"fill_black@{INSIDE}"], seen[f"fill_black@{OUTSIDE}"]
+    assert torch.allclose((inside + outside)[:, ~border], torch.ones(1), atol=1e-6)
+    # Dilation may carry what is inside over the edge of what is known; neither region is let out.
+    assert not inside[:, border].any() and not outside[:, border].any()
+    for name, masks in ((INSIDE, inside), (OUTSIDE, outside)):
+        moved = seen[f"fill_black@{name}_random"]
+        assert torch.allclose(moved.flatten(1).sort().values, masks.flatten(1).sort().values, atol=1e-6)
+
+
 def test_batch_size_workers_and_order_change_nothing(store: Store, images: Path, tmp_path: Path) -> None:
     plan = ALL.plan(store)
     first = run(store, images, tmp_path / "a.parquet", plan)
