@@ -14,7 +14,9 @@ import json
 import platform
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import click
@@ -66,13 +68,19 @@ def make_store(folder: Path, images: int) -> tuple[Store, FolderSource]:
     return annotate(folder / "store", read_annotations(folder / "answers.csv")), source
 
 
-def bare_passes(model: torch.nn.Module, images: torch.Tensor, batch_size: int, device: str) -> float:
-    """Seconds for one pass over images (n, 3, S, S), which are in memory."""
-    start = time.perf_counter()
+def seconds(work: Callable[[], object], *, of_cpu: bool) -> float:
+    """Seconds that the work takes: by the clock, or of this process's time on the CPU."""
+    clock = time.process_time if of_cpu else time.perf_counter
+    start = clock()
+    work()
+    return clock() - start
+
+
+def bare_passes(model: torch.nn.Module, images: torch.Tensor, batch_size: int, device: str) -> None:
+    """One pass over images (n, 3, S, S), which are in memory."""
     with torch.inference_mode():
         for part in images.split(batch_size):
             model(part.to(device)).cpu()
-    return time.perf_counter() - start
 
 
 def in_memory(joined: Joined) -> torch.Tensor:
@@ -91,6 +99,9 @@ def in_memory(joined: Joined) -> torch.Tensor:
 @click.option("--rounds", type=int, default=3)
 @click.option("--threads", type=int, default=2)
 @click.option("--device", default="cpu")
+@click.option(
+    "--cpu-time", is_flag=True, help="Time on the CPU instead of the clock: for a busy machine, without workers."
+)
 def main(
     architecture: str,
     images: int,
@@ -101,6 +112,7 @@ def main(
     rounds: int,
     threads: int,
     device: str,
+    cpu_time: bool,
 ) -> None:
     """Time both in turn and print the ratio of each round."""
     import torchvision
@@ -118,17 +130,18 @@ def main(
         x = in_memory(joined)
         bare_passes(model, x, batch_size, device)
         ratios, passes, wholes = [], [], []
+        bare = partial(bare_passes, model, x, batch_size, device)
+        whole = partial(infer, Classifier("model", model), joined, plan, folder / "p.parquet", settings, overwrite=True)
         for _ in range(rounds):
-            passes.append(bare_passes(model, x, batch_size, device) / len(x))
-            start = time.perf_counter()
-            infer(Classifier("model", model), joined, plan, folder / "p.parquet", settings, overwrite=True)
-            wholes.append(time.perf_counter() - start)
-            # The machine may be busy: the pass after the evaluation counts as much as the one before.
-            passes[-1] = (passes[-1] + bare_passes(model, x, batch_size, device) / len(x)) / 2
+            before = seconds(bare, of_cpu=cpu_time)
+            wholes.append(seconds(whole, of_cpu=cpu_time))
+            # The pass after the evaluation counts as much as the one before, since a machine's pace drifts.
+            passes.append((before + seconds(bare, of_cpu=cpu_time)) / 2 / len(x))
             ratios.append(wholes[-1] / (shown * passes[-1]))
     result = {
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, {threads} threads, torch {torch.__version__}, {device}",
+        "clock": "time on the CPU" if cpu_time else "wall clock",
         "architecture": architecture,
         "images": len(joined),
         "conditions": len(plan.conditions),

@@ -20,6 +20,7 @@ from salient_imagenet_data.evaluation.evaluate import evaluate
 from salient_imagenet_data.evaluation.frames import Frame
 from salient_imagenet_data.evaluation.models import Classifier, hf_frame, open_model
 from salient_imagenet_data.evaluation.prompts import TEMPLATES, zero_shot_weights
+from salient_imagenet_data.evaluation.protocols import make_plan
 from salient_imagenet_data.images import FolderSource
 from salient_imagenet_data.store import Store
 
@@ -184,7 +185,9 @@ def test_a_function_of_ones_own(module: str, store: Store, images: Path) -> None
     assert torch.equal(ours(again), ours(opened))
     plain = open_model(f"{module}:plain", NAMES)
     assert plain.frame is None
-    assert evaluate(plain.model, store, FolderSource(images), controls=False)["clean_accuracy"]["n"] == 36
+    assert evaluate(plain.model, store, FolderSource(images), controls=False)["clean_accuracy"]["n"] == len(
+        make_plan(store).rows
+    )
 
 
 @pytest.mark.parametrize(
