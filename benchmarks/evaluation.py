@@ -99,9 +99,7 @@ def in_memory(joined: Joined) -> torch.Tensor:
 @click.option("--rounds", type=int, default=3)
 @click.option("--threads", type=int, default=2)
 @click.option("--device", default="cpu")
-@click.option(
-    "--cpu-time", is_flag=True, help="Time on the CPU instead of the clock: for a busy machine, without workers."
-)
+@click.option("--cpu-time", is_flag=True, help="Time on the CPU, for a busy machine; without workers.")
 def main(
     architecture: str,
     images: int,

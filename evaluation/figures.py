@@ -78,6 +78,14 @@ class Canvas:
                 f'fill="#333">{escape(y_label)}</text>'
             )
 
+    def legend(self, names: dict[int, str], *, right: bool = False) -> None:
+        """Names of models by index, in their colours: at the bottom left of the plot, or at the top right."""
+        for line, (index, name) in enumerate(names.items()):
+            x = self.width - RIGHT - 4 if right else self.left + 8
+            y = TOP + 14 + 14 * line if right else self.height - BOTTOM - 8 - 14 * (len(names) - 1 - line)
+            words = name if len(name) < 40 else "…" + name[-38:]
+            self.text(x, y, words, anchor="end" if right else "start", size=11, colour=COLOURS[index % len(COLOURS)])
+
     def svg(self) -> str:
         """The whole figure."""
         self.text(self.width / 2, 20, self.title, size=14, colour="#111")
@@ -110,6 +118,7 @@ def noise_curves(models: Sequence[dict[str, Any]], region: str) -> str | None:
                 canvas.line([(p["sigma"], p["low"]), (p["sigma"], p["high"])], colour, width=1.2)
             words = f"{model['name']}{', random region' if curve['control'] else ''}: {interval(p)}"
             canvas.dot(p["sigma"], p["value"], colour, words, hollow=bool(curve["control"]))
+    canvas.legend({index: model["name"] for index, model, _ in curves})
     return canvas.svg()
 
 
@@ -133,6 +142,7 @@ def class_spread(models: Sequence[dict[str, Any]], condition: str) -> str | None
         canvas.line([(i, drop) for i, (drop, _) in enumerate(drops, start=1)], colour)
         for i, (drop, class_name) in enumerate(drops, start=1):
             canvas.dot(i, drop, colour, f"{name}, {class_name}: {drop:.3f}")
+    canvas.legend({index: name for index, name, _ in series}, right=True)
     return canvas.svg()
 
 
