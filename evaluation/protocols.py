@@ -4,39 +4,65 @@
 the classes that have one; noise on the core masks gives spurious accuracy. The images of a (class, feature) pair
 are its top images; an image counts once, with the masks of the features that it is a top image of. An image
 whose class has no such feature does not count.
+
+"corm2022" [Singla, Moayeri, Feizi 2022]: c is the union of the core masks of the image's class, dilated and divided
+by its maximum. Noise on 1 - c and on c, on every image whose class has a core feature; class-averaged.
+
+"spuriosity2023" [Moayeri et al. 2023]: no noise; the most and the least spurious images of each class.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.conditions import CONTROLS, Condition, Control
+from salient_imagenet_data.evaluation.spuriosity import Ends, ends, spuriosity
 from salient_imagenet_data.names import CORE, KINDS, SPURIOUS
 from salient_imagenet_data.store import Store
 
 ACCURACY_OF = {SPURIOUS: "core_accuracy", CORE: "spurious_accuracy"}
 """Noise on one kind of pixels leaves the other: the accuracy that is left is named after what is left."""
+DILATION, DILATED_AT = 15, 224
+"""Iterations of the plus-shaped maximum filter of "corm2022", at a crop of so many pixels."""
+INSIDE, OUTSIDE = "core_dilated15", "not_core_dilated15"
+"""The two regions of "corm2022"."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """Where noise goes. chosen: (N, K) bool, by store row, the maps that are united; rows without one do not count."""
+    """Where a corruption goes. chosen: (N, K) bool, by store row, the maps that are united; rows without one do not
+    count. dilation: iterations of the maximum filter at 224 pixels, then division by the maximum. complement: 1 minus
+    that."""
 
     name: str
     chosen: NDArray[np.bool_]
+    dilation: int = 0
+    complement: bool = False
 
     @property
     def rows(self) -> NDArray[np.int64]:
         """Store rows that count."""
         return np.flatnonzero(self.chosen.any(axis=1))
 
+    def iterations(self, crop: int) -> int:
+        """Iterations of the maximum filter for a crop of another size than 224."""
+        return round(self.dilation * crop / DILATED_AT)
+
+
+def labels_of(store: Store) -> NDArray[np.int64]:
+    """(N,) class index of each row."""
+    return store.rows.labels.astype(np.int64)
+
 
 def iclr2022(store: Store, *, single_features: bool = False) -> list[Region]:
     """Regions of the protocol: core and spurious, and with `single_features` one for each rank of feature."""
-    labels = np.array([r.label for r in store.rows], dtype=np.int64)
-    in_top = np.array([r.in_top for r in store.rows], dtype=np.bool_)
+    labels, in_top = labels_of(store), store.rows.in_top
     regions = [Region(kind, store.kind_table[kind][labels] & in_top) for kind in KINDS]
     if single_features:
         for slot in range(in_top.shape[1]):
@@ -44,3 +70,74 @@ def iclr2022(store: Store, *, single_features: bool = False) -> list[Region]:
             chosen[:, slot] = in_top[:, slot]
             regions.append(Region(f"rank_{slot + 1}", chosen))
     return regions
+
+
+def corm2022(store: Store) -> list[Region]:
+    """Regions of the protocol: the dilated core masks, and what is outside them."""
+    chosen = store.kind_table[CORE][labels_of(store)]
+    return [Region(INSIDE, chosen, DILATION), Region(OUTSIDE, chosen, DILATION, complement=True)]
+
+
+def spuriosity_ends(store: Store) -> Ends:
+    """The most and least spurious rows of every class with a spurious feature."""
+    labels = labels_of(store)
+    return ends(spuriosity(store.activations, labels, store.kind_table[SPURIOUS]), labels)
+
+
+ProtocolName = Literal["iclr2022", "corm2022", "spuriosity2023"]
+PROTOCOLS: tuple[ProtocolName, ...] = ("iclr2022", "corm2022", "spuriosity2023")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one evaluation runs. rows: the store rows of the clean condition, ascending; every region's are among them.
+
+    conditions: without the clean one, in the order of running. Regions by name.
+    """
+
+    protocols: tuple[ProtocolName, ...]
+    rows: NDArray[np.int64]
+    regions: dict[str, Region]
+    conditions: tuple[Condition, ...] = field(default=())
+
+
+def make_plan(
+    store: Store,
+    protocols: Sequence[str] = ("iclr2022",),
+    corruptions: Sequence[str] = ("noise_0.25",),
+    *,
+    controls: bool = True,
+    single_features: bool = False,
+) -> Plan:
+    """Regions and conditions of the protocols. corruptions: names, as in a condition's.
+
+    Controls are run on the protocol's own regions, not on single features. Raises SalientError for a protocol that is
+    not known or where no image counts.
+    """
+    makers: dict[str, Callable[[], list[Region]]] = {
+        "iclr2022": lambda: iclr2022(store, single_features=single_features),
+        "corm2022": lambda: corm2022(store),
+        "spuriosity2023": list,
+    }
+    unknown = [p for p in protocols if p not in makers]
+    if unknown or not protocols:
+        raise SalientError("protocol is not known", expected=f"one of {', '.join(PROTOCOLS)}", got=", ".join(unknown))
+    regions = {r.name: r for p in dict.fromkeys(protocols) for r in makers[p]() if len(r.rows)}
+    counted = [region.rows for region in regions.values()]
+    if "spuriosity2023" in protocols:
+        found = spuriosity_ends(store)
+        counted += [found.top, found.bottom]
+    rows = np.unique(np.concatenate(counted)) if counted else np.zeros(0, dtype=np.int64)
+    if not len(rows):
+        raise SalientError(f"{store.path}: nothing to evaluate", expected="core or spurious features", got="none")
+    conditions = [
+        Condition(corruption, name, control)
+        for name in regions
+        for control in _controls(name, controls)
+        for corruption in corruptions
+    ]
+    return Plan(tuple(p for p in PROTOCOLS if p in protocols), rows, regions, tuple(conditions))
+
+
+def _controls(region: str, wanted: bool) -> tuple[Control, ...]:
+    return ("", *CONTROLS) if wanted and not region.startswith("rank_") else ("",)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from salient_imagenet_data.geometry import Preprocessing
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -80,7 +77,7 @@ def train(
         raise click.UsageError("give either --images FOLDER or --scenes NUMBER")
     _refuse_existing(out, overwrite)
     preprocessing = Preprocessing(resize or crop, crop)
-    config = TrainConfig(widths=_numbers(widths, int, "--widths"), **options)
+    config = TrainConfig(widths=numbers(widths, int, "--widths"), **options)
     source: ImageSource
     if images is not None:
         source = FolderSource(images)
@@ -151,76 +148,6 @@ def verify(store: Path) -> None:
     click.echo(f"{store}: {len(opened.manifest.files)} files, all as the manifest says")
 
 
-@cli.command()
-@click.argument("store", type=FOLDER)
-@click.option("--images", type=FOLDER, required=True, help="The tree the store was built from.")
-@click.option("--weights", type=FILE, required=True, multiple=True, help="Classifier to evaluate; repeat for several.")
-@click.option("--architecture", help="torchvision ResNet that a plain state dict is for.")
-@click.option("--sigma", default="0.25", help="Noise levels on the [0, 1] scale, with commas.")
-@click.option("--single-features", is_flag=True, help="Also noise on one feature at a time.")
-@click.option("--batch-size", type=click.IntRange(1), default=64)
-@click.option("--workers", type=click.IntRange(0), default=0)
-@click.option("--seed", type=int, default=0)
-@click.option("--skip-missing", is_flag=True, help="Leave out images that are not there, and say how many.")
-@click.option("--device", default="cpu")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def evaluate(
-    store: Path,
-    images: Path,
-    weights: tuple[Path, ...],
-    architecture: str | None,
-    sigma: str,
-    skip_missing: bool,
-    device: str,
-    as_json: bool,
-    **options: Any,
-) -> None:
-    """Core and spurious accuracy of classifiers: protocol "iclr2022"."""
-    from salient_imagenet_data.builder.model import check_classes, load_model
-    from salient_imagenet_data.evaluation.evaluate import evaluate as evaluate_model
-    from salient_imagenet_data.images import FolderSource
-    from salient_imagenet_data.store import Store
-
-    opened, source = Store(store), FolderSource(images)
-    results = {}
-    for path in weights:
-        model, sha256 = load_model(path, architecture=architecture, preprocessing=opened.manifest.preprocessing)
-        check_classes(model, opened.class_names, str(store))
-        _check_frame(path, model.preprocessing, opened.manifest.preprocessing)
-        results[str(path)] = {
-            "weights_sha256": sha256,
-            **evaluate_model(
-                model.to(device),
-                opened,
-                source,
-                sigmas=_numbers(sigma, float, "--sigma"),
-                missing="skip" if skip_missing else "error",
-                device=device,
-                **options,
-            ),
-        }
-    click.echo(json.dumps(results, indent=2) if as_json else _table(results))
-
-
-def _table(results: dict[str, Any]) -> str:
-    head = f"{'classifier':<28} {'sigma':>5}  {'accuracy':<18} {'n':>6}  {'value':>6}"
-    lines = [f"{head}  95 % interval     clean, same images"]
-    for path, result in results.items():
-        for sigma, entries in result["sigma"].items():
-            for name, entry in entries.items():
-                a, c = entry["accuracy"], entry["clean_accuracy"]
-                lines.append(
-                    f"{Path(path).name[:28]:<28} {sigma:>5}  {name:<18} {a['n']:>6}  {a['value']:6.3f}  "
-                    f"[{a['low']:.3f}, {a['high']:.3f}]    {c['value']:.3f}"
-                )
-    return "\n".join(lines)
-
-
-def _check_frame(path: Path, ours: Preprocessing, store: Preprocessing) -> None:
-    if ours != store:
-        raise click.ClickException(f"{path}: sees other pixels than the masks cover; expected {store}; got {ours}")
-
-
 def _refuse_existing(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise click.ClickException(f"{path}: exists; choose another --out or use --overwrite")
@@ -228,7 +155,8 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
         raise click.ClickException(f"{path.parent}: no such folder; make it first")
 
 
-def _numbers(text: str, kind: type[Any], option: str) -> tuple[Any, ...]:
+def numbers(text: str, kind: type[Any], option: str) -> tuple[Any, ...]:
+    """Numbers with commas between. Raises BadParameter, naming the option."""
     try:
         return tuple(kind(part) for part in text.split(","))
     except ValueError as error:

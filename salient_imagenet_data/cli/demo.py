@@ -228,7 +228,7 @@ def _evaluate(store: Store, source: FolderSource) -> dict[str, Any]:
         with as_file(files("salient_imagenet_data.scenes") / f"{name}.safetensors") as weights:
             model, sha256 = load_model(weights)
         plain = {key: asdict(wilson(int(correct(model, x, y).sum()), len(x))) for key, (x, y, _) in sets.items()}
-        masked = evaluate(model, store, source, sigmas=SIGMAS)["sigma"]
+        masked = evaluate(model, store, source, sigmas=SIGMAS, controls=False)["sigma"]
         result[name] = {
             "weights_sha256": sha256,
             **plain,

@@ -1,0 +1,52 @@
+"""The name of a condition: what was done to the images before a model saw them.
+
+`clean`, or `<corruption>@<region>`: `noise_0.25@spurious`, `fill_gray@core_dilated15`. A region that ends in `_random`
+or `_other` is a control: the same mask values at a random place, or another image's mask.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from salient_imagenet_data.errors import SalientError
+
+CLEAN = "clean"
+Control = Literal["", "random", "other"]
+CONTROLS: tuple[Control, ...] = ("random", "other")
+CONTROL_WORDS = {"random": "area-matched random region", "other": "another image's mask"}
+
+_NAME = re.compile(r"(?P<corruption>[^@\s]+)@(?P<region>[a-z0-9_]+?)(?:_(?P<control>random|other))?")
+_NOISE = re.compile(r"noise_(?P<sigma>\d+(?:\.\d+)?(?:e-?\d+)?)")
+
+
+@dataclass(frozen=True, order=True)
+class Condition:
+    """A corruption of a region. corruption: its name, such as noise_0.25. control: "" on the region itself."""
+
+    corruption: str
+    region: str
+    control: Control = ""
+
+    @property
+    def name(self) -> str:
+        """As the predictions file writes it."""
+        return f"{self.corruption}@{self.region}" + (f"_{self.control}" if self.control else "")
+
+    @property
+    def sigma(self) -> float | None:
+        """Standard deviation of Gaussian noise on the [0, 1] scale; None for any other corruption."""
+        found = _NOISE.fullmatch(self.corruption)
+        return float(found["sigma"]) if found else None
+
+    @staticmethod
+    def parse(name: str) -> Condition:
+        """The condition of a name. Raises SalientError for anything else."""
+        found = _NAME.fullmatch(name)
+        if not found:
+            raise SalientError(
+                f"condition {name!r} is not understood",
+                expected=f"{CLEAN!r} or 'corruption@region', such as 'noise_0.25@spurious'",
+            )
+        return Condition(found["corruption"], found["region"], found["control"] or "")  # type: ignore[arg-type]

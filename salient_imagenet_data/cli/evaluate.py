@@ -1,0 +1,227 @@
+"""Commands of the evaluation: evaluate = infer + score, score other people's predictions, merge into a leaderboard."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from salient_imagenet_data.cli.commands import FILE, FOLDER, cli, numbers
+
+if TYPE_CHECKING:
+    from salient_imagenet_data.evaluation.evaluate import Opener
+    from salient_imagenet_data.evaluation.models import Classifier
+    from salient_imagenet_data.store import Store
+
+# Spelled out, because the rooms are imported inside the functions; a test compares them.
+PROTOCOLS = ("iclr2022", "corm2022", "spuriosity2023")
+FILLS = ("fill_gray", "fill_black", "fill_mean", "blur_10", "shuffle", "tile", "inpaint")
+
+
+@cli.command()
+@click.argument("store", type=FOLDER)
+@click.option("--images", type=FOLDER, required=True, help="The tree the store was built from.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="SPEC",
+    help="timm:NAME, torchvision:NAME, hf:NAME, clip:NAME or MODULE:FUNCTION; repeat for several.",
+)
+@click.option(
+    "--weights",
+    type=FILE,
+    multiple=True,
+    help="With --model: its state dict, one each. Alone: a classifier of `train`, or with --architecture; repeat.",
+)
+@click.option("--architecture", help="torchvision ResNet that --weights alone are a plain state dict for.")
+@click.option("--protocol", "protocols", type=click.Choice(PROTOCOLS), multiple=True, default=("iclr2022",))
+@click.option("--sigma", default="0.25", help="Noise levels on the [0, 1] scale, with commas.")
+@click.option("--fill", "fills", type=click.Choice(FILLS), multiple=True, help="Other corruptions; repeat for several.")
+@click.option("--controls/--no-controls", default=True, help="Also random regions and other images' masks.")
+@click.option("--single-features", is_flag=True, help="Also noise on one feature at a time.")
+@click.option("--frame", type=click.Choice(["model", "store"]), default="model", help="Whose resize and crop.")
+@click.option("--out", type=FOLDER, help="Folder for predictions and report; the same command goes on with it.")
+@click.option("--overwrite", is_flag=True, help="Run again what --out holds.")
+@click.option("--top-k", type=click.IntRange(0), default=5, help="Classes that are kept of each answer; 0 keeps all.")
+@click.option("--batch-size", type=click.IntRange(1), default=64)
+@click.option("--workers", type=click.IntRange(0), default=0)
+@click.option("--seed", type=int, default=0)
+@click.option("--skip-missing", is_flag=True, help="Leave out images that are not there, and say how many.")
+@click.option("--device", default="cpu")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def evaluate(
+    store: Path,
+    images: Path,
+    models: tuple[str, ...],
+    weights: tuple[Path, ...],
+    architecture: str | None,
+    protocols: tuple[str, ...],
+    sigma: str,
+    fills: tuple[str, ...],
+    controls: bool,
+    single_features: bool,
+    frame: str,
+    out: Path | None,
+    overwrite: bool,
+    top_k: int,
+    batch_size: int,
+    workers: int,
+    seed: int,
+    skip_missing: bool,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Measure how much classifiers rely on core and on spurious pixels, with controls."""
+    from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
+    from salient_imagenet_data.evaluation.infer import Settings
+    from salient_imagenet_data.images import FolderSource
+    from salient_imagenet_data.store import Store
+
+    opened, source = Store(store), FolderSource(images)
+    levels = numbers(sigma, float, "--sigma")
+    plan = Conditions(protocols, levels, fills, controls, single_features).plan(opened)
+    openers = _openers(models, weights, architecture, opened, model_frame=frame == "model")
+    settings = Settings(batch_size, workers, seed, device, top_k or None)
+    with tempfile.TemporaryDirectory() as scratch:
+        files, failed = run_models(
+            openers,
+            opened,
+            source,
+            plan,
+            (out or Path(scratch)) / "predictions",
+            settings,
+            missing="skip" if skip_missing else "error",
+            overwrite=overwrite,
+            report=lambda line: click.echo(line, err=True),
+        )
+    if not files:
+        raise click.exceptions.Exit(2)
+    _finish(files, failed, opened, out, source, as_json, list(plan.protocols))
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+@cli.command()
+@click.argument("store", type=FOLDER)
+@click.argument("predictions", type=FILE, nargs=-1, required=True)
+@click.option("--images", type=FOLDER, help="The tree the store was built from, to show images in the report.")
+@click.option("--out", type=FOLDER, help="Folder for the report.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def score(store: Path, predictions: tuple[Path, ...], images: Path | None, out: Path | None, as_json: bool) -> None:
+    """Score predictions files, of `evaluate` or of anybody; needs no torch."""
+    from salient_imagenet_data.evaluation.predictions import read_predictions
+    from salient_imagenet_data.images import FolderSource
+    from salient_imagenet_data.store import Store
+
+    opened = Store(store)
+    files = [read_predictions(path, len(opened.class_names)) for path in predictions]
+    _finish(files, [], opened, out, None if images is None else FolderSource(images), as_json, None)
+
+
+@cli.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--out", type=FILE, help="Page to write.  [default: leaderboard.html in the folder]")
+def leaderboard(folder: Path, out: Path | None) -> None:
+    """Merge the reports at and below a folder into one sortable page."""
+    from salient_imagenet_data.errors import SalientError
+    from salient_imagenet_data.evaluation.leaderboard import PAGE, write_leaderboard
+
+    if not folder.is_dir():
+        raise SalientError(f"{folder}: not a folder", expected="a folder with report.json files at or below it")
+    path = out or folder / PAGE
+    click.echo(f"wrote {path}: {write_leaderboard(folder, path)} models")
+
+
+def _finish(
+    files: list[Any],
+    failed: list[dict[str, str]],
+    store: Store,
+    out: Path | None,
+    source: Any,
+    as_json: bool,
+    protocols: list[str] | None,
+) -> None:
+    """Score, write the report where asked, and print."""
+    from salient_imagenet_data.evaluation.between import summarise
+
+    summary = summarise(files, store, failed)
+    if out is not None:
+        from salient_imagenet_data.evaluation.report import write_report
+
+        page = write_report(summary, out, store, source)
+        click.echo(f"wrote {page}", err=True)
+    if not as_json:
+        click.echo(table(summary["models"]))
+        return
+    extra = {} if protocols is None else {"protocol": protocols[0], "protocols": protocols}
+    results = {m["name"]: {"weights_sha256": m["model"].get("weights_sha256"), **extra, **m} for m in summary["models"]}
+    click.echo(json.dumps(results, indent=2))
+
+
+def table(models: list[dict[str, Any]]) -> str:
+    """Accuracies in lines of text, and under each model what its controls say."""
+    head = f"{'classifier':<28} {'condition':<34} {'n':>6}  {'value':>6}  95 % interval     clean, same images"
+    lines = [head]
+    for model in models:
+        name = Path(model["name"]).name[:28]
+        for c in model["conditions"]:
+            if not c["control"]:
+                lines.append(
+                    f"{name:<28} {_words(c):<34} {c['accuracy']['n']:>6}  {c['accuracy']['value']:6.3f}  "
+                    f"[{c['accuracy']['low']:.3f}, {c['accuracy']['high']:.3f}]    {c['clean_accuracy']['value']:.3f}"
+                )
+        lines += [f"{name:<28} {c['name']}: {c['verdict']}" for c in model["controls"]]
+    return "\n".join(lines)
+
+
+def _words(condition: dict[str, Any]) -> str:
+    """A condition's name; where "iclr2022" has a name for the accuracy that is left, that too."""
+    from salient_imagenet_data.evaluation.protocols import ACCURACY_OF
+
+    left = ACCURACY_OF.get(condition["region"])
+    return f"{left} {condition['corruption']}" if left else str(condition["name"])
+
+
+def _openers(
+    models: tuple[str, ...], weights: tuple[Path, ...], architecture: str | None, store: Store, *, model_frame: bool
+) -> dict[str, Opener]:
+    """What opens each model, by its name."""
+    if not models and not weights:
+        raise click.UsageError("give --model SPEC, --weights FILE, or both")
+    if models and weights and len(weights) != len(models):
+        raise click.UsageError(f"give one --weights for each --model, or none; got {len(weights)} for {len(models)}")
+    if not models:
+        return {str(path): partial(_checkpoint, path, architecture, store, model_frame) for path in weights}
+    openers: dict[str, Opener] = {}
+    for index, spec in enumerate(models):
+        file = weights[index] if weights else None
+        name = f"{spec} ({file.name})" if file else spec
+        if name in openers:
+            raise click.UsageError(f"{name} is given twice")
+        openers[name] = partial(_by_spec, spec, store, file, name, model_frame)
+    return openers
+
+
+def _by_spec(spec: str, store: Store, weights: Path | None, name: str, model_frame: bool) -> Classifier:
+    from salient_imagenet_data.evaluation.models import open_model
+
+    opened = open_model(spec, store.class_names, weights, name=name)
+    return opened if model_frame else dataclasses.replace(opened, frame=None)
+
+
+def _checkpoint(path: Path, architecture: str | None, store: Store, model_frame: bool) -> Classifier:
+    """A classifier of `salient-imagenet train`, or a plain ResNet state dict."""
+    from salient_imagenet_data.builder.model import check_classes, load_model
+    from salient_imagenet_data.evaluation.frames import Frame
+    from salient_imagenet_data.evaluation.models import Classifier
+
+    model, sha256 = load_model(path, architecture=architecture, preprocessing=store.manifest.preprocessing)
+    check_classes(model, store.class_names, str(store.path))
+    frame = Frame.of(model.preprocessing) if model_frame else None
+    return Classifier(str(path), model, frame, {"spec": model.architecture, "weights_sha256": sha256})

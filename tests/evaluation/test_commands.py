@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from salient_imagenet_data.cli import evaluate as commands
+from salient_imagenet_data.cli import main
+from salient_imagenet_data.evaluation.corruptions import FILLS
+from salient_imagenet_data.evaluation.protocols import PROTOCOLS
+from salient_imagenet_data.store import Store
+
+Run = Callable[..., tuple[int, str, str]]
+MODELS = """
+import torch
+def good():
+    return lambda x: torch.stack([x.mean((1, 2, 3)) * k for k in range(10)], dim=1)
+def seven():
+    return lambda x: torch.zeros(len(x), 7)
+"""
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run the command line in this process and in `tmp_path`: exit status, stdout, stderr."""
+    (tmp_path / "cli_models.py").write_text(MODELS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["salient-imagenet", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        out, err = capsys.readouterr()
+        return int(caught.value.code or 0), out, err
+
+    yield call  # type: ignore[misc]
+    sys.modules.pop("cli_models", None)
+
+
+def test_choices_are_those_of_the_rooms() -> None:
+    assert commands.PROTOCOLS == PROTOCOLS and commands.FILLS == FILLS
+
+
+def test_evaluate_score_and_leaderboard(store: Store, images: Path, weights: Path, tmp_path: Path, run: Run) -> None:
+    models = ["--model", "cli_models:good", "--model", "cli_models:seven", "--model", "cli_models:absent"]
+    evaluate = ["evaluate", store.path, "--images", images, *models, "--out", tmp_path / "a"]
+    code, out, err = run(*evaluate)
+    assert code == 1 and "core_accuracy noise_0.25" in out and "noise_0.25@spurious: " in out
+    assert "cli_models:seven: failed: model's output does not fit the store; expected (batch, 10) logits" in err
+    assert "cli_models:absent: failed: model cli_models:absent cannot be imported" in err and "Traceback" not in err
+    (file,) = (tmp_path / "a" / "predictions").glob("*.parquet")
+    before = file.stat().st_mtime_ns
+    assert run(*evaluate)[0] == 1 and file.stat().st_mtime_ns == before
+    code, out, err = run("score", store.path, file, "--out", tmp_path / "b", "--json")
+    assert code == 0
+    ours, scored = (json.loads((tmp_path / d / "report.json").read_text())["models"] for d in "ab")
+    assert ours == scored == [{k: v for k, v in json.loads(out)["cli_models:good"].items() if k != "weights_sha256"}]
+    shutil.rmtree(tmp_path / "b")
+    code, _, _ = run("evaluate", store.path, "--images", images, "--weights", weights, "--out", tmp_path / "c")
+    assert code == 0
+    code, out, _ = run("leaderboard", tmp_path)
+    assert code == 0 and "leaderboard.html: 2 models" in out and (tmp_path / "leaderboard.html").is_file()
+
+
+def test_every_model_failing_is_exit_status_two(store: Store, images: Path, run: Run) -> None:
+    code, out, err = run("evaluate", store.path, "--images", images, "--model", "cli_models:seven")
+    assert code == 2 and out == "" and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "give --model SPEC, --weights FILE, or both"),
+        (("--model", "a:b", "--weights", "x", "--weights", "y"), "give one --weights for each --model"),
+        (("--model", "a:b", "--model", "a:b"), "a:b is given twice"),
+        (("--model", "a:b", "--sigma", "x"), "expected numbers with commas"),
+    ],
+)
+def test_wrong_options(arguments: tuple[str, ...], message: str, store: Store, images: Path, run: Run) -> None:
+    code, _, err = run("evaluate", store.path, "--images", images, *arguments)
+    assert code == 2 and message in err and "Traceback" not in err
+
+
+def test_bad_input_is_one_line(store: Store, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "p.parquet").write_text("no")
+    for arguments, message in (
+        (("score", store.path, tmp_path / "p.parquet"), "p.parquet: not a predictions file"),
+        (("leaderboard", tmp_path / "nowhere"), "nowhere: not a folder"),
+        (("leaderboard", tmp_path), "no evaluation in it"),
+    ):
+        code, out, err = run(*arguments)
+        assert code == 2 and out == "" and err.startswith("Error: ") and message in err and err.count("\n") == 1
+
+
+def test_score_needs_no_torch(report: Path, store: Store, tmp_path: Path) -> None:
+    # None in sys.modules makes an import fail, as on a machine without torch.
+    code = "import sys; sys.modules['torch'] = sys.modules['torchvision'] = None; sys.argv = ['x', *sys.argv[1:]]\n"
+    code += "from salient_imagenet_data.cli import main; main()"
+    file = report / "predictions" / "linear-one.parquet"
+    command = [sys.executable, "-c", code, "score", str(store.path), str(file), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "index.html").is_file() and "core_accuracy" in done.stdout
+    failing = subprocess.run(
+        [sys.executable, "-c", code, "train", "--scenes", "1", "--out", "w"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert failing.returncode != 0 and "torch" in failing.stderr  # the check itself can fail
