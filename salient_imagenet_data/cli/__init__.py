@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from salient_imagenet_data.cli import hub as hub  # registers its commands
 from salient_imagenet_data.cli.commands import cli
 from salient_imagenet_data.errors import SalientError
 

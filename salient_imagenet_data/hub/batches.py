@@ -38,11 +38,9 @@ class Rows:
 
     def batches(self, config: str, start: int, stop: int, size: int) -> Iterator[Any]:
         """Record batches of at most `size` rows that hold rows start to stop."""
-        make = {GRIDS: self._grids, MASKS: self._masks, FEATURES: self._features, WITH_IMAGES: self._with_images}[
-            config
-        ]
+        makers = {GRIDS: self._grids, MASKS: self._masks, FEATURES: self._features, WITH_IMAGES: self._with_images}
         for first in range(start, stop, size):
-            yield make(first, min(first + size, stop))
+            yield makers[config](first, min(first + size, stop))
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -55,7 +53,8 @@ class Rows:
 
     def grid(self, row: int) -> NDArray[np.uint8]:
         """(K, h, w) uint8 maps of an image."""
-        return self._slice("maps", row, row + 1)[0]
+        grid: NDArray[np.uint8] = self._slice("maps", row, row + 1)[0]
+        return grid
 
     @cached_property
     def _images(self) -> Any:

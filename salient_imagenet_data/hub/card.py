@@ -82,8 +82,7 @@ def totals(facts: Facts, config: str) -> tuple[int, int, int]:
 def _portable(value: Any) -> Any:
     """The YAML of newer `datasets` says `list`, where 3.x reads a length only from `sequence`; all read `sequence`."""
     if isinstance(value, dict):
-        renamed = {("sequence" if key == "list" else key): _portable(part) for key, part in value.items()}
-        return renamed
+        return {("sequence" if key == "list" else key): _portable(part) for key, part in value.items()}
     return [_portable(part) for part in value] if isinstance(value, list) else value
 
 

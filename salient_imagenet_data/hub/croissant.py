@@ -20,6 +20,8 @@ _CONTEXT: dict[str, Any] = {
     "citeAs": "cr:citeAs",
     "column": "cr:column",
     "conformsTo": "dct:conformsTo",
+    "equivalentProperty": "cr:equivalentProperty",
+    "samplingRate": "cr:samplingRate",
     "cr": "http://mlcommons.org/croissant/",
     "rai": "http://mlcommons.org/croissant/RAI/",
     "data": {"@id": "cr:data", "@type": "@json"},
@@ -57,9 +59,7 @@ def write_croissant(store: Store, facts: Facts, folder: Path) -> None:
     manifest = store.manifest
     infos = dataset_infos(manifest, facts)
     distribution = [_file(folder, path, facts[path][2]) for path in sorted(facts)]
-    distribution += [
-        _files(config, [path for path in sorted(facts) if path.startswith(f"{config}/")]) for config in infos
-    ]
+    distribution += [_files(config) for config in infos]
     about = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -89,12 +89,11 @@ def _file(folder: Path, path: str, size: int) -> dict[str, Any]:
     }
 
 
-def _files(config: str, paths: list[str]) -> dict[str, Any]:
+def _files(config: str) -> dict[str, Any]:
     return {
         "@type": "cr:FileSet",
         "@id": f"{config}-files",
         "name": f"{config}-files",
-        "containedIn": [{"@id": path} for path in paths],
         "encodingFormat": "application/x-parquet",
         "includes": f"{config}/*.parquet",
     }
@@ -113,18 +112,10 @@ def _field(config: str, name: str, feature: Any) -> dict[str, Any]:
     inner, repeated = feature, False
     while not isinstance(inner, (datasets.Value, datasets.ClassLabel, datasets.Image)):
         inner, repeated = inner.feature, True
-    extract: dict[str, Any] = {"column": name}
     kind = {"string": "sc:Text", "float32": "cr:Float32", "float64": "cr:Float64"}.get(inner.dtype, "sc:Integer")
-    field = {
-        "@type": "cr:Field",
-        "@id": f"{config}/{name}",
-        "name": f"{config}/{name}",
-        "dataType": kind,
-        "source": {"fileSet": {"@id": f"{config}-files"}, "extract": extract},
-    }
-    if repeated:
-        field["repeated"] = True
+    source: dict[str, Any] = {"fileSet": {"@id": f"{config}-files"}, "extract": {"column": name}}
     if isinstance(inner, datasets.Image):
-        field |= {"dataType": "sc:ImageObject"}
-        field["source"] |= {"transform": {"jsonPath": "bytes"}}
-    return field
+        kind, source["transform"] = "sc:ImageObject", {"jsonPath": "bytes"}
+    field: dict[str, Any] = {"@type": "cr:Field", "@id": f"{config}/{name}", "name": f"{config}/{name}"}
+    field |= {"dataType": kind, "source": source}
+    return field | {"repeated": True} if repeated else field

@@ -77,10 +77,10 @@ def export(
 ) -> Path:
     """Write the repository folder of an annotated store to `out`, and return it.
 
-    repo: the name that the card's examples use. source and redistribute: add the config `with_images`, if whoever exports says that the images may be passed on.
-    workers: processes that write shards. done: called with (finished, total) shards. An export that is there already
-    is kept if it is of the same store and options. Raises SalientError if images may not be passed on, if the store is
-    damaged or not annotated, or if `out` holds something else.
+    repo: the name that the card's examples use. source and redistribute: add the config `with_images`, if whoever
+    exports says that the images may be passed on. workers: processes that write shards. done: called with (finished,
+    total) shards. An export that is there already is kept if it is of the same store and options. Raises SalientError
+    if images may not be passed on, if the store is damaged or not annotated, or if `out` holds something else.
     """
     store.kind_table  # noqa: B018 - says so now if the store is not annotated
     _check_images(store, source, redistribute)

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import datasets
 
+from salient_imagenet_data.hub.locate import STORE_FOLDER as STORE_FOLDER
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.manifest import Manifest
 from salient_imagenet_data.names import IMAGE, IMAGE_ID, LABEL, MASK_COLUMN
 
 MASKS, GRIDS, FEATURES, WITH_IMAGES = "masks", "grids", "features", "with_images"
 DEFAULT = MASKS
-STORE_FOLDER = "store"
 README, CROISSANT, PICTURE = "README.md", "croissant.json", "picture.png"
 
 

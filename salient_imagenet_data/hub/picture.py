@@ -18,8 +18,8 @@ TILE, MARGIN, CLASSES = 112, 16, 8
 
 
 def write_picture(rows: Rows, path: Path) -> None:
-    """One column a class, at most eight, spread over the classes: the image (only where images may be shown), then its core and its
-    spurious mask; an empty tile where the class has no such feature."""
+    """One column a class, at most eight, spread over the classes: the image (only where images may be shown), then its
+    core and its spurious mask; an empty tile where the class has no such feature."""
     store, source, images = rows.store, rows.source, _first_rows(rows.labels)
     lines = len(KINDS) + (source is not None)
     sheet = Image.new("RGB", (len(images) * TILE, MARGIN + lines * TILE), "white")
