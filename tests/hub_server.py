@@ -24,14 +24,15 @@ LARGE = (".parquet", ".png")
 
 @dataclass
 class Fault:
-    """What happens to the next `times` requests whose "METHOD path" matches: `status`, or `cut` (half of the body), or
-    `corrupt` (one bit turned)."""
+    """What happens to the next `times` requests whose "METHOD path" matches: `status`, `cut` (half of the body),
+    `corrupt` (one bit turned), or `first` (called, then the request is answered as always)."""
 
     match: str
     times: int = 1
     status: int = 0
     cut: bool = False
     corrupt: bool = False
+    first: Callable[[], None] | None = None
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -137,6 +138,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Transfer-Encoding") == "chunked":
             self.body = b"".join(iter(self._chunk, b""))
         self.fault = self.server.fault(f"{self.command} {path}")
+        if self.fault is not None and self.fault.first is not None:
+            self.fault.first()
         if self.fault is not None and self.fault.status:
             self._send(self.fault.status, {"error": "played fault"}, self.fault.headers)
             return
@@ -210,7 +213,9 @@ class Handler(BaseHTTPRequestHandler):
             private = bool(wanted.get("private")) or wanted.get("visibility") == "private"
             self.server.repositories[repo] = Repository.new(private)
         answer = {"url": f"{self.server.url}/datasets/{repo}", "name": repo, "id": repo}
-        self._send(409 if known else 200, {**answer, "error": "You already created this dataset repo"} if known else answer)
+        self._send(
+            409 if known else 200, {**answer, "error": "You already created this dataset repo"} if known else answer
+        )
 
     def settings(self, repo: str) -> None:
         found, wanted = self._repository(repo, write=True), json.loads(self.body)
@@ -230,7 +235,12 @@ class Handler(BaseHTTPRequestHandler):
         if found is not None:
             repository, oid, files = found
             about = {"id": repo, "_id": "1", "sha": oid, "private": repository.private, "gated": repository.gated}
-            about |= {"siblings": [{"rfilename": path} for path in sorted(files)], "tags": [], "downloads": 0, "likes": 0}
+            about |= {
+                "siblings": [{"rfilename": path} for path in sorted(files)],
+                "tags": [],
+                "downloads": 0,
+                "likes": 0,
+            }
             self._send(200, {**about, "lastModified": "2026-01-01T00:00:00.000Z", "disabled": False})
 
     def refs(self, repo: str) -> None:
@@ -301,7 +311,9 @@ class Handler(BaseHTTPRequestHandler):
             elif line["key"] == "deletedFile":
                 del files[value["path"]]
         oid = repository.commit(files)
-        self._send(200, {"success": True, "commitOid": oid, "commitUrl": f"{self.server.url}/datasets/{repo}/commit/{oid}"})
+        self._send(
+            200, {"success": True, "commitOid": oid, "commitUrl": f"{self.server.url}/datasets/{repo}/commit/{oid}"}
+        )
 
     def tag(self, repo: str, revision: str) -> None:
         repository, name = self._repository(repo, write=True), json.loads(self.body)["tag"]
