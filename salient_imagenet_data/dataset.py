@@ -121,7 +121,7 @@ def load_dataset(
     if isinstance(images, datasets.IterableDataset):
         return join_stream(opened, images, frame, missing)
     if isinstance(images, datasets.Dataset):
-        joined = _told(join(opened, TableSource(images), missing=missing))
+        joined = _told(join(opened, TableSource(images, like=opened.rows[0].image_id), missing=missing))
         table = _slice(join_table(joined, frame), wanted, opened.manifest.split)
         return table.to_iterable_dataset() if streaming else table
     if images is not None and not isinstance(images, (str, os.PathLike)):

@@ -11,13 +11,13 @@ import pyarrow as pa
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Frame
-from salient_imagenet_data.imagenet import id_of_path, is_imagenet, wnids
+from salient_imagenet_data.imagenet import is_imagenet, wnids
 from salient_imagenet_data.join import Joined, Missing
 from salient_imagenet_data.manifest import file_sha256
 from salient_imagenet_data.mask_table import MaskTable, features
 from salient_imagenet_data.names import IMAGE, MANIFEST
 from salient_imagenet_data.store import Store
-from salient_imagenet_data.table_source import ID_COLUMNS, TableSource, find_image_column, find_label
+from salient_imagenet_data.table_source import ID_COLUMNS, TableSource, find_image_column, find_label, ids_of_names
 
 
 def join_table(joined: Joined, frame: Frame) -> datasets.Dataset:
@@ -63,7 +63,8 @@ def join_stream(store: Store, images: datasets.IterableDataset, frame: Frame, mi
     theirs = tuple(images.features[label].names)
     stream = images.cast_column(image, datasets.Image(decode=False))
     adder = _Adder(store, frame, image, label, names, theirs)
-    return stream.map(adder, batched=True, remove_columns=list(images.features), features=adder.features)
+    # Columns named in `map` would count as decoded already; `cast` decodes them as they are read.
+    return stream.map(adder, batched=True, remove_columns=list(images.features)).cast(adder.features)
 
 
 class _Adder:
@@ -73,12 +74,13 @@ class _Adder:
         self.features = features(store, True, frame)
         self._table, self._image, self._label, self._names = MaskTable(store, frame), image, label, names
         self._rows = {record.image_id: row for row, record in enumerate(store.rows)}
-        self._ours, self._theirs = store.class_names, theirs
+        self._ours, self._theirs, self._like = store.class_names, theirs, store.rows[0].image_id
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         images = batch[self._image]
         names = batch[self._names] if self._names else [value["path"] for value in images]
-        ids = [id_of_path(name or "") for name in names]
+        classes = [self._theirs[value] for value in batch[self._label]]
+        ids = ids_of_names([name or "" for name in names], classes, self._like)
         kept = [i for i, image_id in enumerate(ids) if image_id in self._rows]
         for i in kept:
             self._check_class(ids[i], batch[self._label][i])

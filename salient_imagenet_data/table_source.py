@@ -26,20 +26,20 @@ class TableSource:
     """Rows of a `datasets.Dataset` with an image and a label column.
 
     The id of a row is that of its `image_id` or `file_name` column, or of its image's path, as `id_of_path` makes it.
-    Only ids and labels are read here; the images stay where they are. Raises SalientError if a column is missing or two
-    rows have one id.
+    like: an id to be found; if it has a folder and the names have none, as `datasets` leaves them when it copies images
+    into tables, the class's name stands for the folder. Only ids and labels are read here; the images stay where they
+    are. Raises SalientError if a column is missing or two rows have one id.
     """
 
-    def __init__(self, table: datasets.Dataset) -> None:
+    def __init__(self, table: datasets.Dataset, *, like: str = "") -> None:
         self._image = find_image_column(table.features)
         label = find_label(table.features)
         self.base, self.positions = without_indices(table)
         self.base = self.base.select_columns([self._image])
         self._raw = self.base.cast_column(self._image, datasets.Image(decode=False))
-        ids = table_ids(table.features, lambda name: _column(table, name), self._image)
-        self._ids = ids
         self._labels = _column(table, label).to_numpy()
         names = tuple(table.features[label].names)
+        ids = self._ids = ids_of_names(_names(table, self._image), [names[i] for i in self._labels], like)
         self._names = wnids() if len(names) == len(wnids()) and all(map(is_imagenet, ids[:1000])) else names
         if len(set(ids)) != len(ids):
             seen: set[str] = set()
@@ -99,28 +99,31 @@ def find_label(features: datasets.Features) -> str:
     )
 
 
-def table_ids(features: datasets.Features, column: Any, image: str) -> list[str]:
-    """Ids of all rows. column: gives a column as an Arrow array by name."""
+def ids_of_names(names: Sequence[str], classes: Sequence[str], like: str) -> list[str]:
+    """Ids from names or paths and class names. Absolute paths count from the folder that all of them share; like: see
+    `TableSource`."""
+    absolute = [name for name in names if os.path.isabs(name)]
+    root = os.path.commonpath([os.path.dirname(name) for name in absolute]) if absolute else ""
+    relative = [os.path.relpath(name, root) if os.path.isabs(name) else name for name in names]
+    ids = [id_of_path(PurePath(name).as_posix()) for name in relative]
+    if "/" in like and not any("/" in image_id for image_id in ids):
+        return [f"{name}/{image_id}" for name, image_id in zip(classes, ids, strict=True)]
+    return ids
+
+
+def _names(table: datasets.Dataset, image: str) -> list[str]:
     for name in ID_COLUMNS:
-        if name in features:
-            return ids_of_names(column(name).to_pylist())
-    paths = column(image).field("path").to_pylist()
+        if name in table.features:
+            names: list[str] = _column(table, name).to_pylist()
+            return names
+    paths: list[str] = _column(table, image).field("path").to_pylist()
     if any(path is None for path in paths):
         raise SalientError(
             "the images have no ids",
             expected=f"a column {' or '.join(ID_COLUMNS)}, or paths inside the image column",
             got="images without paths",
         )
-    return ids_of_names(paths)
-
-
-def ids_of_names(names: Sequence[str]) -> list[str]:
-    """Ids from names or paths. Absolute paths count from the folder that all of them share."""
-    absolute = [name for name in names if os.path.isabs(name)]
-    root = os.path.commonpath([os.path.dirname(name) for name in absolute]) if absolute else ""
-    return [
-        id_of_path(PurePath(os.path.relpath(name, root) if os.path.isabs(name) else name).as_posix()) for name in names
-    ]
+    return paths
 
 
 def without_indices(table: datasets.Dataset) -> tuple[datasets.Dataset, NDArray[np.int64]]:

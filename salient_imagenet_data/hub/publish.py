@@ -66,8 +66,10 @@ def publish(
     commit = head
     if changed or gone:
         tell(f"{repo}: uploading {len(changed)} of {len(files)} files, removing {len(gone)}")
-        operations = [CommitOperationAdd(name, str(folder / name)) for name in changed]
-        operations += [CommitOperationDelete(name) for name in gone]
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [
+            *(CommitOperationAdd(name, str(folder / name)) for name in changed),
+            *(CommitOperationDelete(name) for name in gone),
+        ]
         with hub_errors(repo, "upload"):
             info = api.create_commit(
                 repo, operations, commit_message=f"Data version {tag}", repo_type="dataset", parent_commit=head
@@ -82,8 +84,10 @@ def publish(
 
 def _remote_files(api: HfApi, repo: str, revision: str | None) -> dict[str, str]:
     """By path: sha256 of a large file, git blob id of a small one."""
+    from huggingface_hub.hf_api import RepoFile
+
     tree = api.list_repo_tree(repo, repo_type="dataset", recursive=True, revision=revision)
-    files = [entry for entry in tree if hasattr(entry, "blob_id")]
+    files = [entry for entry in tree if isinstance(entry, RepoFile)]
     return {f.path: f.lfs.sha256 if f.lfs is not None else f.blob_id for f in files}
 
 
