@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -218,12 +218,12 @@ def _write_shards(
 ) -> None:
     left = [s for s in shards if not (folder / s.path).is_file()]
     finished = len(shards) - len(left)
-    # Images are written by this process: a source need not go through a pipe.
-    here = [s for s in left if workers == 1 or s.config == layout.WITH_IMAGES]
-    for shard in here:
-        _write(rows, shard, folder, config)
-        done(finished := finished + 1, len(shards))
-    there = [s for s in left if s not in here]
+    # Drawing masks is work for processes. All else is done here, by threads: Arrow and Zarr free the interpreter lock,
+    # and a source of images need not go through a pipe.
+    there = [s for s in left if workers > 1 and s.config == layout.MASKS]
+    with ThreadPoolExecutor(workers) as threads:
+        for _ in threads.map(lambda shard: _write(rows, shard, folder, config), [s for s in left if s not in there]):
+            done(finished := finished + 1, len(shards))
     if there:
         with ProcessPoolExecutor(workers, get_context("spawn"), _start, (str(rows.store.path), folder, config)) as pool:
             for _ in pool.map(_work, there):
