@@ -21,6 +21,7 @@ import datasets
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import FRAMES, Frame
+from salient_imagenet_data.hub.client import hub_errors
 from salient_imagenet_data.hub.locate import is_repo_id
 from salient_imagenet_data.images import FolderSource, ImageSource
 from salient_imagenet_data.join import Joined, Missing, join
@@ -115,7 +116,10 @@ def load_dataset(
         )
     frame, missing = _frame(frame), _missing(missing)
     if isinstance(images, str) and is_repo_id(images):
-        images = datasets.load_dataset(images, split=opened.manifest.split, streaming=streaming, cache_dir=cache_dir)
+        with hub_errors(images, "load the images"):
+            images = datasets.load_dataset(
+                images, split=opened.manifest.split, streaming=streaming, cache_dir=cache_dir
+            )
     if isinstance(images, (datasets.DatasetDict, datasets.IterableDatasetDict)):
         images = _split_of(images, opened)
     if isinstance(images, datasets.IterableDataset):
@@ -123,7 +127,8 @@ def load_dataset(
     if isinstance(images, datasets.Dataset):
         joined = _told(join(opened, TableSource(images, like=opened.rows[0].image_id), missing=missing))
         table = _slice(join_table(joined, frame), wanted, opened.manifest.split)
-        return table.to_iterable_dataset() if streaming else table
+        # Shards are what workers of a DataLoader share.
+        return table.to_iterable_dataset(num_shards=min(64, max(1, len(table)))) if streaming else table
     if images is not None and not isinstance(images, (str, os.PathLike)):
         return _from_source(_told(join(opened, images, missing=missing)), wanted, streaming, frame)
     if images is not None:

@@ -50,11 +50,11 @@ class ReferredImage(datasets.Image):  # type: ignore[misc]
         return Image.fromarray(Preprocessing(self.resize, self.crop).apply(pixels) if self.crop else pixels)
 
     def embed_storage(self, storage: Any, *args: Any, **kwargs: Any) -> Any:
-        """Called by `push_to_hub` and `to_parquet`, which would copy the user's files. Refuses ImageNet's."""
+        """Called by `push_to_hub`, which would copy the user's files into a repository. Refuses ImageNet's."""
         paths = storage.field("path").to_pylist()
         if any(path is not None and is_imagenet(path) for path in paths):
             raise SalientError(
-                "this table refers to ImageNet's images, and writing it would copy them",
+                "this table refers to ImageNet's images, and publishing it would copy them",
                 expected="a table without them: ImageNet's terms allow no redistribution",
                 then='drop them first: table.remove_columns("image")',
             )
@@ -92,7 +92,7 @@ class GridMask(datasets.Image):  # type: ignore[misc]
         return union_in_image(grids, chosen, height, width, CropBox(*box))[0]
 
     def embed_storage(self, storage: Any, *args: Any, **kwargs: Any) -> Any:
-        """Called by `push_to_hub` and `to_parquet`: refused, since only this package could read the result."""
+        """Called by `push_to_hub`: refused, since only this package could read the result."""
         raise SalientError(
             "masks of this table are grids that only this package can read",
             then="publish the store with `salient-imagenet publish`, or write images with `salient-imagenet export`",

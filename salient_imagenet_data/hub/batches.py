@@ -21,7 +21,6 @@ from salient_imagenet_data.masks import to_uint8, union_in_crop, union_in_image
 from salient_imagenet_data.names import FEATURES_TABLE, IMAGE_ID, IMAGES_TABLE, KINDS, LABEL, MAPS, Kind
 from salient_imagenet_data.store import Store
 
-
 _READ_ROWS = 65_536
 """Rows of grids that are in memory at once, about 20 MB for five maps of 7 x 7."""
 

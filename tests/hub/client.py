@@ -48,6 +48,13 @@ def joined(repo: str, images: str) -> dict[str, Any]:
     return {"rows": len(table), "columns": table.column_names, "size": table[0]["image"].size}
 
 
+def push(store: str, images: str, *columns: str) -> dict[str, Any]:
+    from salient_imagenet_data import load_dataset
+
+    load_dataset(store, images=images).select_columns(list(columns)).push_to_hub("org/pushed")
+    return {}
+
+
 if __name__ == "__main__":
     try:
         print(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))

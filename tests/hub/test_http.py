@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from salient_imagenet_data.hub.export import files_of
+from salient_imagenet_data.imagenet import wnids
 from salient_imagenet_data.store import Store
 from tests.hub.conftest import IDS, LABELS
-from tests.hub.stores import make_store
+from tests.hub.stores import make_store, write_images
 from tests.hub_server import TOKEN, Fault, HubServer, Repository, serve
 
 REPO = "org/name"
@@ -259,6 +260,18 @@ def test_a_hostile_manifest_touches_nothing_outside(client: Client, exported: Pa
     (folder / "store" / "manifest.json").write_text(json.dumps(manifest))
     offered(client.server, folder)
     assert "names a file outside the store" in one_line(client.run("tests.hub.client", "store", REPO))
+
+
+def test_a_joined_table_cannot_be_pushed(client: Client, drawn: Store, photos: Path, tmp_path: Path) -> None:
+    line = one_line(client.run("tests.hub.client", "push", drawn.path, photos, "core_mask"))
+    assert "grids that only this package can read" in line
+    ids = [f"{wnid}_{i}" for i, wnid in enumerate(wnids()[:3])]
+    store = make_store(tmp_path / "imagenet", ids, [0, 1, 2], wnids()[:3])
+    images = write_images(tmp_path / "tree", [f"{i.split('_')[0]}/{i}" for i in ids])
+    line = one_line(client.run("tests.hub.client", "push", store.path, images, "image"))
+    assert "refers to ImageNet's images, and publishing it would copy them" in line
+    pushed = client.server.repositories.get("org/pushed")
+    assert pushed is None or set(pushed.commits[-1][1]) == {".gitattributes"}
 
 
 def test_what_is_not_there_is_one_line(client: Client) -> None:

@@ -122,7 +122,7 @@ def test_imagenet_from_the_hub_by_its_file_names(tmp_path: Path) -> None:
     stream = load_dataset(store.path, images=table.to_iterable_dataset(), missing="skip")
     assert [row["image_id"] for row in stream] == ids[::-1]
     with pytest.raises(
-        SalientError, match="refers to ImageNet's images, and writing it would copy them; .* drop them first"
+        SalientError, match="refers to ImageNet's images, and publishing it would copy them; .* drop them first"
     ):
         joined.features["image"].embed_storage(joined.data.column("image").chunk(0))
 
@@ -152,6 +152,23 @@ def test_a_stream_of_images(drawn: Store, photos: Path) -> None:
 def test_streaming_a_folder_lazily(drawn: Store, photos: Path, cache: str) -> None:
     stream = load_dataset(drawn.path, images=photos, streaming=True, cache_dir=cache)
     check_rows(list(stream), drawn, photos)
+
+
+def test_workers_and_loaders(drawn: Store, exported: Path, photos: Path, cache: str) -> None:
+    torch = pytest.importorskip("torch", reason="the base install has no torch")
+    from salient_imagenet_data.loaders import SalientImageNet
+
+    for images in (photos, image_table(photos, IDS)):
+        stream = load_dataset(drawn.path, images=images, streaming=True, cache_dir=cache).select_columns(["image_id"])
+        loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=2)
+        assert sorted(row["image_id"] for row in loader) == sorted(IDS)
+    samples = SalientImageNet(str(exported), TableSource(image_table(photos, IDS)))
+    assert len(samples) == 44 and samples[6]["image"].shape == (3, 32, 32)
+
+
+def test_images_that_are_nowhere(drawn: Store) -> None:
+    with pytest.raises(SalientError, match="no/where: cannot load the images"):
+        load_dataset(drawn.path, images="no/where")
 
 
 def test_the_image_frame(drawn: Store, photos: Path, cache: str) -> None:
