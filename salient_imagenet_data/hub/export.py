@@ -78,9 +78,10 @@ def export(
     """Write the repository folder of an annotated store to `out`, and return it.
 
     repo: the name that the card's examples use. source and redistribute: add the config `with_images`, if whoever
-    exports says that the images may be passed on. workers: processes that write shards. done: called with (finished,
-    total) shards. An export that is there already is kept if it is of the same store and options. Raises SalientError
-    if images may not be passed on, if the store is damaged or not annotated, or if `out` holds something else.
+    exports says that the images may be passed on. workers: processes that draw masks, and threads for the rest. done:
+    called with (finished, total) shards. An export that is there already is kept if it is of the same store and
+    options. Raises SalientError if images may not be passed on, if the store is damaged or not annotated, or if `out`
+    holds something else.
     """
     store.kind_table  # noqa: B018 - says so now if the store is not annotated
     _check_images(store, source, redistribute)
@@ -98,12 +99,12 @@ def export(
     write_picture(rows, partial / layout.PICTURE)
     write_card(store, facts, partial, repo)
     write_croissant(store, facts, partial)
-    (partial / _KEY).unlink()
     marker = {"key": key, "files": {name: file_sha256(partial / name) for name in files_of(partial)}}
     (partial / MARKER).write_text(json.dumps(marker, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     if out.exists():
         shutil.rmtree(out)
     partial.replace(out)
+    (out / _KEY).unlink()
     return out
 
 

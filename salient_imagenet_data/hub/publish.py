@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.hub.client import hub_errors
 from salient_imagenet_data.hub.export import read_marker
+from salient_imagenet_data.manifest import file_sha256
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -42,8 +43,9 @@ def publish(
 
     There is one commit, so a reader sees the old data set or the new one, never a mixture; the tag is set last. Files
     that the Hub has already are not sent again: after a failure, the same call goes on. private and gated are set
-    before anything is uploaded. tell: called with a line at each step. Raises SalientError if the tag exists with other
-    content, if someone else commits meanwhile, or if the Hub cannot be reached or refuses.
+    before anything is uploaded. tell: called with a line at each step. Raises SalientError if a file is not as it was
+    exported, if the tag exists with other content, if someone else commits meanwhile, or if the Hub cannot be reached
+    or refuses.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
@@ -64,6 +66,13 @@ def publish(
             got=f"{tag} at commit {tagged[:12]}",
         )
     commit = head
+    for name in changed:
+        if file_sha256(folder / name) != files[name]:
+            raise SalientError(
+                f"{folder / name}: not as it was exported",
+                expected=f"sha256 {files[name]}",
+                then="export again with --overwrite, to a new folder if this one holds edits of yours",
+            )
     if changed or gone:
         tell(f"{repo}: uploading {len(changed)} of {len(files)} files, removing {len(gone)}")
         operations: list[CommitOperationAdd | CommitOperationDelete] = [

@@ -209,6 +209,15 @@ def test_a_failed_tag_goes_on_without_a_second_commit(client: Client, drawn: Sto
     assert len(repository.commits) == 2 and repository.tags == {"v1.0.0": repository.head}
 
 
+def test_an_edited_export_is_not_published(client: Client, drawn: Store) -> None:
+    client.server.faults = [Fault("POST .*/commit/", status=500)]
+    one_line(client.publish(drawn))
+    card = client.home / "export" / "README.md"
+    card.write_text(card.read_text() + "edited")
+    assert "README.md: not as it was exported" in one_line(client.publish(drawn))
+    assert not client.server.repositories[REPO].tags
+
+
 def test_a_conflicting_commit_is_one_line_and_goes_on(client: Client, drawn: Store) -> None:
     def meanwhile() -> None:
         repository = client.server.repositories[REPO]
