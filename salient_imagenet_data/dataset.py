@@ -1,70 +1,69 @@
-"""The `datasets` builder: a store as a `datasets.Dataset`, with the user's images joined where given."""
+"""The `datasets` builder: a store as a `datasets.Dataset`, with the user's images joined where given.
+
+`SalientImageNetBuilder` is used directly with any supported version. This file also loads as a script where `datasets`
+still does that (3.x): `datasets.load_dataset(".../dataset.py", store="...", trust_remote_code=True)`.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
-from datasets.features.features import register_feature
-from PIL import Image
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.geometry import FRAMES, Frame, Preprocessing
-from salient_imagenet_data.images import FolderSource, ImageSource, encode_png
-from salient_imagenet_data.join import Missing, join
-from salient_imagenet_data.manifest import file_sha256
-from salient_imagenet_data.masks import to_uint8
-from salient_imagenet_data.names import IMAGE, IMAGE_ID, KINDS, LABEL, MANIFEST, MASK_COLUMN
-from salient_imagenet_data.sources import open_source
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.geometry import FRAMES, Frame
+from salient_imagenet_data.hub.client import hub_errors
+from salient_imagenet_data.hub.locate import is_repo_id
+from salient_imagenet_data.images import FolderSource, ImageSource
+from salient_imagenet_data.join import Joined, Missing, join
+from salient_imagenet_data.manifest import FORMAT_VERSION, file_sha256
+from salient_imagenet_data.mask_table import MaskTable, features
+from salient_imagenet_data.names import MANIFEST
+from salient_imagenet_data.store import Store, read_manifest
+from salient_imagenet_data.table_join import join_stream, join_table
+from salient_imagenet_data.table_source import TableSource
 
-
-@dataclass
-class CropImage(datasets.Image):  # type: ignore[misc]
-    """A `datasets.Image` that is decoded into the crop frame: the file is referred to, not copied."""
-
-    resize: int = 256
-    crop: int = 224
-
-    def __post_init__(self) -> None:
-        self._type = "CropImage"
-
-    def decode_example(self, value: dict[str, Any], token_per_repo_id: Any = None) -> Any:
-        image = super().decode_example(value, token_per_repo_id=token_per_repo_id)
-        pixels = Preprocessing(self.resize, self.crop).apply(np.asarray(image.convert("RGB")))
-        return Image.fromarray(pixels)
-
-
-with warnings.catch_warnings():
-    # datasets calls this function experimental on every use; 3.6 to 5.x have it unchanged.
-    warnings.simplefilter("ignore", UserWarning)
-    register_feature(CropImage, "CropImage")
+_ROWS_COME_FROM = ("dataset", "mask_table", "mask_feature", "join", "images", "imagenet", "store", "tables")
 
 
 @dataclass
 class SalientConfig(datasets.BuilderConfig):  # type: ignore[misc]
-    """store: folder. images: root of a class-per-folder tree, or None. fingerprint: the manifest's sha256,
-    so that a changed store never gives a cached copy of the old one."""
+    """store: folder. images: root of a class-per-folder tree, or None. The version is the
+    store's data version. The id, which names the cache folder, also holds the sha256 of the manifest (with its format
+    version) and of the code that makes rows: neither a changed store nor a changed builder gives a cached copy of old
+    rows."""
 
     store: str = ""
     images: str | None = None
     frame: str = "crop"
     missing: str = "error"
-    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.store:
+            self.version = datasets.Version(read_manifest(Path(self.store)).data_version)
+
+    def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
+        made_of = {"code": _code_sha256()}
+        if self.store:
+            made_of["manifest"] = file_sha256(Path(self.store) / MANIFEST)
+        config_id: str = super().create_config_id({**config_kwargs, **made_of}, custom_features=custom_features)
+        return config_id
 
 
-class SalientImageNetBuilder(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
+class SalientImageNetBuilder(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     """Rows `image_id, (image,) label, core_mask, spurious_mask` of one store."""
 
-    VERSION = datasets.Version("1.0.0")
+    VERSION = datasets.Version(f"{FORMAT_VERSION}.0.0")
     BUILDER_CONFIG_CLASS = SalientConfig
     config: SalientConfig
 
@@ -75,16 +74,17 @@ class SalientImageNetBuilder(datasets.GeneratorBasedBuilder):  # type: ignore[mi
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         return [datasets.SplitGenerator(Store(self.config.store).manifest.split, gen_kwargs={})]
 
-    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _generate_tables(self) -> Iterator[tuple[int, Any]]:
         config = self.config
-        source = FolderSource(config.images) if config.images is not None else None
-        yield from enumerate(examples(Store(config.store), source, _frame(config.frame), _missing(config.missing)))
+        store, source = Store(config.store), FolderSource(config.images) if config.images is not None else None
+        joined = join(store, source, missing=_missing(config.missing)) if source is not None else None
+        yield from enumerate(_tables(store, joined, _frame(config.frame)))
 
 
 def load_dataset(
     store: str | os.PathLike[str],
     *,
-    images: str | os.PathLike[str] | ImageSource | None = None,
+    images: str | os.PathLike[str] | ImageSource | datasets.Dataset | datasets.IterableDataset | None = None,
     split: str | None = None,
     streaming: bool = False,
     frame: Frame = "crop",
@@ -93,15 +93,17 @@ def load_dataset(
 ) -> Any:
     """A store as a `datasets.Dataset`, or an `IterableDataset` with streaming.
 
-    store: a store folder, annotated. images: the class-per-folder tree it was built from, or any
-    `ImageSource`; without it there is no image column. split: the store's own split by default, slices such
-    as `train[:10%]` too (not with streaming). frame: "crop" gives image and masks as the robust model saw
-    them; "image" the original image, masks 0 outside the crop. missing: what to do about images that are not
-    found.
+    store: a store folder, an exported folder, or a data set on the Hub ("org/name", "org/name@revision"), whose store
+    is downloaded once and checked; annotated. images: the class-per-folder tree it was built from, a `datasets.Dataset`
+    with images and labels, a data set on the Hub such as "ILSVRC/imagenet-1k", or any `ImageSource`; without it there
+    is no image column. split: the store's own split by default, slices such as `train[:10%]` too (not with streaming).
+    frame: "crop" gives image and masks as the robust model saw them; "image" the original image, masks 0 outside the
+    crop. missing: what to do about images of the store that are not found, "error" or "skip"; how many rows were joined
+    is told on stderr. A stream of images cannot be searched before it is read: it needs missing="skip".
 
     Columns: image_id string; image RGB; label ClassLabel; core_mask and spurious_mask 8-bit gray images of the
-    image's size, 255 = 1, or None where the class has no such feature. Images of a folder are read when they
-    are used, never copied into the cache.
+    image's size, 255 = 1, or None where the class has no such feature. Images are read and masks are made when they
+    are used; files and tables of images are referred to, never copied.
     """
     opened = Store(store)
     opened.kind_table  # noqa: B018 - says so now if the store is not annotated
@@ -112,23 +114,47 @@ def load_dataset(
             expected=repr(opened.manifest.split)
             + (" (streaming takes no slices)" if streaming else " or a slice of it"),
         )
+    frame, missing = _frame(frame), _missing(missing)
+    if isinstance(images, str) and is_repo_id(images):
+        with hub_errors(images, "load the images"):
+            images = datasets.load_dataset(
+                images, split=opened.manifest.split, streaming=streaming, cache_dir=cache_dir
+            )
+    if isinstance(images, (datasets.DatasetDict, datasets.IterableDatasetDict)):
+        images = _split_of(images, opened)
+    if isinstance(images, datasets.IterableDataset):
+        return join_stream(opened, images, frame, missing)
+    if isinstance(images, datasets.Dataset):
+        joined = _told(join(opened, TableSource(images, like=opened.rows[0].image_id), missing=missing))
+        table = _slice(join_table(joined, frame), wanted, opened.manifest.split)
+        # Shards are what workers of a DataLoader share.
+        return table.to_iterable_dataset(num_shards=min(64, max(1, len(table)))) if streaming else table
     if images is not None and not isinstance(images, (str, os.PathLike)):
-        return _from_source(opened, images, wanted, streaming, frame, missing, cache_dir)
+        return _from_source(_told(join(opened, images, missing=missing)), wanted, streaming, frame)
     if images is not None:
-        join(opened, open_source(images), missing=missing)
+        _told(join(opened, FolderSource(images), missing=missing))
     builder = SalientImageNetBuilder(
         cache_dir=cache_dir,
         store=os.path.abspath(opened.path),
         images=None if images is None else os.path.abspath(images),
-        frame=_frame(frame),
+        frame=frame,
         missing=missing,
-        fingerprint=file_sha256(Path(opened.path) / MANIFEST),
     )
     if streaming:
         return builder.as_streaming_dataset(split=wanted)
     with _quiet_unless_terminal():
         builder.download_and_prepare()
     return builder.as_dataset(split=wanted)
+
+
+def _told(joined: Joined) -> Joined:
+    """Say how many rows have an image, and name the first five that have none."""
+    text = f"{len(joined)} of {len(joined.store)} rows joined to images"
+    if joined.missing:
+        text += f"; {len(joined.missing)} missing: {', '.join(joined.missing[:5])}"
+        text += ", ..." if len(joined.missing) > 5 else ""
+    print(text, file=sys.stderr)
+    return joined
 
 
 @contextmanager
@@ -144,60 +170,52 @@ def _quiet_unless_terminal() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def features(store: Store, with_images: bool, frame: Frame) -> datasets.Features:
-    """The columns of a store."""
-    p = store.manifest.preprocessing
-    image = CropImage(resize=p.resize, crop=p.crop) if frame == "crop" else datasets.Image()
-    return datasets.Features(
-        {
-            IMAGE_ID: datasets.Value("string"),
-            **({IMAGE: image} if with_images else {}),
-            LABEL: datasets.ClassLabel(names=list(store.class_names)),
-            **{column: datasets.Image() for column in MASK_COLUMN.values()},
-        }
+def _tables(store: Store, joined: Joined | None, frame: Frame) -> Iterator[Any]:
+    if joined is None:
+        return MaskTable(store, frame).tables(range(len(store)), None)
+    return MaskTable(store, frame).tables(
+        joined.rows.tolist(), lambda item: joined.source.encoded(int(joined.indices[item]))
     )
 
 
-def examples(store: Store, source: ImageSource | None, frame: Frame, missing: Missing) -> Iterator[dict[str, Any]]:
-    """Encoded rows, in store order."""
-    joined = join(store, source, missing=missing) if source is not None else None
-    rows = joined.rows.tolist() if joined is not None else range(len(store))
-    for item, row in enumerate(rows):
-        record = store.rows[row]
-        example: dict[str, Any] = {IMAGE_ID: record.image_id, LABEL: record.label}
-        if joined is not None:
-            example[IMAGE] = joined.source.encoded(int(joined.indices[item]))
-        for kind in KINDS:
-            if frame == "crop":
-                mask = store.mask(row, kind)
-            else:
-                found = store.image_mask(row, kind)
-                mask = None if found is None else found[0]
-            png = None if mask is None else {"path": None, "bytes": encode_png(to_uint8(mask))}
-            example[MASK_COLUMN[kind]] = png
-        yield example
+def _rows(joined: Joined, frame: Frame) -> Iterator[dict[str, Any]]:
+    for table in _tables(joined.store, joined, frame):
+        yield from table.to_pylist()
 
 
-def _from_source(
-    store: Store,
-    source: ImageSource,
-    split: str,
-    streaming: bool,
-    frame: Frame,
-    missing: Missing,
-    cache_dir: str | None,
-) -> Any:
+def _from_source(joined: Joined, split: str, streaming: bool, frame: Frame) -> Any:
     """Sources without files on disk go in as bytes."""
-    columns = features(store, True, frame)
-    kwargs = {"store": store, "source": source, "frame": frame, "missing": missing}
+    columns = features(joined.store, True, frame)
     if streaming:
-        return datasets.IterableDataset.from_generator(examples, features=columns, gen_kwargs=kwargs)
-    table = datasets.Dataset.from_list(list(examples(**kwargs)), features=columns)  # type: ignore[arg-type]
-    if "[" not in split:
+        kwargs = {"joined": joined, "frame": frame}
+        return datasets.IterableDataset.from_generator(_rows, features=columns, gen_kwargs=kwargs)
+    table = datasets.Dataset.from_list(list(_rows(joined, frame)), features=columns)
+    return _slice(table, split, joined.store.manifest.split)
+
+
+def _slice(table: datasets.Dataset, wanted: str, split: str) -> datasets.Dataset:
+    if "[" not in wanted:
         return table
-    instruction = datasets.ReadInstruction.from_spec(split)
-    (absolute,) = instruction.to_absolute({store.manifest.split: len(table)})
+    (absolute,) = datasets.ReadInstruction.from_spec(wanted).to_absolute({split: len(table)})
     return table.select(range(absolute.from_ or 0, len(table) if absolute.to is None else absolute.to))
+
+
+def _split_of(images: Any, store: Store) -> Any:
+    split = store.manifest.split
+    if split not in images:
+        raise SalientError(f"the images have no split {split!r}", got=", ".join(images), then="pass one split of them")
+    return images[split]
+
+
+@cache
+def _code_sha256() -> str:
+    """Of the modules that rows come from: `datasets` hashes scripts, but not the code of an installed package."""
+    digest = hashlib.sha256()
+    for name in _ROWS_COME_FROM:
+        path = import_module(f"salient_imagenet_data.{name}").__file__
+        assert path is not None
+        digest.update(Path(path).read_bytes())
+    return digest.hexdigest()
 
 
 def _frame(frame: str) -> Frame:
@@ -207,4 +225,6 @@ def _frame(frame: str) -> Frame:
 
 
 def _missing(missing: str) -> Missing:
+    if missing not in ("error", "skip"):
+        raise SalientError("missing", expected="error or skip", got=repr(missing))
     return "skip" if missing == "skip" else "error"

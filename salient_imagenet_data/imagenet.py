@@ -33,6 +33,12 @@ def display_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(classes().values()) if class_names == wnids() else class_names
 
 
+def is_imagenet(name: str) -> bool:
+    """Whether a class name, an image id or a path is one of ImageNet's: a wnid, or a file's name with either."""
+    stem = PurePosixPath(name.replace("\\", "/")).name.split(".")[0]
+    return bool(re.fullmatch(r"n\d{8}", stem) or _FILE.fullmatch(stem))
+
+
 def id_of_path(path: str) -> str:
     """The id of the image at `path` (with forward slashes, relative to the root of its source).
 

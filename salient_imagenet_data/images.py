@@ -251,6 +251,12 @@ def ids_of(source: ImageSource) -> Any:
     return pa.array([source.entry(i).image_id for i in range(len(source))], type=pa.string())
 
 
+def index_by_id(source: ImageSource) -> dict[str, int]:
+    """Index of every image by its id."""
+    ids: list[str] = ids_of(source).to_pylist()
+    return {image_id: index for index, image_id in enumerate(ids)}
+
+
 def labels_of(source: ImageSource) -> NDArray[np.int32]:
     """Class indices of all images, (N,)."""
     if isinstance(source, ColumnSource):

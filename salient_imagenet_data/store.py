@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from salient_imagenet_data.annotations import Annotations, Verdict
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import CropBox
+from salient_imagenet_data.hub.locate import locate
 from salient_imagenet_data.lazy_rows import LazyRows
 from salient_imagenet_data.manifest import Manifest, file_sha256, write_manifest
 from salient_imagenet_data.masks import published_frame, union_in_crop, union_in_image
@@ -109,11 +110,13 @@ def shard_file(array: str, shard: int) -> str:
 class Store:
     """A finished store, opened for reading. Maps are read into memory once, a block of rows at a time, on first use.
 
+    path: a store folder, an exported folder, or, as a string, a data set on the Hub: "org/name", "org/name@revision".
+
     Raises SalientError if the folder is no store, is unfinished, or lacks a file its manifest names.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = locate(path)
         self.manifest = read_manifest(self.path)
         self._check_complete()
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import CropBox, Preprocessing
-from salient_imagenet_data.images import ImageSource, ids_of
+from salient_imagenet_data.images import ImageSource, index_by_id
 from salient_imagenet_data.official.layout import Plan
 from salient_imagenet_data.progress import counted
 from salient_imagenet_data.tables import IMAGES_SCHEMA
@@ -41,7 +41,7 @@ def image_sizes(plan: Plan, images: ImageSource | None) -> NDArray[np.int32]:
     sizes = np.zeros((len(plan.names), 2), dtype=np.int32)
     if images is None:
         return sizes
-    index = {image_id: i for i, image_id in enumerate(ids_of(images).to_pylist())}
+    index = index_by_id(images)
     ids = [plan.image_id(row) for row in range(len(plan.names))]
     missing = [i for i in ids if i not in index]
     if missing:

@@ -1,0 +1,81 @@
+"""Errors of the Hub's client as one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from salient_imagenet_data.errors import SalientError
+
+_HTTP_LIBRARIES = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3"}
+"""huggingface_hub 0.x speaks through requests, 1.x through httpx, 2.x through httpx2; their errors share no base."""
+
+
+@contextmanager
+def hub_errors(repo: str, doing: str) -> Iterator[None]:
+    """Turn what the Hub's client raises into a SalientError that names the repository and the remedy."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        LocalTokenNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    what = f"{repo}: cannot {doing}"
+    again = "run the same command again to go on"
+    try:
+        yield
+    except GatedRepoError as error:
+        raise SalientError(
+            what,
+            expected="access to a gated data set",
+            got=_status(error),
+            then=f"accept its terms on its page, then `hf auth login` or set HF_TOKEN, and {again}",
+        ) from error
+    except (RepositoryNotFoundError, LocalTokenNotFoundError) as error:
+        raise SalientError(
+            what,
+            expected="a data set on the Hub (or an existing folder) that you may use",
+            got=_status(error),
+            then="check the name; if it is private, `hf auth login` or set HF_TOKEN",
+        ) from error
+    except RevisionNotFoundError as error:
+        raise SalientError(what, expected="a revision that exists", got=_status(error)) from error
+    except HfHubHTTPError as error:
+        then = again
+        if error.response is not None and error.response.status_code == 412:
+            then = "someone else changed it meanwhile: " + again
+        elif error.response is not None and error.response.status_code in (401, 403):
+            then = "`hf auth login` or set HF_TOKEN to a token that may write there"
+        raise SalientError(what, got=_status(error), then=then) from error
+    except HFValidationError as error:
+        raise SalientError(what, expected="a name such as org/name", got=str(error)) from error
+    except LocalEntryNotFoundError as error:
+        raise SalientError(
+            f"{repo}: no such folder, and not to be had from the Hub", got=_cause(error), then=again
+        ) from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise SalientError(what, got=_cause(error), then=again) from error
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in _HTTP_LIBRARIES:
+            raise
+        raise SalientError(what, got=_cause(error), then=again) from error
+
+
+def _status(error: BaseException) -> str:
+    """Status and message of an answer, without the request's headers."""
+    response = getattr(error, "response", None)
+    message = getattr(error, "server_message", None) or str(error).strip().splitlines()[0]
+    return message if response is None else f"HTTP {response.status_code} ({message[:200]})"
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost error that says something: the client wraps them."""
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = str(cause).strip().splitlines()
+    return f"{type(cause).__name__}: {lines[0][:200]}" if lines else type(cause).__name__

@@ -1,0 +1,100 @@
+"""Where a store is: a folder, an exported folder, or a data set on the Hub that is downloaded once and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.manifest import Manifest, file_sha256
+from salient_imagenet_data.names import MANIFEST
+
+STORE_FOLDER = "store"
+_REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
+
+
+def is_repo_id(text: str) -> bool:
+    """Whether a string that is no existing path reads as `org/name` or `org/name@revision`."""
+    return not os.path.exists(text) and _REPO_ID.fullmatch(text) is not None
+
+
+def locate(store: str | os.PathLike[str]) -> Path:
+    """The folder of a store: the path itself, its `store` folder if it is an export, or that of a downloaded data set.
+
+    Only a string can name a data set on the Hub; a Path never does. Raises SalientError if it cannot be downloaded, or
+    is damaged on the way, in which case the damaged file is removed and the same call fetches it again.
+    """
+    if isinstance(store, str) and is_repo_id(store):
+        return download(store)
+    path = Path(store)
+    inner = path / STORE_FOLDER
+    return inner if not (path / MANIFEST).is_file() and (inner / MANIFEST).is_file() else path
+
+
+def download(repo: str) -> Path:
+    """Download the store of a data set on the Hub into the Hub's cache, whole files only, and check every hash."""
+    import huggingface_hub
+
+    from salient_imagenet_data.hub.client import hub_errors
+
+    repo_id, _, revision = repo.partition("@")
+    with hub_errors(repo, "download"):
+        snapshot = huggingface_hub.snapshot_download(
+            repo_id, repo_type="dataset", revision=revision or None, allow_patterns=[f"{STORE_FOLDER}/**"]
+        )
+    folder = Path(snapshot) / STORE_FOLDER
+    if not (folder / MANIFEST).is_file():
+        raise SalientError(f"{repo}: holds no store", expected=f"{STORE_FOLDER}/{MANIFEST} in the repository")
+    _verify(folder, repo, Path(huggingface_hub.cached_assets_path("salient-imagenet-data", subfolder="verified")))
+    return folder
+
+
+def _verify(folder: Path, repo: str, notes: Path) -> None:
+    """Compare every file with the manifest, once: a note of sizes and times says that it was done."""
+    files = _files(folder)
+    state = {name: _state(folder / name) for name in files}
+    text = json.dumps([str(folder), files, state], sort_keys=True)
+    note = notes / hashlib.sha256(text.encode()).hexdigest()
+    if note.exists():
+        return
+    for name, expected in sorted(files.items()):
+        path = folder / name
+        got = file_sha256(path) if path.is_file() else "no such file"
+        if got != expected:
+            _remove(path)
+            raise SalientError(
+                f"{repo}: {STORE_FOLDER}/{name} was damaged on the way, and is removed from the cache",
+                expected=f"sha256 {expected}",
+                got=got,
+                then="run the same again to fetch it once more",
+            )
+    note.touch()
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """sha256 by path of a downloaded store. Raises SalientError for a path that leaves the folder."""
+    path = folder / MANIFEST
+    files = Manifest.from_json(path.read_text(encoding="utf-8"), str(path)).files
+    for name in files:
+        if os.path.isabs(name) or ".." in Path(name).parts:
+            raise SalientError(f"{path}: names a file outside the store", got=repr(name))
+    return files
+
+
+def _state(path: Path) -> list[int]:
+    if not path.is_file():
+        return []
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _remove(path: Path) -> None:
+    """Remove a file of the Hub's cache: the link in the snapshot and what it points to beside it."""
+    if path.is_symlink():
+        blob = path.resolve()
+        if blob.parent.name == "blobs":
+            blob.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)

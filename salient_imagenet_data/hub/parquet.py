@@ -1,0 +1,62 @@
+"""One Parquet shard, written under a temporary name and renamed when whole."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from salient_imagenet_data.names import IMAGE_ID
+
+_ARROW_BYTES = b"arrow_bytes"
+_FEW_VALUES = ("label", "maps", "feature_indices", "class_name", "kind", "cue")
+_CHUNKING = "use_content_defined_chunking"  # pyarrow 21 and later
+
+
+def write_shard(path: Path, schema: Any, batches: Iterable[Any]) -> None:
+    """Write batches, one row group each. The footer keeps their size in memory, for `dataset_info`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    size = 0
+    with pq.ParquetWriter(partial, schema, **_options(schema)) as writer:
+        for batch in batches:
+            size += batch.nbytes
+            writer.write_batch(batch)
+        writer.add_key_value_metadata({_ARROW_BYTES.decode(): str(size)})
+    partial.replace(path)
+
+
+def shard_facts(path: Path) -> tuple[int, int, int]:
+    """Rows, bytes in memory, and bytes on disk of a shard."""
+    metadata = pq.read_metadata(path)
+    return metadata.num_rows, int(metadata.metadata[_ARROW_BYTES]), path.stat().st_size
+
+
+def _options(schema: Any) -> dict[str, Any]:
+    leaves = [f"{name}{_levels(schema.field(name).type)}" for name in schema.names]
+    encoded = {leaf: "BYTE_STREAM_SPLIT" for leaf in leaves if leaf.startswith(("peaks", "activations"))}
+    if IMAGE_ID in leaves:
+        encoded[IMAGE_ID] = "DELTA_BYTE_ARRAY"  # ids come sorted and share most of their bytes
+    # Parquet has no 8-bit integers and stores uint8 in four bytes; through a dictionary a cell takes one.
+    dictionary = [leaf for leaf in leaves if leaf.split(".")[0] in _FEW_VALUES]
+    options: dict[str, Any] = {
+        "compression": "zstd",
+        "compression_level": 1,  # smaller than 3 on maps through a dictionary, and quicker
+        "use_dictionary": dictionary or False,
+        "column_encoding": encoded or None,
+        "write_page_index": True,
+    }
+    if _CHUNKING in inspect.signature(pq.ParquetWriter.__init__).parameters:
+        options[_CHUNKING] = True
+    return options
+
+
+def _levels(kind: Any) -> str:
+    """The path that Parquet gives the values of a nested list."""
+    suffix = ""
+    while hasattr(kind, "value_type"):
+        suffix, kind = suffix + ".list.element", kind.value_type
+    return suffix
