@@ -23,16 +23,17 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import FRAMES, Frame
 from salient_imagenet_data.hub.client import hub_errors
 from salient_imagenet_data.hub.locate import is_repo_id
-from salient_imagenet_data.images import FolderSource, ImageSource
+from salient_imagenet_data.images import ImageSource
 from salient_imagenet_data.join import Joined, Missing, join
 from salient_imagenet_data.manifest import FORMAT_VERSION, file_sha256
 from salient_imagenet_data.mask_table import MaskTable, features
 from salient_imagenet_data.names import MANIFEST
+from salient_imagenet_data.sources import open_source
 from salient_imagenet_data.store import Store, read_manifest
 from salient_imagenet_data.table_join import join_stream, join_table
 from salient_imagenet_data.table_source import TableSource
 
-_ROWS_COME_FROM = ("dataset", "mask_table", "mask_feature", "join", "images", "imagenet", "store", "tables")
+_ROWS_COME_FROM = ("dataset", "mask_table", "mask_feature", "join", "sources", "images", "imagenet", "store", "tables")
 
 
 @dataclass
@@ -76,7 +77,8 @@ class SalientImageNetBuilder(datasets.ArrowBasedBuilder):  # type: ignore[misc]
 
     def _generate_tables(self) -> Iterator[tuple[int, Any]]:
         config = self.config
-        store, source = Store(config.store), FolderSource(config.images) if config.images is not None else None
+        store = Store(config.store)
+        source = open_source(config.images, store.manifest.split) if config.images is not None else None
         joined = join(store, source, missing=_missing(config.missing)) if source is not None else None
         yield from enumerate(_tables(store, joined, _frame(config.frame)))
 
@@ -132,7 +134,7 @@ def load_dataset(
     if images is not None and not isinstance(images, (str, os.PathLike)):
         return _from_source(_told(join(opened, images, missing=missing)), wanted, streaming, frame)
     if images is not None:
-        _told(join(opened, FolderSource(images), missing=missing))
+        _told(join(opened, open_source(images, opened.manifest.split), missing=missing))
     builder = SalientImageNetBuilder(
         cache_dir=cache_dir,
         store=os.path.abspath(opened.path),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.imagenet import id_of_path, wnids
-from salient_imagenet_data.images import EXTENSIONS, FileSource, FolderSource
+from salient_imagenet_data.images import FileSource, FolderSource
 
 KAGGLE = "ILSVRC/Data/CLS-LOC"
 GROUND_TRUTH, META, KAGGLE_ANSWERS = "ILSVRC2012_validation_ground_truth.txt", "meta.mat", "LOC_val_solution.csv"
@@ -29,11 +29,9 @@ def folder_source(root: Path, split: str = "train") -> FileSource:
     if splits:
         if split not in splits:
             raise SalientError(f"{base}: no split {split!r}", expected=f"one of {', '.join(sorted(splits))}")
-        base, folders = base / split, {p.name for p in (base / split).iterdir() if p.is_dir()}
-    if folders:
-        return FolderSource(base)
-    flat = sorted(p.name for p in base.iterdir() if p.suffix.lower() in EXTENSIONS)
-    if not flat or not id_of_path(flat[0]).startswith("ILSVRC2012_val_"):
+        base = base / split
+    flat = sorted(p.name for p in base.iterdir() if p.name.startswith("ILSVRC2012_val_"))
+    if not flat:
         return FolderSource(base)
     classes = _validation_classes(base, root)
     index = {wnid: label for label, wnid in enumerate(wnids())}

@@ -7,22 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from salient_imagenet_data.cli.commands import FILE, FOLDER, cli
+from salient_imagenet_data.cli.commands import FILE, FOLDER, IMAGES, cli
 
 if TYPE_CHECKING:
     from salient_imagenet_data.annotations import Annotations
 
-IMAGES = click.option(
-    "--images",
-    required=True,
-    help="Class-per-folder tree, ImageNet's or Kaggle's folder, tar shards, or a data set on the Hub.",
-)
-SPLIT = click.option("--split", default="train", help="Split of the images, and its name in the store.")
-
 
 @cli.command()
-@IMAGES
-@SPLIT
+@click.option("--images", required=True, help=IMAGES)
+@click.option("--split", default="train", help="Split of the images, and its name in the store.")
 @click.option("--weights", required=True, help="Robust classifier: a file, or hf://owner/name/file[@revision].")
 @click.option("--weights-sha256", help="Refuse weights with another sha256.")
 @click.option("--architecture", help="Network of a plain state dict: resnet50, torchvision:NAME or timm:NAME.")
@@ -83,6 +76,7 @@ def build(
         preprocessing=Preprocessing(resize, crop) if resize and crop else None,
         sha256=weights_sha256,
     )
+    runner = make_engine(engine, address, workers)
     store = build_until(
         source,
         model,
@@ -92,10 +86,12 @@ def build(
         annotations=_annotations(annotations) if annotations else None,
         config=BuildConfig(**options),
         run=RunConfig(threads or min(os.cpu_count() or 1, 16), device or default_device()),
-        engine=make_engine(engine, address, workers),
+        engine=runner,
         resume=resume,
         overwrite=overwrite,
     )
+    if not runner.leader:
+        return
     if store is None:
         click.echo(f"stopped after {stop_after}; go on with the same command and --resume")
         return
@@ -117,7 +113,7 @@ def _annotations(name: str) -> Annotations:
 
 @cli.command()
 @click.argument("store", type=FOLDER)
-@IMAGES
+@click.option("--images", required=True, help=IMAGES)
 @click.option("--out", type=FOLDER, required=True, help="Folder for the sheets.")
 @click.option("--attack", type=str, help="Also draw feature attacks, with these weights: those of the store.")
 @click.option("--architecture", help="Network of a plain state dict, with --attack.")

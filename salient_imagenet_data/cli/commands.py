@@ -10,6 +10,7 @@ import click
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
+IMAGES = "Class-per-folder tree, ImageNet's or Kaggle's folder, tar shards, or a data set on the Hub."
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from salient_imagenet_data.cli.commands import FILE, FOLDER, cli, numbers
+from salient_imagenet_data.cli.commands import FILE, FOLDER, IMAGES, cli, numbers
 
 if TYPE_CHECKING:
     from salient_imagenet_data.evaluation.evaluate import Opener
@@ -25,7 +25,7 @@ FILLS = ("fill_gray", "fill_black", "fill_mean", "blur_10", "shuffle", "tile", "
 
 @cli.command()
 @click.argument("store", type=FOLDER)
-@click.option("--images", type=FOLDER, required=True, help="The tree the store was built from.")
+@click.option("--images", required=True, help=IMAGES)
 @click.option(
     "--model",
     "models",
@@ -57,7 +57,7 @@ FILLS = ("fill_gray", "fill_black", "fill_mean", "blur_10", "shuffle", "tile", "
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(
     store: Path,
-    images: Path,
+    images: str,
     models: tuple[str, ...],
     weights: tuple[Path, ...],
     architecture: str | None,
@@ -80,10 +80,11 @@ def evaluate(
     """Measure how much classifiers rely on core and on spurious pixels, with controls."""
     from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
     from salient_imagenet_data.evaluation.infer import Settings
-    from salient_imagenet_data.images import FolderSource
+    from salient_imagenet_data.sources import open_source
     from salient_imagenet_data.store import Store
 
-    opened, source = Store(store), FolderSource(images)
+    opened = Store(store)
+    source = open_source(images, opened.manifest.split)
     levels = numbers(sigma, float, "--sigma")
     plan = Conditions(protocols, levels, fills, controls, single_features).plan(opened)
     openers = _openers(models, weights, architecture, opened, model_frame=frame == "model")
@@ -110,18 +111,20 @@ def evaluate(
 @cli.command()
 @click.argument("store", type=FOLDER)
 @click.argument("predictions", type=FILE, nargs=-1, required=True)
-@click.option("--images", type=FOLDER, help="The tree the store was built from, to show images in the report.")
+@click.option("--images", help="To show images in the report. " + IMAGES)
 @click.option("--out", type=FOLDER, help="Folder for the report.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def score(store: Path, predictions: tuple[Path, ...], images: Path | None, out: Path | None, as_json: bool) -> None:
+def score(store: Path, predictions: tuple[Path, ...], images: str | None, out: Path | None, as_json: bool) -> None:
     """Score predictions files, of `evaluate` or of anybody; needs no torch."""
     from salient_imagenet_data.evaluation.predictions import read_predictions
-    from salient_imagenet_data.images import FolderSource
+    from salient_imagenet_data.sources import open_source
     from salient_imagenet_data.store import Store
 
     opened = Store(store)
     files = [read_predictions(path, len(opened.class_names)) for path in predictions]
-    _finish(files, [], opened, out, None if images is None else FolderSource(images), as_json, None)
+    _finish(
+        files, [], opened, out, None if images is None else open_source(images, opened.manifest.split), as_json, None
+    )
 
 
 @cli.command()

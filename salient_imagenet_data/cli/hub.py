@@ -74,8 +74,8 @@ def _export(
     store: Store, out: Path, repo: str, images: Path | None, redistribute: bool, workers: int, overwrite: bool
 ) -> None:
     from salient_imagenet_data.hub.export import export
-    from salient_imagenet_data.images import FolderSource
     from salient_imagenet_data.progress import progress
+    from salient_imagenet_data.sources import open_source
 
     with progress((), total=0, what="exporting", unit="file") as bar:
 
@@ -87,7 +87,7 @@ def _export(
             store,
             out,
             repo=repo,
-            source=FolderSource(images) if images is not None else None,
+            source=open_source(images) if images is not None else None,
             redistribute=redistribute,
             workers=workers,
             overwrite=overwrite,

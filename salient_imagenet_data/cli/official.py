@@ -47,14 +47,14 @@ def import_command(
     """Make a store of the official 2022 release: its zip, read in place, or the folder unpacked."""
     from salient_imagenet_data.annotations import read_annotations
     from salient_imagenet_data.geometry import Preprocessing
-    from salient_imagenet_data.images import FolderSource
     from salient_imagenet_data.official.importing import ImportConfig, import_official
+    from salient_imagenet_data.sources import open_source
 
     store = import_official(
         release,
         out,
         annotations=read_annotations(annotations) if annotations else None,
-        images=FolderSource(images) if images else None,
+        images=open_source(images) if images else None,
         config=ImportConfig(
             grid=_grid(grid),
             preprocessing=Preprocessing(resize, crop),

@@ -1,0 +1,160 @@
+"""Editions, stages, one pass or two, locks and engines: all give the bytes of a plain build."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from salient_imagenet_data.annotations import read_annotations
+from salient_imagenet_data.builder.build import build, build_until
+from salient_imagenet_data.builder.config import BuildConfig, RunConfig
+from salient_imagenet_data.builder.model import load_model
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.images import FolderSource
+from salient_imagenet_data.store import Store
+from tests.builder.test_build import CONFIG, tree
+
+ROOT = Path(__file__).parents[2]
+OPTIONS = ["--group-by", "label", "--top-features", "4", "--top-images", "2", "--batch-size", "5"]
+
+
+def made(images: Path, weights: Path, out: Path, **options: object) -> Store:
+    model, sha256 = load_model(weights)
+    return build(FolderSource(images), model, out, weights_sha256=sha256, config=CONFIG, **options)  # type: ignore[arg-type]
+
+
+def test_the_top_edition_holds_the_top_images_and_nothing_else(
+    bare_store: Store, images: Path, weights: Path, tmp_path: Path
+) -> None:
+    config = BuildConfig(group_by="label", top_features=4, top_images=2, shard_rows=16, batch_size=5, edition="top65")
+    model, sha256 = load_model(weights)
+    top = build(FolderSource(images), model, tmp_path / "store", weights_sha256=sha256, config=config)
+    kept = [i for i, row in enumerate(bare_store.rows) if any(row.in_top)]
+    assert 0 < len(kept) < len(bare_store) and top.manifest.edition == "top65"
+    assert list(top.rows) == [bare_store.rows[i] for i in kept]
+    # Other images share a batch here, so the last bit may differ.
+    assert np.abs(np.asarray(top.maps).astype(int) - bare_store.maps[kept].astype(int)).max() <= 1
+    assert np.allclose(top.peaks, bare_store.peaks[kept], rtol=1e-5)
+    assert np.array_equal(top.activations, bare_store.activations[kept])
+    assert top.features == bare_store.features
+    top.verify()
+
+
+@pytest.mark.parametrize("edition", ["full", "top65"])
+def test_known_pairs_take_one_pass(
+    store: Store, images: Path, weights: Path, answers_file: Path, tmp_path: Path, edition: str
+) -> None:
+    """Each image goes through the network once, and the store is that of two passes."""
+    model, sha256 = load_model(weights)
+    seen, plain = [], model.maps
+    model.maps = lambda x: (seen.append(len(x)), plain(x))[1]  # type: ignore[method-assign]
+    config = BuildConfig(group_by="label", top_features=4, top_images=2, shard_rows=16, batch_size=5, edition=edition)  # type: ignore[arg-type]
+    once = build(
+        FolderSource(images), model, tmp_path / "store", weights_sha256=sha256, config=config,
+        annotations=read_annotations(answers_file),
+    )  # fmt: skip
+    assert sum(seen) == len(store) + 1  # and one blank image, for the shape of the grid
+    kept = [i for i, row in enumerate(store.rows) if edition == "full" or any(row.in_top)]
+    assert list(once.rows) == [store.rows[i] for i in kept]
+    assert np.array_equal(once.maps, store.maps[kept]) and np.array_equal(once.peaks, store.peaks[kept])
+    assert once.features == store.features
+
+
+def test_stages_one_at_a_time(bare_store: Store, images: Path, weights: Path, tmp_path: Path) -> None:
+    model, sha256 = load_model(weights)
+    out = tmp_path / "store"
+    for stage in ("features", "ranking"):
+        assert (
+            build_until(
+                FolderSource(images), model, out, stop_after=stage, weights_sha256=sha256, config=CONFIG, resume=True
+            )
+            is None
+        )  # type: ignore[arg-type]
+        assert (out / "features.parquet").exists() == (stage == "ranking")
+    ranked = pq.read_table(out / "features.parquet").to_pylist()
+    assert ranked == bare_store.features
+    made(images, weights, out, resume=True)
+    assert tree(out) == tree(bare_store.path)
+
+
+def test_threads_change_no_byte(bare_store: Store, images: Path, weights: Path, tmp_path: Path) -> None:
+    made(images, weights, tmp_path / "store", run=RunConfig(threads=7))
+    assert tree(tmp_path / "store") == tree(bare_store.path)
+
+
+def test_a_second_build_is_refused_with_the_first_ones_host_and_pid(
+    images: Path, weights: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "store"
+    command = [sys.executable, "-m", "tests.builder.slow_build", str(images), str(weights), str(out)]
+    first = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "SLOW": "0.5"})
+    try:
+        while first.poll() is None and not (out / "work" / "build.json").exists():
+            time.sleep(0.01)
+        for options in ({"resume": True}, {"overwrite": True}, {}):
+            with pytest.raises(
+                SalientError, match=rf"another build is writing here; got host \S+, pid {first.pid}; wait"
+            ):
+                made(images, weights, out, **options)
+        assert (out / "work" / "build.json").exists()
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    made(images, weights, out, overwrite=True)
+
+
+def command_line(images: Path, weights: Path, out: Path, *more: str) -> list[str]:
+    arguments = ["build", "--images", str(images), "--weights", str(weights), "--out", str(out)]
+    return [*arguments, *OPTIONS, "--device", "cpu", *more]
+
+
+def test_torchrun_with_two_processes(images: Path, weights: Path, tmp_path: Path) -> None:
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for launcher, out in (
+        ([sys.executable, "-m"], alone),
+        (
+            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"],
+            together,
+        ),
+    ):
+        command = [*launcher, "salient_imagenet_data.cli", *command_line(images, weights, out)]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert tree(alone) == tree(together)
+
+
+@pytest.fixture
+def cluster() -> object:
+    """A Ray cluster of two worker processes on this machine."""
+    ray = pytest.importorskip("ray", reason="ray is an optional extra")
+    ray.init(
+        num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}}
+    )
+    yield ray
+    ray.shutdown()
+
+
+def test_a_ray_cluster_gives_the_same_bytes_also_when_a_worker_is_killed(
+    bare_store: Store, images: Path, weights: Path, tmp_path: Path, cluster: object
+) -> None:
+    from salient_imagenet_data.builder.ray_engine import RayEngine
+    from tests.builder.murder import KillsItsFirstWorker
+
+    for number, wrap in enumerate(
+        (lambda source: source, lambda source: KillsItsFirstWorker(source, tmp_path / "dead"))
+    ):
+        out = tmp_path / str(number)
+        model, sha256 = load_model(weights)
+        build(wrap(FolderSource(images)), model, out, weights_sha256=sha256, config=CONFIG, engine=RayEngine(workers=2))
+        assert tree(out) == tree(bare_store.path)
+    assert json.loads((tmp_path / "dead").read_text()) != os.getpid()
