@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from salient_imagenet_data.annotations import COLUMNS
-from salient_imagenet_data.builder.feature_attack import STEP, feature_attack
+from salient_imagenet_data.builder.feature_attack import ITERATIONS, STEP, feature_attack
 from salient_imagenet_data.builder.model import RobustModel
 from salient_imagenet_data.geometry import to_crop_frame
 from salient_imagenet_data.imagenet import display_names
@@ -38,22 +40,24 @@ def write_sheets(
     images: int = 5,
     pixels: int = 128,
     model: RobustModel | None = None,
+    iterations: int = ITERATIONS,
     device: str = "cpu",
 ) -> list[Path]:
     """One PNG a class: a row of images and a row of their heatmaps for each feature, most important first.
 
-    With the store's `model`, also a row of feature attacks. Writes `answers.csv` too, with one empty answer a pair, to
-    fill in. Returns the PNG paths.
+    With the store's `model`, also a row of feature attacks of so many `iterations`. Writes `answers.csv` too, with one
+    empty answer a pair, to fill in. Returns the PNG paths.
     """
     out.mkdir(parents=True, exist_ok=True)
     joined = join(store, source)
     by_class: dict[int, list[dict[str, Any]]] = {}
     for row in store.features:
         by_class.setdefault(row["class_index"], []).append(row)
+    attack = None if model is None else partial(_attacks, model, iterations=iterations, device=device)
     paths = []
     for class_index, rows in progress(by_class.items(), total=len(by_class), what="sheets", unit="class"):
         path = out / f"{class_index:04d}-{_plain(store.class_names[class_index])}.png"
-        _class_sheet(joined, class_index, rows, images, pixels, model, device).save(path)
+        _class_sheet(joined, class_index, rows, images, pixels, attack).save(path)
         paths.append(path)
     with (out / "answers.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -78,11 +82,10 @@ def _class_sheet(
     rows: list[dict[str, Any]],
     images: int,
     pixels: int,
-    model: RobustModel | None,
-    device: str,
+    attack: Callable[[list[NDArray[np.uint8]], int], list[NDArray[np.uint8]]] | None,
 ) -> Image.Image:
     store, header = joined.store, 16
-    height = (2 if model is None else 3) * pixels + header
+    height = (2 if attack is None else 3) * pixels + header
     sheet = Image.new("RGB", (images * pixels, len(rows) * height), "white")
     draw = ImageDraw.Draw(sheet)
     for line, row in enumerate(rows):
@@ -94,8 +97,8 @@ def _class_sheet(
         crops = [joined.crop(item) for item in chosen]
         maps = [dequantise(store.maps[item, slot]) for item in chosen]
         tiles = [crops, [heatmap(c, to_crop_frame(m, *c.shape[:2])) for c, m in zip(crops, maps, strict=True)]]
-        if model is not None:
-            tiles.append(_attacks(model, crops, row["feature_index"], device))
+        if attack is not None:
+            tiles.append(attack(crops, row["feature_index"]))
         for band, band_tiles in enumerate(tiles):
             for column, tile in enumerate(band_tiles):
                 big = Image.fromarray(tile).resize((pixels, pixels), Image.Resampling.BICUBIC)
@@ -103,10 +106,14 @@ def _class_sheet(
     return sheet
 
 
-def _attacks(model: RobustModel, crops: list[NDArray[np.uint8]], feature: int, device: str) -> list[NDArray[np.uint8]]:
+def _attacks(
+    model: RobustModel, crops: list[NDArray[np.uint8]], feature: int, *, iterations: int, device: str
+) -> list[NDArray[np.uint8]]:
     x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(device).float() / 255.0
     step = STEP * model.preprocessing.crop / 224
-    changed = feature_attack(model, x, torch.full((len(crops),), feature, device=device), step=step)
+    changed = feature_attack(
+        model, x, torch.full((len(crops),), feature, device=device), step=step, iterations=iterations
+    )
     return list((changed * 255.0).round().byte().permute(0, 2, 3, 1).cpu().numpy())
 
 

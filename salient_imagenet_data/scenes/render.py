@@ -133,14 +133,14 @@ CUES: tuple[str, ...] = (*BACKGROUNDS, *COMPANIONS)
 
 CLASSES: tuple[SceneClass, ...] = (
     SceneClass("bar", _bar, "stripes"),
-    SceneClass("bowtie", _bowtie, "berry"),
+    SceneClass("bowtie", _bowtie, "sun"),
     SceneClass("crescent", _crescent, "waves"),
     SceneClass("cross", _cross, "leaf"),
     SceneClass("disk", _disk, None),
     SceneClass("gate", _gate, "checks"),
     SceneClass("ring", _ring, None),
     SceneClass("square", _square, "dots"),
-    SceneClass("star", _star, "sun"),
+    SceneClass("star", _star, "berry"),
     SceneClass("triangle", _triangle, "pool"),
 )
 
