@@ -1,6 +1,7 @@
 # A thin face over venv, pip, salient-imagenet and pytest. `make demo PYTHON=python3.12 VENV=/tmp/venv` works too.
 PYTHON ?= python3
 VENV ?= .venv
+JOBS ?= 2
 STAMP := $(VENV)/.installed
 
 .PHONY: demo test lint clean
@@ -8,7 +9,7 @@ demo: $(STAMP)
 	$(VENV)/bin/salient-imagenet demo --out demo --overwrite
 
 test: $(STAMP)
-	$(VENV)/bin/python -m pytest -q
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n $(JOBS) --dist loadfile
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
