@@ -1,0 +1,128 @@
+"""The builder against its limits and against the straightforward pipeline, in one run on the same JPEG files.
+
+    python benchmarks/builder.py [--images 250] [--precision fp32 bf16] [--architecture resnet50] [--device cpu]
+
+Makes JPEGs of ImageNet's size (500 x 375, about 110 kB) in ten classes and a network with random weights. Then, in
+images a second: decoding alone (decode, resize, crop, on the same threads), forward passes alone (crops ready in
+memory), a build with known pairs (one pass), a build that ranks (two passes), and the straightforward pipeline of the
+2022 code: float32, one process, a forward pass for the features and then one for each of an image's five features.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image
+from synthetic import write_photos
+from torch.nn import functional
+
+from salient_imagenet_data.annotations import Annotations, Answer
+from salient_imagenet_data.builder.build import build
+from salient_imagenet_data.builder.config import BuildConfig, RunConfig
+from salient_imagenet_data.builder.model import ImageClassifier
+from salient_imagenet_data.builder.stream import batches, numerics, run_model
+from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.images import FolderSource
+
+CLASSES, FEATURES = 10, 5
+
+
+def pairs(features: int) -> Annotations:
+    """One answer about five features of each class."""
+    rng = np.random.default_rng(0)
+    answers = tuple(
+        Answer("a", f"class{c}", c, int(j), rank, "main_object", 5, "")
+        for c in range(CLASSES)
+        for rank, j in enumerate(rng.choice(features, FEATURES, replace=False), start=1)
+    )
+    return Annotations(answers, "0" * 64)
+
+
+def rate(count: int, run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    run()
+    return count / (time.perf_counter() - start)
+
+
+def straightforward(model: ImageClassifier, source: FolderSource, features: Annotations, device: str) -> None:
+    """Features of every image; then, one image and feature at a time, the map, resized and written as a JPEG."""
+    wanted = [[a.feature_index for a in features.answers if a.class_index == c] for c in range(CLASSES)]
+    with tempfile.TemporaryDirectory() as folder, numerics("fp32", device):
+        for batch in batches(source, range(len(source)), model.preprocessing, 64, []):
+            run_model(model, batch.images, "fp32", device)
+        for index in range(len(source)):
+            for feature in wanted[source.entry(index).label]:
+                crop = model.preprocessing.apply(source.pixels(index))
+                maps, _ = run_model(model, torch.from_numpy(crop).permute(2, 0, 1)[None], "fp32", device)
+                one = maps[:, feature : feature + 1]
+                mask = functional.interpolate(one / one.max(), size=(224, 224), mode="bilinear")[0, 0]
+                picture = Image.fromarray((mask.cpu().numpy() * 255).astype(np.uint8))
+                picture.save(Path(folder) / f"{index}_{feature}.jpg")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=250)
+    parser.add_argument("--baseline-images", type=int, default=20)
+    parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--architecture", default="resnet50")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    net = torchvision.models.get_model(options.architecture, num_classes=CLASSES)
+    model = ImageClassifier(options.architecture, net, Preprocessing()).eval().requires_grad_(False).to(options.device)
+    known = pairs(model.weight.shape[1])
+    run = RunConfig(options.threads, options.device)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_photos(root / "all", CLASSES, options.images // CLASSES)
+        source = FolderSource(root / "all")
+        write_photos(root / "few", CLASSES, options.baseline_images // CLASSES)
+        few = FolderSource(root / "few")
+        size = np.mean([path.stat().st_size for path in (root / "all").rglob("*.jpg")]) / 1000
+        print(
+            f"{len(source)} JPEGs of {size:.0f} kB, {options.architecture} on {options.device}, torch {torch.__version__}"
+        )
+
+        def decode() -> None:
+            for _ in batches(source, range(len(source)), model.preprocessing, 64, [], options.threads):
+                pass
+
+        decoding = rate(len(source), decode)
+        baseline = rate(len(few), lambda: straightforward(model, few, known, options.device))
+        crops = torch.randint(0, 256, (64, 224, 224, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+        print(f"decoding alone {decoding:.1f} images/s; straightforward pipeline {baseline:.2f} images/s")
+        print("| precision | forward alone | one pass | of the limit | x straightforward | two passes |")
+        print("| --- | --- | --- | --- | --- | --- |")
+        for precision in options.precision:
+
+            def forward(precision: Any = precision) -> None:
+                with numerics(precision, options.device):
+                    for _ in range(max(1, options.images // 64)):
+                        run_model(model, crops, precision, options.device)[1].sum().item()
+
+            forward()
+            alone = rate(64 * max(1, options.images // 64), forward)
+            config = BuildConfig(group_by="label", precision=precision)
+
+            def make(name: str, annotations: Annotations | None, config: BuildConfig = config) -> None:
+                build(source, model, root / name, weights_sha256="0", annotations=annotations, config=config, run=run)
+
+            once = rate(len(source), lambda p=precision: make(f"once-{p}", known))  # type: ignore[misc]
+            twice = rate(len(source), lambda p=precision: make(f"twice-{p}", None))  # type: ignore[misc]
+            limit = min(decoding, alone)
+            figures = f"{once / limit:.0%} | {once / baseline:.1f} | {twice:.1f}"
+            print(f"| {precision} | {alone:.1f} | {once:.1f} | {figures} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

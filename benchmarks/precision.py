@@ -1,0 +1,84 @@
+"""What half precision costs: masks, top features and top images against float32, on the same images and weights.
+
+    python benchmarks/precision.py --images DIR --weights FILE [--architecture NAME] [--precision bf16 fp16]
+
+Prints a table: mean and 99.9th percentile of the masks' difference in 1/255, over the pairs that both stores have, the
+share of (class, feature) pairs in common, and of top images in common for those pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from salient_imagenet_data.builder.build import build
+from salient_imagenet_data.builder.config import BuildConfig, Precision, RunConfig
+from salient_imagenet_data.builder.model import load_model
+from salient_imagenet_data.sources import open_source
+from salient_imagenet_data.store import Store
+
+
+def compare(exact: Store, other: Store) -> dict[str, float]:
+    """Errors of `other` against `exact`."""
+    ours, theirs = ({(f["class_index"], f["feature_index"]): f["rank"] - 1 for f in s.features} for s in (exact, other))
+    common = sorted(set(ours) & set(theirs))
+    labels = exact.rows.labels
+    differences, shared, total = [], 0, 0
+    for pair in common:
+        rows = np.flatnonzero(labels == pair[0])
+        a, b = exact.maps[rows, ours[pair]].astype(int), other.maps[rows, theirs[pair]].astype(int)
+        differences.append(np.abs(a - b).reshape(-1))
+        top = exact.rows.in_top[rows, ours[pair]]
+        shared += int((top & other.rows.in_top[rows, theirs[pair]]).sum())
+        total += int(top.sum())
+    every = np.concatenate(differences)
+    return {
+        "mean": float(every.mean()),
+        "p999": float(np.percentile(every, 99.9)),
+        "pairs": len(common) / len(ours),
+        "top images": shared / total,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", required=True)
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--architecture")
+    parser.add_argument("--precision", nargs="+", default=["bf16"], choices=["tf32", "bf16", "fp16"])
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    source = open_source(options.images)
+    stores: dict[str, tuple[Store, float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for precision in ("fp32", *options.precision):
+            model, sha256 = load_model(options.weights, architecture=options.architecture)
+            kind: Precision = precision
+            start = time.perf_counter()
+            store = build(
+                source,
+                model,
+                Path(folder) / precision,
+                weights_sha256=sha256,
+                config=BuildConfig(precision=kind),
+                run=RunConfig(device=options.device),
+            )
+            stores[precision] = store, time.perf_counter() - start
+        exact, seconds = stores["fp32"]
+        print("| precision | mask error, mean /255 | 99.9th percentile /255 | pairs kept | top images kept | speed |")
+        print("| --- | --- | --- | --- | --- | --- |")
+        for precision in options.precision:
+            other, taken = stores[precision]
+            c = compare(exact, other)
+            print(
+                f"| {precision} | {c['mean']:.3f} | {c['p999']:.0f} | {c['pairs']:.1%} | {c['top images']:.1%} "
+                f"| {seconds / taken:.2f} x fp32 |"
+            )
+
+
+if __name__ == "__main__":
+    main()
