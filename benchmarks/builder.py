@@ -90,7 +90,7 @@ def main() -> None:
         few = FolderSource(root / "few")
         size = np.mean([path.stat().st_size for path in (root / "all").rglob("*.jpg")]) / 1000
         print(
-            f"{len(source)} JPEGs of {size:.0f} kB, {options.architecture} on {options.device}, torch {torch.__version__}"
+            f"{len(source)} JPEGs of {size:.0f} kB, {options.architecture}, {options.device}, torch {torch.__version__}"
         )
 
         def decode() -> None:
