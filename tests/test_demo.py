@@ -51,7 +51,7 @@ def test_every_planted_cue_is_found_and_nothing_is_called_spurious_without_one(r
 
 
 def test_masks_lie_where_the_truth_is(result: dict[str, Any]) -> None:
-    assert result["masks"]["core"]["auroc"] >= 0.88
+    assert result["masks"]["core"]["auroc"] >= 0.90
     assert result["masks"]["separate_object"]["auroc"] >= 0.90
     assert result["masks"]["separate_object"]["n"] > 600
 

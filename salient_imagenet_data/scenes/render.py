@@ -85,7 +85,7 @@ def _bar(u: Plane, v: Plane) -> Mask:
 
 
 def _bowtie(u: Plane, v: Plane) -> Mask:
-    return (abs(u) <= 1.0) & (abs(v) <= 0.85 * abs(u))
+    return (abs(u) <= 1.0) & (abs(v) <= 0.3 + 0.5 * abs(u))
 
 
 def _gate(u: Plane, v: Plane) -> Mask:
