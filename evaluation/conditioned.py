@@ -51,21 +51,26 @@ class Items(Dataset[Item]):
     def __getitem__(self, position: int) -> Item:
         row = int(self.joined.rows[position])
         record = self.joined.store.rows[row]
-        image = torch.from_numpy(self.frame.apply(self.joined.image(position))).permute(2, 0, 1)
+        pixels = self.joined.image(position)
+        size = pixels.shape[1], pixels.shape[0]
+        image = torch.from_numpy(self.frame.apply(pixels)).permute(2, 0, 1)
         known = torch.ones(image.shape[1:], dtype=torch.bool)
         masks, others = {}, {}
         for region in self.regions:
             if region.chosen[row].any():
-                masks[region.name], known = self._mask(row, region)
+                masks[region.name], known = self._mask(row, region, size)
                 if region.name in self.partner:
-                    others[region.name], _ = self._mask(int(self.partner[region.name][row]), region)
+                    others[region.name], _ = self._mask(int(self.partner[region.name][row]), region, size)
         return Item(position, row, record.image_id, image, known, masks, others)
 
-    def _mask(self, row: int, region: Region) -> tuple[Tensor, Tensor]:
+    def _mask(self, row: int, region: Region, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """A row's mask in the model's frame. size: of the image at hand, where the store does not know the row's."""
         store = self.joined.store
         record = store.rows[row]
-        box = self.frame.box(record.width, record.height)
-        mask, known = mask_in_frame(store.maps[row], region.chosen[row], record.box, box, self.frame.crop)
+        width, height = (record.width, record.height) if record.size_known else size
+        ours = record.box if record.size_known else store.manifest.preprocessing.crop_box(width, height)
+        box = self.frame.box(width, height)
+        mask, known = mask_in_frame(store.maps[row], region.chosen[row], ours, box, self.frame.crop)
         # Bilinear weights add up to 1 but for rounding.
         return torch.from_numpy(np.minimum(mask, np.float32(1.0))), torch.from_numpy(known)
 

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from salient_imagenet_data.errors import SalientError
 
 
@@ -16,7 +18,7 @@ def store(repo: str) -> dict[str, Any]:
     from salient_imagenet_data import Store
 
     opened = Store(repo)
-    return {"rows": len(opened), "maps": hashlib.sha256(opened.maps.tobytes()).hexdigest()}
+    return {"rows": len(opened), "maps": hashlib.sha256(np.asarray(opened.maps).tobytes()).hexdigest()}
 
 
 def load(repo: str, config: str, revision: str = "main") -> dict[str, Any]:

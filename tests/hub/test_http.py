@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from salient_imagenet_data.hub.export import files_of
@@ -105,7 +106,7 @@ def test_publish_then_read_in_every_way(client: Client, drawn: Store, photos: Pa
     assert writes[-1] == "tag" and writes[-2] == "commit" and writes.count("commit") == 1
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     assert client.read("snapshot", REPO) == sums | {".gitattributes": client.read("snapshot", REPO)[".gitattributes"]}
-    maps = hashlib.sha256(drawn.maps.tobytes()).hexdigest()
+    maps = hashlib.sha256(np.asarray(drawn.maps).tobytes()).hexdigest()
     assert client.read("store", REPO) == {"rows": 44, "maps": maps}
     before = len(client.server.requests("GET", "/(cdn|resolve)/"))
     assert client.read("store", f"{REPO}@v1.0.0")["rows"] == 44
