@@ -39,7 +39,7 @@ def pairs(features: int) -> Annotations:
     """One answer about five features of each class."""
     rng = np.random.default_rng(0)
     answers = tuple(
-        Answer("a", f"class{c}", c, int(j), rank, "main_object", 5, "")
+        Answer("a", f"c{c:04d}", c, int(j), rank, "main_object", 5, "")
         for c in range(CLASSES)
         for rank, j in enumerate(rng.choice(features, FEATURES, replace=False), start=1)
     )
@@ -63,7 +63,7 @@ def straightforward(model: ImageClassifier, source: FolderSource, features: Anno
                 crop = model.preprocessing.apply(source.pixels(index))
                 maps, _ = run_model(model, torch.from_numpy(crop).permute(2, 0, 1)[None], "fp32", device)
                 one = maps[:, feature : feature + 1]
-                mask = functional.interpolate(one / one.max(), size=(224, 224), mode="bilinear")[0, 0]
+                mask = functional.interpolate(one / one.max().clamp_min(1e-12), size=(224, 224), mode="bilinear")[0, 0]
                 picture = Image.fromarray((mask.cpu().numpy() * 255).astype(np.uint8))
                 picture.save(Path(folder) / f"{index}_{feature}.jpg")
 
