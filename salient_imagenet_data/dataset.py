@@ -118,7 +118,7 @@ def load_dataset(
         )
     frame, missing = _frame(frame), _missing(missing)
     if isinstance(images, str) and is_repo_id(images):
-        with hub_errors(images, "load the images"):
+        with hub_errors(images, "load the images from the Hub, and there is no such folder"):
             images = datasets.load_dataset(
                 images, split=opened.manifest.split, streaming=streaming, cache_dir=cache_dir
             )

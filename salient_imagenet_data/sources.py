@@ -25,7 +25,7 @@ def open_source(images: str | os.PathLike[str] | ImageSource, split: str = "trai
         from salient_imagenet_data.hub.client import hub_errors
         from salient_imagenet_data.table_source import TableSource
 
-        with hub_errors(images, "load the images"):
+        with hub_errors(images, "load the images from the Hub, and there is no such folder"):
             name, _, revision = images.partition("@")
             table = datasets.load_dataset(name, split=split, revision=revision or None)
         return TableSource(table)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.hub.locate import is_repo_id
 from salient_imagenet_data.imagenet import wnids
 from salient_imagenet_data.images import ImageSource, ids_of, labels_of
 from salient_imagenet_data.sources import open_source
@@ -192,3 +193,14 @@ def test_imagenets_oddities(tmp_path: Path) -> None:
         with Image.open(folder / f"n01440764_{index + 1}.JPEG") as image:
             assert np.array_equal(pixels, np.asarray(image.convert("RGB")))
     assert np.array_equal(source.pixels(1), np.asarray(rgb))
+
+
+def test_a_mistyped_path_below_a_folder_is_not_looked_up_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train_folder(tmp_path / "photos" / "train")
+    same(open_source("photos/train"), TRAIN)
+    with pytest.raises(SalientError, match="photos/trian: not a folder; expected a folder with one sub-folder a class"):
+        open_source("photos/trian")
+    assert is_repo_id("ILSVRC/imagenet-1k") and not is_repo_id("photos/trian") and not is_repo_id("ILSVRC")

@@ -17,8 +17,13 @@ _REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
 
 
 def is_repo_id(text: str) -> bool:
-    """Whether a string that is no existing path reads as `org/name` or `org/name@revision`."""
-    return not os.path.exists(text) and _REPO_ID.fullmatch(text) is not None
+    """Whether a string reads as `org/name` or `org/name@revision` and neither it nor a folder `org` exists here.
+
+    So a mistyped path below an existing folder is told as such at once, without asking the Hub.
+    """
+    if os.path.exists(text) or os.path.isdir(os.path.dirname(text)):
+        return False
+    return _REPO_ID.fullmatch(text) is not None
 
 
 def locate(store: str | os.PathLike[str]) -> Path:
