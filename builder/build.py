@@ -21,7 +21,6 @@ from pathlib import Path
 
 import filelock
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from salient_imagenet_data.annotations import Annotations
@@ -29,6 +28,7 @@ from salient_imagenet_data.builder.config import BuildConfig, RunConfig, Stage
 from salient_imagenet_data.builder.engine import Engine, LocalEngine
 from salient_imagenet_data.builder.finish import (
     feature_rows,
+    grid_of,
     image_table,
     load_pooled,
     quarantine_rows,
@@ -36,7 +36,6 @@ from salient_imagenet_data.builder.finish import (
 )
 from salient_imagenet_data.builder.model import RobustModel, check_classes
 from salient_imagenet_data.builder.ranking import Ranking, rank, top_images
-from salient_imagenet_data.builder.stream import numerics, run_model
 from salient_imagenet_data.builder.work import Job
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.images import ImageSource, ids_of, labels_of
@@ -170,7 +169,7 @@ def _run_stages(this: _Build, stop_after: Stage) -> Store | None:
         chosen = np.arange(len(kept))
         this.engine.run(maps)
     if this.engine.leader:
-        manifest = _manifest(this, len(kept), activations.shape[1], len(pooled.failed))
+        manifest = _manifest(this, len(kept), activations.shape[1], grid_of(maps), len(pooled.failed))
         writer = StoreWriter(
             this.folder,
             images=manifest.images,
@@ -209,12 +208,12 @@ def _job(
     )
 
 
-def _manifest(this: _Build, images: int, features: int, quarantined: int) -> Manifest:
+def _manifest(this: _Build, images: int, features: int, grid: tuple[int, int], quarantined: int) -> Manifest:
     return Manifest(
         class_names=this.source.class_names,
         images=images,
         features_per_class=features,
-        grid=_grid(this.model, this.run.device),
+        grid=grid,
         shard_rows=this.config.shard_rows,
         split=this.config.split,
         preprocessing=this.model.preprocessing,
@@ -251,14 +250,6 @@ def _ranking(
         return rank(means, weight, config.top_features)
     importance = np.take_along_axis(means * weight, np.maximum(pairs, 0), axis=1)
     return Ranking(pairs, np.where(pairs >= 0, importance, np.nan))
-
-
-def _grid(model: RobustModel, device: str) -> tuple[int, int]:
-    """(h, w) of the model's maps at its crop size."""
-    crop = model.preprocessing.crop
-    with numerics("fp32", device):
-        maps, _ = run_model(model, torch.zeros(1, 3, crop, crop, dtype=torch.uint8), "fp32", device)
-    return maps.shape[2], maps.shape[3]
 
 
 def _check_range(annotations: Annotations, classes: int, features: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from salient_imagenet_data.builder.ranking import Ranking
+from salient_imagenet_data.builder.ranking import GroupSums, Ranking, class_means
 from salient_imagenet_data.builder.work import Job
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images import ImageSource, ids_of, labels_of
@@ -34,7 +34,8 @@ class Pooled:
     def activations(self, job: Job, features: NDArray[np.int64]) -> NDArray[np.float32]:
         """(N, K) pooled features of each image's class, read unit by unit; 0 where `features` (C, K) is -1."""
         if job.pairs is not None:
-            return np.concatenate([_loaded(job, unit, "activations", features.shape[1]) for unit in range(job.units)])
+            parts = [job.load(unit, "activations") for unit in range(job.units)]
+            return np.concatenate([part["activations"] for part in parts if part])
         result = np.zeros((len(self.indices), features.shape[1]), dtype=np.float32)
         start = 0
         for unit in range(job.units):
@@ -48,22 +49,25 @@ class Pooled:
 
 def load_pooled(job: Job) -> tuple[Pooled, NDArray[np.float64]]:
     """What pass 1 found, and the mean features of each group, (C, F), NaN for a group without an image."""
-    shape = tuple(job.model.weight.shape)
-    sums, counts = np.zeros(shape), np.zeros(shape[0], dtype=np.int64)
     keys = ("indices", "predictions", "sizes", "failed", "reasons")
-    parts = []
+    parts, sums = [], []
     for unit in range(job.units):
         part = job.load(unit, *keys, "groups", "counts", "sums")
-        sums[part["groups"]] += part["sums"]
-        counts[part["groups"]] += part["counts"]
+        sums.append(GroupSums(part["groups"], part["counts"], part["sums"]))
         parts.append([part[key] for key in keys])
     indices, predictions, sizes, failed, reasons = (np.concatenate(column) for column in zip(*parts, strict=True))
-    with np.errstate(invalid="ignore"):
-        means = sums / counts[:, None]
+    means = class_means(sums, *job.model.weight.shape)
     labels = labels_of(job.source)[indices]
     return Pooled(
         indices, labels, predictions, sizes, list(zip(failed.tolist(), map(str, reasons), strict=True))
     ), means
+
+
+def grid_of(job: Job) -> tuple[int, int]:
+    """(h, w) of the maps that a job made."""
+    part = next(part for unit in range(job.units) if (part := job.load(unit, "maps")))
+    height, width = part["maps"].shape[2:]
+    return height, width
 
 
 def write_maps(writer: StoreWriter, job: Job, kept: NDArray[np.int64], activations: NDArray[np.float32]) -> None:
@@ -72,11 +76,11 @@ def write_maps(writer: StoreWriter, job: Job, kept: NDArray[np.int64], activatio
     held, shard, offset = 0, 0, 0
     todo = set(writer.missing())
     for unit in range(job.units):
-        part = job.load(unit, "maps", "peaks", "indices") if len(job.load(unit, "indices")["indices"]) else None
-        if part is None:
+        part = job.load(unit, *buffer)
+        if not part:
             continue
-        mine = kept[np.searchsorted(kept, offset) : np.searchsorted(kept, offset + len(part["indices"]))] - offset
-        offset += len(part["indices"])
+        mine = kept[np.searchsorted(kept, offset) : np.searchsorted(kept, offset + len(part["maps"]))] - offset
+        offset += len(part["maps"])
         for key, values in buffer.items():
             values.append(part[key][mine])
         held += len(mine)
@@ -148,9 +152,3 @@ def quarantine_rows(source: ImageSource, pooled: Pooled) -> list[dict[str, Any]]
         {"image_id": source.entry(i).image_id, "label": source.entry(i).label, "reason": reason}
         for i, reason in pooled.failed
     ]
-
-
-def _loaded(job: Job, unit: int, key: str, width: int) -> NDArray[Any]:
-    if not len(job.load(unit, "indices")["indices"]):
-        return np.zeros((0, width), dtype=np.float32)
-    return job.load(unit, key)[key]

@@ -7,6 +7,7 @@ those labelled i.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,12 +28,30 @@ class Ranking:
     importance: NDArray[np.float64]
 
 
-def class_means(features: NDArray[np.floating], groups: NDArray[np.integer], classes: int) -> NDArray[np.float64]:
-    """Mean pooled features of each group: (N, F) and (N,) -> (C, F) float64; NaN for an empty group."""
-    sums = np.zeros((classes, features.shape[1]), dtype=np.float64)
-    counts = np.bincount(groups, minlength=classes)
-    for group in range(classes):
-        sums[group] = features[groups == group].sum(axis=0, dtype=np.float64)
+@dataclass(frozen=True)
+class GroupSums:
+    """Sums of pooled features of some images. groups: (G,) those that have an image. counts: (G,). sums: (G, F)."""
+
+    groups: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    sums: NDArray[np.float64]
+
+
+def group_sums(features: NDArray[np.floating], groups: NDArray[np.integer]) -> GroupSums:
+    """Sums in float64 of (N, F) features by the group (N,) of each image."""
+    present, counts = np.unique(groups, return_counts=True)
+    sums = np.zeros((len(present), features.shape[1]), dtype=np.float64)
+    for place, group in enumerate(present):
+        sums[place] = features[groups == group].sum(axis=0, dtype=np.float64)
+    return GroupSums(present.astype(np.int64), counts.astype(np.int64), sums)
+
+
+def class_means(parts: Iterable[GroupSums], classes: int, features: int) -> NDArray[np.float64]:
+    """Mean pooled features of each group over all parts, (C, F) float64; NaN for an empty group."""
+    sums, counts = np.zeros((classes, features)), np.zeros(classes, dtype=np.int64)
+    for part in parts:
+        sums[part.groups] += part.sums
+        counts[part.groups] += part.counts
     with np.errstate(invalid="ignore"):
         result: NDArray[np.float64] = sums / counts[:, None]
     return result

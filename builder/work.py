@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
 from salient_imagenet_data.builder.model import RobustModel
+from salient_imagenet_data.builder.ranking import group_sums
 from salient_imagenet_data.builder.stream import batches, numerics, run_model
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.images import ImageSource, labels_of
@@ -59,9 +60,9 @@ class Job:
         return [unit for unit in range(self.units) if not self.path(unit).is_file()]
 
     def load(self, unit: int, *keys: str) -> Arrays:
-        """Some arrays of a finished unit; others are not read."""
+        """Some arrays of a finished unit; others are not read. A unit without a readable image has no maps."""
         with np.load(self.path(unit)) as file:
-            return {key: file[key] for key in keys}
+            return {key: file[key] for key in keys if key in file}
 
 
 def do_unit(job: Job, unit: int, tick: Tick) -> None:
@@ -116,10 +117,7 @@ def _join(job: Job, parts: list[Arrays], labels: NDArray[np.int32], failed: list
     joined.setdefault("sizes", np.zeros((0, 2), dtype=np.int64))
     features = joined.setdefault("features", np.zeros((0, width), dtype=np.float32))
     groups = joined["predictions"] if job.config.group_by == "prediction" else labels[joined["indices"]]
-    present = np.unique(groups)
-    joined["groups"], joined["counts"] = present, np.array([(groups == g).sum() for g in present], dtype=np.int64)
-    sums = [features[groups == g].sum(axis=0, dtype=np.float64) for g in present]
-    joined["sums"] = np.stack(sums) if sums else np.zeros((0, width))
+    joined |= vars(group_sums(features, groups))
     joined["failed"] = np.array([index for index, _ in failed], dtype=np.int64)
     joined["reasons"] = np.array([str(error) for _, error in failed], dtype=np.str_)
     if not job.keep_features:

@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from salient_imagenet_data.builder.ranking import class_means, rank, top_images
+from salient_imagenet_data.builder.ranking import class_means, group_sums, rank, top_images
 
 
 def test_importance_by_hand() -> None:
     features = np.array([[1.0, 0.0, 2.0], [3.0, 0.0, 0.0], [5.0, 1.0, 1.0]])
-    means = class_means(features, np.array([0, 0, 1]), 2)
+    means = class_means([group_sums(features, np.array([0, 0, 1]))], 2, 3)
     assert means.tolist() == [[2.0, 0.0, 1.0], [5.0, 1.0, 1.0]]
     found = rank(means, np.array([[1.0, 9.0, 3.0], [-1.0, 2.0, 1.0]]), 2)
     assert found.features.tolist() == [[2, 0], [1, 2]]
@@ -21,7 +21,7 @@ def test_ties_go_by_feature_index() -> None:
 
 
 def test_a_class_never_predicted_has_no_ranking() -> None:
-    found = rank(class_means(np.ones((2, 3)), np.array([0, 0]), 2), np.ones((2, 3)), 2)
+    found = rank(class_means([group_sums(np.ones((2, 3)), np.array([0, 0]))], 2, 3), np.ones((2, 3)), 2)
     assert found.features.tolist() == [[0, 1], [-1, -1]] and np.isnan(found.importance[1]).all()
 
 
@@ -35,7 +35,11 @@ def test_top_images_within_class_ties_by_row() -> None:
 def test_against_plain_loops(seed: int) -> None:
     rng = np.random.default_rng(seed)
     features, weight, groups = rng.random((50, 20), dtype=np.float32), rng.normal(size=(4, 20)), rng.integers(0, 4, 50)
-    found = rank(class_means(features, groups, 4), weight, 5)
+    found = rank(
+        class_means([group_sums(features[:7], groups[:7]), group_sums(features[7:], groups[7:])], 4, features.shape[1]),
+        weight,
+        5,
+    )
     for c in range(4):
         scores = []
         for j in range(20):
