@@ -148,17 +148,18 @@ def _check_frames(a: Store, b: Store) -> None:
 
 def _shared(a: Store, b: Store) -> list[tuple[int, int]]:
     """Rows of the images in both. Raises SalientError if there are none, or a class differs."""
-    row_of = {r.image_id: row for row, r in enumerate(b.rows)}
-    shared = [(row, row_of[r.image_id]) for row, r in enumerate(a.rows) if r.image_id in row_of]
+    row_of = {image_id: row for row, image_id in enumerate(b.rows.image_ids.to_pylist())}
+    ids = a.rows.image_ids.to_pylist()
+    shared = [(row, row_of[image_id]) for row, image_id in enumerate(ids) if image_id in row_of]
     if not shared:
         raise SalientError(
             f"{a.path} and {b.path}: no image in common",
             got=f"ids such as {a.rows[0].image_id} and {b.rows[0].image_id}" if a.rows and b.rows else "an empty store",
         )
     for row_a, row_b in shared:
-        names = a.class_names[a.rows[row_a].label], b.class_names[b.rows[row_b].label]
+        names = a.class_names[a.rows.labels[row_a]], b.class_names[b.rows.labels[row_b]]
         if names[0] != names[1]:
-            raise SalientError(f"{a.rows[row_a].image_id}: class differs", got=f"{names[0]!r} and {names[1]!r}")
+            raise SalientError(f"{ids[row_a]}: class differs", got=f"{names[0]!r} and {names[1]!r}")
     return shared
 
 
@@ -181,7 +182,7 @@ def _known_masks(
     for rows in counted(shared, total=len(shared), what="compare"):
         mine = [
             i
-            for i in of_class.get(a.class_names[a.rows[rows[0]].label], [])
+            for i in of_class.get(a.class_names[a.rows.labels[rows[0]]], [])
             if all(known[side][rows[side], pairs[i].slots[side]] for side in (0, 1))
         ]
         if mine:
@@ -199,10 +200,9 @@ def _chosen(
 
 def _known(store: Store) -> NDArray[np.bool_]:
     """(N, K) whether the store knows the mask: all that were built, and what a release lists."""
-    shape = len(store), store.manifest.features_per_class
     if store.manifest.origin.get("kind") != OFFICIAL_RELEASE:
-        return np.ones(shape, dtype=np.bool_)
-    return np.array([r.in_top for r in store.rows], dtype=np.bool_).reshape(shape)
+        return np.ones((len(store), store.manifest.features_per_class), dtype=np.bool_)
+    return store.rows.in_top
 
 
 def _masks(store: Store, row: int, slots: list[int]) -> NDArray[np.float32]:

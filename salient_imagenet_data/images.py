@@ -96,29 +96,21 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-class FileSource:
-    """Image files below a root, with a label each.
+class ListedSource:
+    """What every source with a list of its images shares. ids: (N,) Arrow strings. labels: indices into class_names.
 
-    paths: below the root, with forward slashes. labels: indices into class_names. The image id is the path without its
-    extension, `deer/0012`, or the bare name of an ImageNet file (`imagenet.id_of_path`). Kept as columns, since a
-    million Python strings are large.
+    Kept as columns, since a million Python strings are large.
     """
 
-    def __init__(
-        self, root: str | os.PathLike[str], paths: Sequence[str], labels: Sequence[int], class_names: tuple[str, ...]
-    ) -> None:
-        self.root, self._names = Path(root), class_names
-        self._paths: Any = pa.array(paths, type=pa.string())
-        self._labels = np.array(labels, dtype=np.int32)
-        self._ids: Any = pa.array([id_of_path(path) for path in paths], type=pa.string())
-        check_unique(self._ids, self._paths)
+    def __init__(self, ids: Any, labels: Sequence[int] | NDArray[np.integer], class_names: tuple[str, ...]) -> None:
+        self._ids, self._labels, self._names = ids, np.array(labels, dtype=np.int32), class_names
 
     @property
     def class_names(self) -> tuple[str, ...]:
         return self._names
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._ids)
 
     def entry(self, index: int) -> Entry:
         return Entry(self._ids[index].as_py(), int(self._labels[index]))
@@ -128,6 +120,22 @@ class FileSource:
 
     def labels(self) -> NDArray[np.int32]:
         return self._labels
+
+
+class FileSource(ListedSource):
+    """Image files below a root, with a label each.
+
+    paths: below the root, with forward slashes. labels: indices into class_names. The image id is the path without its
+    extension, `deer/0012`, or the bare name of an ImageNet file (`imagenet.id_of_path`).
+    """
+
+    def __init__(
+        self, root: str | os.PathLike[str], paths: Sequence[str], labels: Sequence[int], class_names: tuple[str, ...]
+    ) -> None:
+        super().__init__(pa.array([id_of_path(path) for path in paths], type=pa.string()), labels, class_names)
+        self.root = Path(root)
+        self._paths: Any = pa.array(paths, type=pa.string())
+        check_unique(self._ids, self._paths)
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
         return np.asarray(self.picture(index))
@@ -182,7 +190,7 @@ class FolderSource(FileSource):
         super().__init__(folder, paths, labels, names)
 
 
-class MemorySource:
+class MemorySource(ListedSource):
     """Images that are already arrays: a list of (height, width, 3) uint8, with labels and ids."""
 
     def __init__(
@@ -192,36 +200,26 @@ class MemorySource:
         class_names: Sequence[str],
         image_ids: Sequence[str] | None = None,
     ) -> None:
-        self._images, self._labels, self._names = list(images), [int(v) for v in labels], tuple(class_names)
-        self._ids = list(image_ids) if image_ids is not None else [f"{i:08d}" for i in range(len(self._images))]
-        if not len(self._images) == len(self._labels) == len(self._ids):
+        self._images = list(images)
+        ids = list(image_ids) if image_ids is not None else [f"{i:08d}" for i in range(len(self._images))]
+        if not len(self._images) == len(labels) == len(ids):
             raise SalientError(
                 "images, labels and ids differ in number",
-                got=f"{len(self._images)}, {len(self._labels)} and {len(self._ids)}",
+                got=f"{len(self._images)}, {len(labels)} and {len(ids)}",
             )
-        outside = [v for v in self._labels if not 0 <= v < len(self._names)]
+        outside = [int(v) for v in labels if not 0 <= v < len(class_names)]
         if outside:
             raise SalientError(
-                "label outside the classes", expected=f"0 to {len(self._names) - 1}", got=str(outside[0])
+                "label outside the classes", expected=f"0 to {len(class_names) - 1}", got=str(outside[0])
             )
-        column = pa.array(self._ids, type=pa.string())
-        check_unique(column, column)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self._names
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def entry(self, index: int) -> Entry:
-        return Entry(self._ids[index], self._labels[index])
+        super().__init__(pa.array(ids, type=pa.string()), labels, tuple(class_names))
+        check_unique(self._ids, self._ids)
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
         image = self._images[index]
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ImageError(
-                f"{self._ids[index]}: not an RGB image",
+                f"{self._ids[index].as_py()}: not an RGB image",
                 expected="(height, width, 3) uint8",
                 got=f"{image.shape} {image.dtype}",
             )

@@ -8,13 +8,12 @@ from typing import Any
 import datasets
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from salient_imagenet_data.geometry import CropBox, Frame
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.mask_feature import GridMask, ReferredImage, grid_bytes
-from salient_imagenet_data.names import IMAGE, IMAGE_ID, IMAGES_TABLE, KINDS, LABEL, MASK_COLUMN, Kind
+from salient_imagenet_data.names import IMAGE, IMAGE_ID, KINDS, LABEL, MASK_COLUMN, Kind
 from salient_imagenet_data.store import Store
 
 Encoded = Callable[[int], dict[str, str | bytes | None]]
@@ -43,15 +42,14 @@ class MaskTable:
 
     def __init__(self, store: Store, frame: Frame) -> None:
         self.store, self.frame = store, frame
-        self._images = pq.read_table(store.path / IMAGES_TABLE)
-        self.labels: NDArray[np.int64] = self._images[LABEL].to_numpy().astype(np.int64)
+        self.labels = store.rows.labels.astype(np.int64)
 
     def columns(self, rows: NDArray[np.int64]) -> dict[str, Any]:
         """image_id, label and both masks of the given rows; everything is null where a row is -1."""
         known = rows >= 0
         taken = pa.array(rows, mask=~known)
         result = {
-            IMAGE_ID: self._images[IMAGE_ID].combine_chunks().take(taken),
+            IMAGE_ID: self.store.rows.image_ids.take(taken),
             LABEL: pa.array(self.labels[rows], mask=~known),
         }
         boxes = self._boxes(rows) if self.frame == "image" else None
@@ -81,9 +79,8 @@ class MaskTable:
         ]
 
     def _boxes(self, rows: NDArray[np.int64]) -> list[tuple[int, int, CropBox]]:
-        names = ["height", "width", "crop_left", "crop_top", "crop_width", "crop_height"]
-        values = self._images.select(names).take(pa.array(np.maximum(rows, 0))).to_pylist()
-        return [(v["height"], v["width"], CropBox(*(v[name] for name in names[2:]))) for v in values]
+        records = [self.store.rows[int(row)] for row in np.maximum(rows, 0)]
+        return [(record.height, record.width, record.box) for record in records]
 
 
 def image_struct(data: Sequence[bytes | str | None], paths: Sequence[Any] | None) -> Any:

@@ -73,7 +73,7 @@ class _Adder:
     def __init__(self, store: Store, frame: Frame, image: str, label: str, names: str | None, theirs: Any) -> None:
         self.features = features(store, True, frame)
         self._table, self._image, self._label, self._names = MaskTable(store, frame), image, label, names
-        self._rows = {record.image_id: row for row, record in enumerate(store.rows)}
+        self._rows = {image_id: row for row, image_id in enumerate(store.rows.image_ids.to_pylist())}
         self._ours, self._theirs, self._like = store.class_names, theirs, store.rows[0].image_id
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.imagenet import id_of_path, is_imagenet, wnids
-from salient_imagenet_data.images import Entry, decode
+from salient_imagenet_data.images import ListedSource, decode
 from salient_imagenet_data.names import IMAGE, IMAGE_ID, LABEL
 
 ID_COLUMNS = (IMAGE_ID, "file_name")
 """Columns that may hold an image's id or file name; without one, the path inside the image column does."""
 
 
-class TableSource:
+class TableSource(ListedSource):
     """Rows of a `datasets.Dataset` with an image and a label column.
 
     The id of a row is that of its `image_id` or `file_name` column, or of its image's path, as `id_of_path` makes it.
@@ -37,35 +37,26 @@ class TableSource:
         self.base, self.positions = without_indices(table)
         self.base = self.base.select_columns([self._image])
         self._raw = self.base.cast_column(self._image, datasets.Image(decode=False))
-        self._labels = _column(table, label).to_numpy()
+        labels = _column(table, label).to_numpy()
         names = tuple(table.features[label].names)
-        ids = self._ids = ids_of_names(_names(table, self._image), [names[i] for i in self._labels], like)
-        self._names = wnids() if len(names) == len(wnids()) and all(map(is_imagenet, ids[:1000])) else names
+        ids = ids_of_names(_names(table, self._image), [names[i] for i in labels], like)
+        imagenet = len(names) == len(wnids()) and all(map(is_imagenet, ids[:1000]))
+        super().__init__(pa.array(ids, type=pa.string()), labels, wnids() if imagenet else names)
         if len(set(ids)) != len(ids):
             seen: set[str] = set()
             twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
             raise SalientError(f"two rows have the id {twice!r}", expected="one row an image")
 
     @property
-    def class_names(self) -> tuple[str, ...]:
-        return self._names
-
-    @property
     def image_column(self) -> str:
         """Name of the image column of `base`."""
         return self._image
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def entry(self, index: int) -> Entry:
-        return Entry(self._ids[index], int(self._labels[index]))
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
         value = self.encoded(index)
         data = value["bytes"] if value["bytes"] is not None else value["path"]
         assert data is not None
-        return decode(data, self._ids[index])
+        return decode(data, self._ids[index].as_py())
 
     def encoded(self, index: int) -> dict[str, str | bytes | None]:
         value: dict[str, str | bytes | None] = self._raw[int(self.positions[index])][self._image]

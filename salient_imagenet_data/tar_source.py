@@ -6,7 +6,6 @@ import re
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,12 +13,12 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.imagenet import id_of_path, wnids
-from salient_imagenet_data.images import EXTENSIONS, Entry, check_unique, decode
+from salient_imagenet_data.images import EXTENSIONS, ListedSource, check_unique, decode
 
 CLASS_NAMES = "classnames.txt"
 
 
-class TarSource:
+class TarSource(ListedSource):
     """Images in tar shards, read in place at their offsets.
 
     The class of an image is the number in its `.cls` member, else the wnid in its name, else the folder in its key.
@@ -38,36 +37,20 @@ class TarSource:
                 f"{self.shards[0].parent}: no images in the tar files", expected="members such as 0001.jpg"
             )
         keys = [PurePosixPath(name).with_name(PurePosixPath(name).name.split(".")[0]) for *_, name in samples]
-        self._ids: Any = pa.array([id_of_path(name) for *_, name in samples], type=pa.string())
-        check_unique(self._ids, pa.array([name for *_, name in samples], type=pa.string()))
+        ids = pa.array([id_of_path(name) for *_, name in samples], type=pa.string())
+        check_unique(ids, pa.array([name for *_, name in samples], type=pa.string()))
         words = [classes.get(str(key)) or _word(key) for key in keys]
-        self._names = _class_names(words, self.shards[0].parent / CLASS_NAMES, bool(classes))
-        index = {name: label for label, name in enumerate(self._names)}
+        names = _class_names(words, self.shards[0].parent / CLASS_NAMES, bool(classes))
+        index = {name: label for label, name in enumerate(names)}
         numbered = bool(classes)
-        self._labels = np.array([int(w) if numbered else index[w] for w in words], dtype=np.int32)
-        if self._labels.max() >= len(self._names):
+        super().__init__(ids, [int(w) if numbered else index[w] for w in words], names)
+        if self._labels.max() >= len(names):
             raise SalientError(
                 f"{self.shards[0].parent}: a class number without a name",
-                expected=f"0 to {len(self._names) - 1}",
+                expected=f"0 to {len(names) - 1}",
                 got=str(self._labels.max()),
             )
         self._places = np.array([s[:3] for s in samples], dtype=np.int64)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self._names
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def entry(self, index: int) -> Entry:
-        return Entry(self._ids[index].as_py(), int(self._labels[index]))
-
-    def image_ids(self) -> Any:
-        return self._ids
-
-    def labels(self) -> NDArray[np.int32]:
-        return self._labels
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
         return decode(self._bytes(index), self._ids[index].as_py())

@@ -13,12 +13,11 @@ import pyarrow.parquet as pq
 import zarr
 from numpy.typing import NDArray
 
-from salient_imagenet_data.geometry import CropBox
 from salient_imagenet_data.hub.layout import FEATURES, GRIDS, MASKS, WITH_IMAGES, columns
 from salient_imagenet_data.hub.png import encode_mask
 from salient_imagenet_data.images import ImageSource, index_by_id
-from salient_imagenet_data.masks import to_uint8, union_in_crop, union_in_image
-from salient_imagenet_data.names import FEATURES_TABLE, IMAGE_ID, IMAGES_TABLE, KINDS, LABEL, MAPS, Kind
+from salient_imagenet_data.masks import to_uint8, union_in_crop
+from salient_imagenet_data.names import FEATURES_TABLE, KINDS, MAPS, Kind
 from salient_imagenet_data.store import Store
 
 _READ_ROWS = 65_536
@@ -26,7 +25,8 @@ _READ_ROWS = 65_536
 
 
 class Rows:
-    """A store's rows by range. The arrays are read in slices, so memory stays flat however large the store is."""
+    """A store's rows by range. Arrays are read in slices, so memory stays flat however large the store is; only for
+    `with_images` are the maps kept that have been used."""
 
     def __init__(self, store: Store, source: ImageSource | None = None) -> None:
         self.store, self.manifest, self.source = store, store.manifest, source
@@ -52,20 +52,16 @@ class Rows:
     @property
     def labels(self) -> NDArray[np.int64]:
         """(N,) class index of every image."""
-        return np.asarray(self._images[LABEL].to_numpy(), dtype=np.int64)
+        return self.store.rows.labels.astype(np.int64)
 
     def image_id(self, row: int) -> str:
         """Id of an image."""
-        return str(self._images[IMAGE_ID][row].as_py())
+        return str(self.store.rows.image_ids[row].as_py())
 
     def grid(self, row: int) -> NDArray[np.uint8]:
         """(K, h, w) uint8 maps of an image."""
         grid: NDArray[np.uint8] = self._slice("maps", row, row + 1)[0]
         return grid
-
-    @cached_property
-    def _images(self) -> Any:
-        return pq.read_table(self.store.path / IMAGES_TABLE)
 
     @cached_property
     def _arrays(self) -> dict[str, Any]:
@@ -76,8 +72,8 @@ class Rows:
         return np.ascontiguousarray(self._arrays[name][start:stop])
 
     def _ids(self, start: int, stop: int) -> list[Any]:
-        part = self._images.slice(start, stop - start)
-        return [part[IMAGE_ID].combine_chunks(), part[LABEL].combine_chunks().cast(pa.int64())]
+        rows = self.store.rows
+        return [rows.image_ids.slice(start, stop - start), pa.array(rows.labels[start:stop], pa.int64())]
 
     @cached_property
     def _feature_indices(self) -> NDArray[np.int32]:
@@ -136,13 +132,8 @@ class Rows:
         return data if isinstance(data, bytes) else Path(str(value["path"])).read_bytes()
 
     def _image_mask(self, row: int, kind: Kind) -> bytes | None:
-        r = self._images.slice(row, 1).to_pylist()[0]
-        chosen = self.store.kind_table[kind][r[LABEL]]
-        if not chosen.any():
-            return None
-        box = CropBox(r["crop_left"], r["crop_top"], r["crop_width"], r["crop_height"])
-        mask, _ = union_in_image(self.grid(row), chosen, r["height"], r["width"], box)
-        return encode_mask(to_uint8(mask))
+        found = self.store.image_mask(row, kind)
+        return None if found is None else encode_mask(to_uint8(found[0]))
 
 
 def fixed_lists(values: NDArray[Any]) -> Any:
