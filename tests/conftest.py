@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.config import BuildConfig
 from salient_imagenet_data.builder.model import SmallNetModel, load_model, save_smallnet
 from salient_imagenet_data.builder.networks import SmallNet, SmallNetConfig
+from salient_imagenet_data.cli import main
 from salient_imagenet_data.cli.demo import write_scenes
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images import FolderSource
@@ -92,3 +95,20 @@ def store(images: Path, weights: Path, answers_file: Path, tmp_path_factory: pyt
     folder = tmp_path_factory.mktemp("annotated") / "store"
     make_store(images, weights, folder)
     return annotate(folder, read_annotations(answers_file))
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in this process: exit status, stdout, stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["salient-imagenet", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        out, err = capsys.readouterr()
+        return int(caught.value.code or 0), out, err
+
+    return call

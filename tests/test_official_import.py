@@ -16,7 +16,6 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from salient_imagenet_data.annotations import read_annotations
-from salient_imagenet_data.cli import main
 from salient_imagenet_data.compare import compare
 from salient_imagenet_data.dataset import load_dataset
 from salient_imagenet_data.errors import SalientError
@@ -28,6 +27,7 @@ from salient_imagenet_data.loaders import NumpyLoader, SalientImageNet
 from salient_imagenet_data.manifest import file_sha256
 from salient_imagenet_data.official.importing import ImportConfig, import_official
 from salient_imagenet_data.store import Store, annotate
+from tests.conftest import Run
 from tests.release_files import WNIDS, grid_of, jpeg, listed, names_csv, release, upsampled, write_folder, write_zip
 
 CONFIG = ImportConfig(preprocessing=Preprocessing(60, 56), shard_rows=4)
@@ -324,16 +324,7 @@ def test_a_built_store_through_the_release_layout_and_back(store: Store, answers
     assert result["unions"]["core"]["correlation"] > 0.999
 
 
-def test_the_command_line(
-    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["salient-imagenet", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        out, err = capsys.readouterr()
-        return int(caught.value.code or 0), out, err
-
+def test_the_command_line(archive: Path, tmp_path: Path, run: Run) -> None:
     frame = ("--resize", 60, "--crop", 56, "--processes", 1)
     code, out, err = run("import-official", archive, "--out", tmp_path / "a", *frame)
     assert code == 0, err

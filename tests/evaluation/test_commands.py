@@ -4,18 +4,17 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from salient_imagenet_data.cli import evaluate as commands
-from salient_imagenet_data.cli import main
 from salient_imagenet_data.evaluation.corruptions import FILLS
 from salient_imagenet_data.evaluation.protocols import PROTOCOLS
 from salient_imagenet_data.store import Store
+from tests.conftest import Run
 
-Run = Callable[..., tuple[int, str, str]]
 MODELS = """
 import torch
 def good():
@@ -25,21 +24,13 @@ def seven():
 """
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run the command line in this process and in `tmp_path`: exit status, stdout, stderr."""
+@pytest.fixture(autouse=True)
+def models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A module with models in `tmp_path`, where the commands run."""
     (tmp_path / "cli_models.py").write_text(MODELS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["salient-imagenet", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        out, err = capsys.readouterr()
-        return int(caught.value.code or 0), out, err
-
-    yield call  # type: ignore[misc]
+    yield
     sys.modules.pop("cli_models", None)
 
 
