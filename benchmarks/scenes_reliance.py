@@ -30,7 +30,6 @@ from salient_imagenet_data.evaluation.figures import COLOURS, Canvas, interval
 from salient_imagenet_data.evaluation.infer import Settings
 from salient_imagenet_data.evaluation.metrics import wilson
 from salient_imagenet_data.evaluation.models import Classifier
-from salient_imagenet_data.evaluation.report import write_text
 from salient_imagenet_data.evaluation.scoring import score
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images import FolderSource
@@ -38,6 +37,7 @@ from salient_imagenet_data.manifest import file_sha256
 from salient_imagenet_data.scenes import SceneSource
 from salient_imagenet_data.scenes.annotator import answer_all
 from salient_imagenet_data.store import Store, annotate
+from salient_imagenet_data.text_file import write_text
 
 CORRELATIONS = (0.5, 0.75, 0.9, 0.99)
 TRAINED_ON, TRAIN_SEED, TESTED_ON, TEST_SEED = 8000, 1, 1000, 2022

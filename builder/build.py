@@ -40,12 +40,10 @@ from salient_imagenet_data.builder.work import Job
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.images import ImageSource, ids_of, labels_of
 from salient_imagenet_data.manifest import Manifest
-from salient_imagenet_data.names import FEATURES_TABLE, MANIFEST
+from salient_imagenet_data.names import FEATURES_TABLE, MANIFEST, WORK
 from salient_imagenet_data.store import Store, with_verdicts
-from salient_imagenet_data.store_writer import StoreWriter, prepare_folder
+from salient_imagenet_data.store_writer import StoreWriter, claim_work, prepare_folder
 from salient_imagenet_data.tables import FEATURES_SCHEMA, write_table
-
-WORK = "work"
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,8 @@ def build_until(
         if (this.folder / MANIFEST).is_file():
             shutil.rmtree(this.folder / WORK, ignore_errors=True)
         else:
-            _same_input(this.folder / WORK, _fingerprint(this))
+            of = "images, weights, annotations and options"
+            claim_work(this.folder / WORK, "build", _fingerprint(this), of=of)
         this.engine.wait()
         return _run_stages(this, stop_after)
 
@@ -317,22 +316,3 @@ def _claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
     finally:
         owner.unlink(missing_ok=True)
         lock.release()
-
-
-def _same_input(work: Path, fingerprint: str) -> None:
-    """Note what this build is made of, or check that a stopped one was made of the same; sweep half-written files."""
-    work.mkdir(exist_ok=True)
-    for leftover in work.glob("*.partial"):
-        leftover.unlink()
-    path = work / "build.json"
-    if path.is_file():
-        if path.read_text() != fingerprint:
-            raise SalientError(
-                f"{work.parent}: stopped build of other input",
-                expected="the same images, weights, annotations and options",
-                then="use --overwrite to start again",
-            )
-        return
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(fingerprint)
-    partial.replace(path)

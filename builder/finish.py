@@ -14,7 +14,7 @@ from salient_imagenet_data.builder.work import Job
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images import ImageSource, ids_of, labels_of
 from salient_imagenet_data.store_writer import StoreWriter
-from salient_imagenet_data.tables import IMAGES_SCHEMA
+from salient_imagenet_data.tables import images_table
 
 
 @dataclass(frozen=True)
@@ -124,26 +124,9 @@ def image_table(
     in_top: NDArray[np.bool_],
 ) -> Any:
     """images.parquet of the kept images, as an Arrow table."""
-    sizes, which = np.unique(pooled.sizes[kept], axis=0, return_inverse=True)
-    boxes = [preprocessing.crop_box(int(width), int(height)) for width, height in sizes]
-    sides = {
-        f"crop_{side}": np.array([getattr(box, side) for box in boxes], dtype=np.float64)[which.reshape(-1)]
-        for side in ("left", "top", "width", "height")
-    }
-    top = in_top[kept]
-    lists = pa.ListArray.from_arrays(
-        np.arange(0, top.size + 1, top.shape[1], dtype=np.int32), pa.array(top.reshape(-1), type=pa.bool_())
-    )
-    columns = {
-        "image_id": ids_of(source).take(pa.array(pooled.indices[kept])),
-        "label": pooled.labels[kept].astype(np.int32),
-        "prediction": pooled.predictions[kept].astype(np.int32),
-        "width": pooled.sizes[kept, 0].astype(np.int32),
-        "height": pooled.sizes[kept, 1].astype(np.int32),
-        **sides,
-        "in_top": lists,
-    }
-    return pa.table(columns).cast(IMAGES_SCHEMA)
+    ids = ids_of(source).take(pa.array(pooled.indices[kept]))
+    labels, predictions, sizes = pooled.labels[kept], pooled.predictions[kept], pooled.sizes[kept]
+    return images_table(ids, labels, predictions, sizes, in_top[kept], preprocessing)
 
 
 def quarantine_rows(source: ImageSource, pooled: Pooled) -> list[dict[str, Any]]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.between import SUMMARY_FORMAT
-from salient_imagenet_data.evaluation.report import render, write_text
+from salient_imagenet_data.evaluation.report import render
+from salient_imagenet_data.text_file import write_text
 
 PAGE = "leaderboard.html"
 

@@ -12,6 +12,7 @@ from salient_imagenet_data.evaluation.figures import COLOURS, all_figures
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.images import ImageSource
 from salient_imagenet_data.store import Store
+from salient_imagenet_data.text_file import write_text
 
 REPORT_JSON, REPORT_PAGE, FIGURES = "report.json", "index.html", "figures"
 
@@ -44,10 +45,3 @@ def render(template: str, **values: Any) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     text = (files("salient_imagenet_data.evaluation") / template).read_text(encoding="utf-8")
     return environment.from_string(text).render(**values)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file under a temporary name, then rename."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -12,6 +12,7 @@ from typing import Any
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.names import MANIFEST
+from salient_imagenet_data.text_file import write_text
 
 FORMAT_VERSION = 1
 
@@ -84,6 +85,4 @@ def file_sha256(path: Path) -> str:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write under a temporary name, then rename: a manifest is there whole or not at all."""
-    partial = folder / (MANIFEST + ".partial")
-    partial.write_text(manifest.to_json(), encoding="utf-8")
-    partial.replace(folder / MANIFEST)
+    write_text(folder / MANIFEST, manifest.to_json())

@@ -22,6 +22,8 @@ CUES = (BACKGROUND, SEPARATE_OBJECT, MIXED)
 
 MANIFEST, IMAGES_TABLE, FEATURES_TABLE, MAPS = "manifest.json", "images.parquet", "features.parquet", "maps.zarr"
 QUARANTINE_TABLE = "quarantine.parquet"
+WORK = "work"
+"""Folder of a store that is being made; it goes when the store is whole."""
 
 OFFICIAL_RELEASE = "official release"
 """`kind` in the manifest's origin of a store that holds published masks."""

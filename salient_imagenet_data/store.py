@@ -30,7 +30,16 @@ from salient_imagenet_data.hub.locate import locate
 from salient_imagenet_data.lazy_rows import LazyRows
 from salient_imagenet_data.manifest import Manifest, file_sha256, write_manifest
 from salient_imagenet_data.masks import published_frame, union_in_crop, union_in_image
-from salient_imagenet_data.names import FEATURES_TABLE, IMAGES_TABLE, KINDS, MANIFEST, MAPS, QUARANTINE_TABLE, Kind
+from salient_imagenet_data.names import (
+    FEATURES_TABLE,
+    IMAGES_TABLE,
+    KINDS,
+    MANIFEST,
+    MAPS,
+    QUARANTINE_TABLE,
+    WORK,
+    Kind,
+)
 from salient_imagenet_data.tables import FEATURES_SCHEMA, IMAGES_SCHEMA, read_rows, write_table
 
 ARRAYS = ("maps", "peaks", "activations")
@@ -248,7 +257,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise SalientError(
             f"{folder}: not a finished store",
             expected=f"a folder with {MANIFEST}",
-            got="a build that was stopped" if (folder / "work").is_dir() else "none",
+            got="a build that was stopped" if (folder / WORK).is_dir() else "none",
             then="build it, or go on with `salient-imagenet build ... --resume`",
         )
     return Manifest.from_json(path.read_text(encoding="utf-8"), str(path))

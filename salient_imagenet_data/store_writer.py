@@ -19,9 +19,10 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.manifest import Manifest, file_sha256, write_manifest
-from salient_imagenet_data.names import FEATURES_TABLE, IMAGES_TABLE, MANIFEST, MAPS, QUARANTINE_TABLE
+from salient_imagenet_data.names import FEATURES_TABLE, IMAGES_TABLE, MANIFEST, MAPS, QUARANTINE_TABLE, WORK
 from salient_imagenet_data.store import ARRAYS, shard_count, shard_file
 from salient_imagenet_data.tables import FEATURES_SCHEMA, IMAGES_SCHEMA, QUARANTINE_SCHEMA, write_table
+from salient_imagenet_data.text_file import write_text
 
 CHUNK_ROWS = 1024
 """Rows of a chunk inside a shard."""
@@ -99,13 +100,32 @@ def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         return
     if overwrite:
-        if not (folder / MANIFEST).exists() and not (folder / "work").is_dir():
+        if not (folder / MANIFEST).exists() and not (folder / WORK).is_dir():
             raise SalientError(f"{folder}: not a store", got="a folder with other files", then="choose another --out")
         shutil.rmtree(folder)
         folder.mkdir()
     elif not resume:
         raise SalientError(
             f"{folder}: exists", expected="a new folder", then="use --resume to go on or --overwrite to start again"
+        )
+
+
+def claim_work(work: Path, name: str, fingerprint: str, *, of: str) -> None:
+    """Note in `work/name.json` what this build or import is made of, or check that a stopped one was made of the same.
+
+    of: the input, in words. Raises SalientError if it was another. Sweeps files that were left half written.
+    """
+    work.mkdir(exist_ok=True)
+    for leftover in work.glob("*.partial"):
+        leftover.unlink()
+    path = work / f"{name}.json"
+    if not path.is_file():
+        write_text(path, fingerprint)
+    elif path.read_text(encoding="utf-8") != fingerprint:
+        raise SalientError(
+            f"{work.parent}: stopped {name} of other input",
+            expected=f"the same {of}",
+            then="use --overwrite to start again",
         )
 
 

@@ -29,7 +29,7 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images import ImageSource
 from salient_imagenet_data.manifest import Manifest
-from salient_imagenet_data.names import MANIFEST, OFFICIAL_RELEASE
+from salient_imagenet_data.names import MANIFEST, OFFICIAL_RELEASE, WORK
 from salient_imagenet_data.official.archive import Archive, open_archive
 from salient_imagenet_data.official.fit import pooling
 from salient_imagenet_data.official.layout import Plan, make_plan
@@ -37,9 +37,9 @@ from salient_imagenet_data.official.rows import feature_rows, image_sizes, image
 from salient_imagenet_data.official.work import Report, Settings, Task, run, start
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store import Store, with_verdicts
-from salient_imagenet_data.store_writer import CHUNK_ROWS, StoreWriter, prepare_folder
+from salient_imagenet_data.store_writer import CHUNK_ROWS, StoreWriter, claim_work, prepare_folder
+from salient_imagenet_data.text_file import write_text
 
-WORK = "work"
 FULL_SHARD_ROWS = 64
 """Rows of a shard of whole masks: 16 MB before packing."""
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -99,7 +99,8 @@ def import_official(
     if (folder / MANIFEST).is_file():
         shutil.rmtree(work, ignore_errors=True)
         return Store(folder)
-    _claim(work, _fingerprint(sha256, sizes, annotations, config))
+    of = "release, answers, images and options"
+    claim_work(work, "import", _fingerprint(sha256, sizes, annotations, config), of=of)
 
     size = config.preprocessing.crop
     grid = config.grid or (size, size)
@@ -148,7 +149,7 @@ def _write_maps(
     total = sum(int((plan.places[_slice(writer.rows(s))] >= 0).sum()) for s in missing)
     with progress((), total=total, what="masks", unit="mask") as bar:
         for shard, maps, report in _results((_task(writer, archive, plan, s) for s in missing), settings, processes):
-            _write_text(_report_path(work, shard), report.to_json())
+            write_text(_report_path(work, shard), report.to_json())
             # The release holds neither: not zeros, which would be values.
             unknown = np.full(maps.shape[:2], np.nan, dtype=np.float32)
             writer.write_shard(shard, maps, unknown, unknown)
@@ -252,27 +253,8 @@ def _fingerprint(sha256: str, sizes: NDArray[np.int32], annotations: Annotations
     return json.dumps(fields, indent=2, sort_keys=True) + "\n"
 
 
-def _claim(work: Path, fingerprint: str) -> None:
-    """Note what this import is made of, or check that a stopped one was made of the same."""
-    work.mkdir(exist_ok=True)
-    path = work / "import.json"
-    if path.is_file() and path.read_text() != fingerprint:
-        raise SalientError(
-            f"{work.parent}: stopped import of other input",
-            expected="the same release, answers, images and options",
-            then="use --overwrite to start again",
-        )
-    _write_text(path, fingerprint)
-
-
 def _report_path(work: Path, shard: int) -> Path:
     return work / f"shard-{shard:05d}.json"
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)
 
 
 def _slice(rows: range) -> slice:

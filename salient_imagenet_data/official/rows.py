@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from salient_imagenet_data.errors import ImageError, SalientError
-from salient_imagenet_data.geometry import CropBox, Preprocessing
+from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images import ImageSource, index_by_id
 from salient_imagenet_data.official.layout import Plan
 from salient_imagenet_data.progress import counted
-from salient_imagenet_data.tables import IMAGES_SCHEMA
+from salient_imagenet_data.tables import images_table
 
 
 def feature_rows(plan: Plan) -> list[dict[str, Any]]:
@@ -63,21 +63,9 @@ def image_table(
     plan: Plan, sizes: NDArray[np.int32], in_top: NDArray[np.bool_], preprocessing: Preprocessing
 ) -> pa.Table:
     """images.parquet. in_top: (N, K). What is not known is -1 (prediction) or 0 (sizes and crop boxes)."""
-    rows, slots = in_top.shape
-    boxes = np.zeros((rows, 4), dtype=np.float64)
-    for row in np.flatnonzero(sizes[:, 0]).tolist():
-        box: CropBox = preprocessing.crop_box(int(sizes[row, 0]), int(sizes[row, 1]))
-        boxes[row] = box.left, box.top, box.width, box.height
-    offsets = pa.array(np.arange(0, rows * slots + 1, slots, dtype=np.int32))
-    columns = [
-        pa.array([plan.image_id(row) for row in range(rows)], pa.string()),
-        pa.array(plan.labels, pa.int32()),
-        pa.array(np.full(rows, -1, dtype=np.int32)),
-        *(pa.array(np.ascontiguousarray(column)) for column in sizes.T),
-        *(pa.array(np.ascontiguousarray(column)) for column in boxes.T),
-        pa.ListArray.from_arrays(offsets, pa.array(in_top.reshape(-1))),
-    ]
-    return pa.Table.from_arrays(columns, schema=IMAGES_SCHEMA)
+    ids = pa.array([plan.image_id(row) for row in range(len(in_top))], pa.string())
+    unknown = np.full(len(in_top), -1, dtype=np.int32)
+    return images_table(ids, np.asarray(plan.labels), unknown, sizes, in_top, preprocessing)
 
 
 def _size(images: ImageSource, index: int, image_id: str) -> tuple[int, int]:
