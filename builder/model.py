@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from salient_imagenet_data.builder.grid import find_grid
 from salient_imagenet_data.builder.networks import SmallNet, SmallNetConfig
-from salient_imagenet_data.builder.weights import Checkpoint, fetch, normaliser, prefix_of, read_checkpoint, select
+from salient_imagenet_data.checkpoint import Checkpoint, fetch, load_into, normaliser, prefix_of, read_checkpoint
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
 
@@ -203,7 +203,7 @@ def check_classes(model: RobustModel, class_names: tuple[str, ...], images: str)
 def _smallnet(header: dict[str, Any], checkpoint: Checkpoint) -> SmallNetModel:
     names = tuple(header["class_names"])
     net = SmallNet(SmallNetConfig(len(names), tuple(header["widths"]), header["blocks"], header["stem_stride"]))
-    net.load_state_dict(select(net, "", checkpoint, "smallnet"))
+    load_into(net, checkpoint, "smallnet", prefix="")
     return SmallNetModel(net, Preprocessing(header["resize"], header["crop"]), names)
 
 
@@ -227,10 +227,10 @@ def _classifier(
     net, default = _create(architecture, None)
     ready = preprocessing or default.preprocessing
     head = find_grid(net.eval(), ready.crop, architecture).head
-    prefix = prefix_of(net, head, checkpoint)
+    prefix = prefix_of(net.state_dict(), f"{head}.weight", checkpoint)
     classes = checkpoint.tensors[f"{prefix}{head}.weight"].shape[0]
     net, _ = _create(architecture, classes)
-    net.load_state_dict(select(net, prefix, checkpoint, architecture), strict=False)
+    load_into(net, checkpoint, architecture, prefix=prefix)
     mean, std = normaliser(checkpoint) or (default.mean, default.std)
     return ImageClassifier(architecture, net, ready, mean, std)
 

@@ -15,12 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from salient_imagenet_data.checkpoint import Checkpoint, fetch, load_into, normaliser, read_checkpoint
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.frames import Frame
 from salient_imagenet_data.evaluation.prompts import zero_shot_weights
-from salient_imagenet_data.evaluation.weights import load_exactly
 from salient_imagenet_data.imagenet import display_names
-from salient_imagenet_data.manifest import file_sha256
 
 Model = Callable[[Tensor], Tensor]
 """(B, 3, S, S) float32 in [0, 1] -> logits (B, C). Normalisation is the model's."""
@@ -80,12 +79,15 @@ class ZeroShot(nn.Module):
         return scaled
 
 
-def open_model(spec: str, class_names: tuple[str, ...], weights: Path | None = None, *, name: str = "") -> Classifier:
+def open_model(
+    spec: str, class_names: tuple[str, ...], weights: str | Path | None = None, *, name: str = ""
+) -> Classifier:
     """The classifier that a spec names.
 
     timm:NAME, torchvision:NAME[:WEIGHTS], hf:NAME-OR-FOLDER, clip:NAME[:PRETRAINED], or MODULE:FUNCTION, whose
     function is called without arguments and returns a model over images in [0, 1] in the store's crop; its `frame`
-    attribute, a `Frame`, asks for another. weights: a state dict to load exactly, instead of the library's download.
+    attribute, a `Frame`, asks for another. weights: a file, or `hf://owner/name/file`, to load
+    exactly instead of the library's download; also a checkpoint of the robustness library.
     Raises SalientError for a spec that is not understood, a package that is not installed, or weights that do not fit.
     """
     kind, _, rest = spec.partition(":")
@@ -95,22 +97,23 @@ def open_model(spec: str, class_names: tuple[str, ...], weights: Path | None = N
             expected="timm:NAME, torchvision:NAME, hf:NAME, clip:NAME or MODULE:FUNCTION",
         )
     opener = OPENERS.get(kind)
-    net, frame, details = opener(rest, class_names, weights) if opener else _from_module(kind, rest, weights)
+    checkpoint = read_checkpoint(fetch(str(weights))) if weights else None
+    net, frame, details = opener(rest, class_names, checkpoint) if opener else _from_module(kind, rest, checkpoint)
     if isinstance(net, nn.Module):
         net.eval().requires_grad_(False)
-    details = {"spec": spec, "weights_sha256": file_sha256(weights) if weights else None, **details}
-    return Classifier(name or (f"{spec} ({weights.name})" if weights else spec), net, frame, details)
+    details = {"spec": spec, "weights_sha256": checkpoint.sha256 if checkpoint else None, **details}
+    return Classifier(name or (f"{spec} ({checkpoint.path.name})" if checkpoint else spec), net, frame, details)
 
 
 Opened = tuple[Model, Frame | None, dict[str, Any]]
 
 
-def _timm(name: str, class_names: tuple[str, ...], weights: Path | None) -> Opened:
+def _timm(name: str, class_names: tuple[str, ...], weights: Checkpoint | None) -> Opened:
     timm = _needed("timm", "timm")
     options = {"num_classes": len(class_names)} if weights else {}
     net = timm.create_model(name, pretrained=weights is None, **options)
     if weights:
-        load_exactly(net, weights)
+        load_into(net, weights, f"timm:{name}")
     config = timm.data.resolve_model_data_config(net)
     side = config["input_size"][-1]
     if (
@@ -122,10 +125,11 @@ def _timm(name: str, class_names: tuple[str, ...], weights: Path | None) -> Open
     # timm's own transform rounds down too.
     resize = int(side / config["crop_pct"])
     frame = Frame(resize, side, config["interpolation"], config["crop_mode"] == "squash")
-    return Normalised(net, config["mean"], config["std"]), frame, {"library": f"timm {timm.__version__}"}
+    mean, std = _normalisation(weights, config["mean"], config["std"])
+    return Normalised(net, mean, std), frame, {"library": f"timm {timm.__version__}"}
 
 
-def _torchvision(rest: str, class_names: tuple[str, ...], weights: Path | None) -> Opened:
+def _torchvision(rest: str, class_names: tuple[str, ...], weights: Checkpoint | None) -> Opened:
     import torchvision
 
     name, _, which = rest.partition(":")
@@ -136,20 +140,28 @@ def _torchvision(rest: str, class_names: tuple[str, ...], weights: Path | None) 
         raise SalientError(f"torchvision:{rest}: no such model or weights", got=str(error)) from error
     if weights:
         net = torchvision.models.get_model(name, weights=None, num_classes=len(class_names))
-        load_exactly(net, weights)
+        load_into(net, weights, f"torchvision:{rest}")
     else:
         net = torchvision.models.get_model(name, weights=entry)
     made = entry.transforms()
     frame = Frame(made.resize_size[0], made.crop_size[0], made.interpolation.value)
     details = {"library": f"torchvision {torchvision.__version__}", "preprocessing_of": str(entry)}
-    return Normalised(net, made.mean, made.std), frame, details
+    mean, std = _normalisation(weights, made.mean, made.std)
+    return Normalised(net, mean, std), frame, details
 
 
-def _hf(name: str, class_names: tuple[str, ...], weights: Path | None) -> Opened:
+def _normalisation(
+    weights: Checkpoint | None, mean: Sequence[float], std: Sequence[float]
+) -> tuple[Sequence[float], Sequence[float]]:
+    """What the weights were trained with where their file says it, as the robustness library's does."""
+    return (normaliser(weights) if weights else None) or (mean, std)
+
+
+def _hf(name: str, class_names: tuple[str, ...], weights: Checkpoint | None) -> Opened:
     transformers = _needed("transformers", "hf")
     net = transformers.AutoModelForImageClassification.from_pretrained(name)
     if weights:
-        load_exactly(net, weights)
+        load_into(net, weights, f"hf:{name}")
     config = transformers.AutoImageProcessor.from_pretrained(name).to_dict()
     mean, std = (config["image_mean"], config["image_std"]) if config.get("do_normalize") else ((0.0,) * 3, (1.0,) * 3)
     details = {"library": f"transformers {transformers.__version__}"}
@@ -177,7 +189,7 @@ def hf_frame(config: dict[str, Any], name: str) -> Frame:
     return Frame(resize, cropped, interpolation, squash)
 
 
-def _clip(rest: str, class_names: tuple[str, ...], weights: Path | None) -> Opened:
+def _clip(rest: str, class_names: tuple[str, ...], weights: Checkpoint | None) -> Opened:
     open_clip = _needed("open_clip", "clip")
     name, _, tag = rest.partition(":")
     if not weights and not tag:
@@ -187,7 +199,7 @@ def _clip(rest: str, class_names: tuple[str, ...], weights: Path | None) -> Open
         tag = tags[0]
     net = open_clip.create_model(name, pretrained=None if weights else tag)
     if weights:
-        load_exactly(net, weights)
+        load_into(net, weights, f"clip:{rest}")
     net.eval()
     config, tokenizer = open_clip.get_model_preprocess_cfg(net), open_clip.get_tokenizer(name)
     side = config["size"][0] if isinstance(config["size"], (tuple, list)) else config["size"]
@@ -199,7 +211,7 @@ def _clip(rest: str, class_names: tuple[str, ...], weights: Path | None) -> Open
     return Normalised(ZeroShot(net, head), config["mean"], config["std"]), frame, details
 
 
-def _from_module(module: str, function: str, weights: Path | None) -> Opened:
+def _from_module(module: str, function: str, weights: Checkpoint | None) -> Opened:
     here = str(Path.cwd())
     if here not in sys.path:
         # A console script does not look in the current folder, where the user's module lies.
@@ -214,7 +226,7 @@ def _from_module(module: str, function: str, weights: Path | None) -> Opened:
     if weights:
         if not isinstance(model, nn.Module):
             raise SalientError(f"{module}:{function}: weights cannot be loaded", expected="an nn.Module")
-        load_exactly(model, weights)
+        load_into(model, weights, f"{module}:{function}")
     frame = getattr(model, "frame", None)
     if frame is not None and not isinstance(frame, Frame):
         raise SalientError(
@@ -223,7 +235,7 @@ def _from_module(module: str, function: str, weights: Path | None) -> Opened:
     return model, frame, {}
 
 
-OPENERS: dict[str, Callable[[str, tuple[str, ...], Path | None], Opened]] = {
+OPENERS: dict[str, Callable[[str, tuple[str, ...], Checkpoint | None], Opened]] = {
     "timm": _timm,
     "torchvision": _torchvision,
     "hf": _hf,

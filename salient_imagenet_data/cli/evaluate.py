@@ -35,11 +35,10 @@ FILLS = ("fill_gray", "fill_black", "fill_mean", "blur_10", "shuffle", "tile", "
 )
 @click.option(
     "--weights",
-    type=FILE,
     multiple=True,
-    help="With --model: its state dict, one each. Alone: a classifier of `train`, or with --architecture; repeat.",
+    help="A file or hf://owner/name/file. With --model: its weights, one each. Alone: as of `train`; repeat.",
 )
-@click.option("--architecture", help="torchvision ResNet that --weights alone are a plain state dict for.")
+@click.option("--architecture", help="Network of --weights alone: resnet50, torchvision:NAME or timm:NAME.")
 @click.option("--protocol", "protocols", type=click.Choice(PROTOCOLS), multiple=True, default=("iclr2022",))
 @click.option("--sigma", default="0.25", help="Noise levels on the [0, 1] scale, with commas.")
 @click.option("--fill", "fills", type=click.Choice(FILLS), multiple=True, help="Other corruptions; repeat for several.")
@@ -59,7 +58,7 @@ def evaluate(
     store: Path,
     images: str,
     models: tuple[str, ...],
-    weights: tuple[Path, ...],
+    weights: tuple[str, ...],
     architecture: str | None,
     protocols: tuple[str, ...],
     sigma: str,
@@ -192,7 +191,7 @@ def _words(condition: dict[str, Any]) -> str:
 
 
 def _openers(
-    models: tuple[str, ...], weights: tuple[Path, ...], architecture: str | None, store: Store, *, model_frame: bool
+    models: tuple[str, ...], weights: tuple[str, ...], architecture: str | None, store: Store, *, model_frame: bool
 ) -> dict[str, Opener]:
     """What opens each model, by its name."""
     if not models and not weights:
@@ -200,26 +199,26 @@ def _openers(
     if models and weights and len(weights) != len(models):
         raise click.UsageError(f"give one --weights for each --model, or none; got {len(weights)} for {len(models)}")
     if not models:
-        return {str(path): partial(_checkpoint, path, architecture, store, model_frame) for path in weights}
+        return {path: partial(_checkpoint, path, architecture, store, model_frame) for path in weights}
     openers: dict[str, Opener] = {}
     for index, spec in enumerate(models):
         file = weights[index] if weights else None
-        name = f"{spec} ({file.name})" if file else spec
+        name = f"{spec} ({Path(file).name})" if file else spec
         if name in openers:
             raise click.UsageError(f"{name} is given twice")
         openers[name] = partial(_by_spec, spec, store, file, name, model_frame)
     return openers
 
 
-def _by_spec(spec: str, store: Store, weights: Path | None, name: str, model_frame: bool) -> Classifier:
+def _by_spec(spec: str, store: Store, weights: str | None, name: str, model_frame: bool) -> Classifier:
     from salient_imagenet_data.evaluation.models import open_model
 
     opened = open_model(spec, store.class_names, weights, name=name)
     return opened if model_frame else dataclasses.replace(opened, frame=None)
 
 
-def _checkpoint(path: Path, architecture: str | None, store: Store, model_frame: bool) -> Classifier:
-    """A classifier of `salient-imagenet train`, or a plain ResNet state dict."""
+def _checkpoint(path: str, architecture: str | None, store: Store, model_frame: bool) -> Classifier:
+    """A classifier that the builder can read: of `salient-imagenet train`, or a state dict of an architecture."""
     from salient_imagenet_data.builder.model import check_classes, load_model
     from salient_imagenet_data.evaluation.frames import Frame
     from salient_imagenet_data.evaluation.models import Classifier
@@ -227,4 +226,4 @@ def _checkpoint(path: Path, architecture: str | None, store: Store, model_frame:
     model, sha256 = load_model(path, architecture=architecture, preprocessing=store.manifest.preprocessing)
     check_classes(model, store.class_names, str(store.path))
     frame = Frame.of(model.preprocessing) if model_frame else None
-    return Classifier(str(path), model, frame, {"spec": model.architecture, "weights_sha256": sha256})
+    return Classifier(path, model, frame, {"spec": model.architecture, "weights_sha256": sha256})

@@ -2,28 +2,30 @@
 
 Files are safetensors, or torch files read with `weights_only=True` and a short list of harmless types. The
 robustness library wraps the network in an attacker and a normaliser and keeps optimiser state and pickled options
-beside it; `select` finds the network's own tensors among all that.
+beside it; `load_into` finds the network's own tensors among all that. Needs torch, which is loaded on first use.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.manifest import file_sha256
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 CONTAINERS = ("state_dict", "model", "model_state_dict")
 """Keys under which training scripts keep the tensors, in the order of looking."""
+COUNTER = "num_batches_tracked"
+"""Of newer batch normalisation, unused in evaluation; older files do not have it."""
 
 
 class _Inert:
@@ -81,6 +83,9 @@ def fetch(weights: str, *, revision: str | None = None) -> Path:
 
 def read_checkpoint(path: Path, *, sha256: str | None = None) -> Checkpoint:
     """Read the tensors of a file. Raises SalientError for another hash, or anything that is not plain tensors."""
+    import torch
+    from safetensors import SafetensorError, safe_open
+
     digest = file_sha256(path)
     if sha256 is not None and digest != sha256.lower():
         raise SalientError(
@@ -111,6 +116,8 @@ def _reason(error: Exception) -> str:
 
 
 def _tensors(loaded: object, path: Path) -> dict[str, Tensor]:
+    from torch import Tensor
+
     if isinstance(loaded, dict):
         for candidate in (*(loaded.get(key) for key in CONTAINERS), loaded):
             if isinstance(candidate, dict):
@@ -124,48 +131,51 @@ def _tensors(loaded: object, path: Path) -> dict[str, Tensor]:
     )
 
 
-def prefix_of(net: nn.Module, head: str, checkpoint: Checkpoint) -> str:
-    """What stands before the network's own names, such as `module.model.`: the shortest that covers the head.
+def prefix_of(names: Collection[str], anchor: str, checkpoint: Checkpoint) -> str:
+    """What stands before a network's own tensor names, such as `module.model.`: that under which fewest are missing.
 
-    Raises SalientError if the file has no tensor for the head.
+    names: the network's tensors. anchor: one of them that must be there. Raises SalientError if it is not.
     """
-    name = f"{head}.weight"
-    found = [key.removesuffix(name) for key in checkpoint.tensors if key == name or key.endswith(f".{name}")]
+    found = [key.removesuffix(anchor) for key in checkpoint.tensors if key == anchor or key.endswith(f".{anchor}")]
     if not found:
         raise SalientError(
-            f"{checkpoint.path}: no linear head",
-            expected=f"a tensor {name}",
+            f"{checkpoint.path}: weights of another network",
+            expected=f"a tensor {anchor}",
             got=f"{len(checkpoint.tensors)} tensors such as {next(iter(checkpoint.tensors))}",
             then="is it another architecture, or a backbone without its head?",
         )
-    own = set(net.state_dict())
-    return min(found, key=lambda prefix: (sum(prefix + key not in checkpoint.tensors for key in own), len(prefix)))
+    return min(found, key=lambda prefix: (sum(prefix + name not in checkpoint.tensors for name in names), len(prefix)))
 
 
-def select(net: nn.Module, prefix: str, checkpoint: Checkpoint, architecture: str) -> dict[str, Tensor]:
-    """The network's own tensors under a prefix. Raises SalientError naming the first that is missing or misshapen."""
-    expected = net.state_dict()
+def load_into(net: nn.Module, checkpoint: Checkpoint, architecture: str, *, prefix: str | None = None) -> None:
+    """Load every tensor of a network, whatever stands before their names, and check that there are no others there.
+
+    prefix: before the names; by default found. Raises SalientError naming the first that is missing, misshapen or over.
+    """
+    own = net.state_dict()
+    if prefix is None:
+        prefix = prefix_of(own, next(name for name in reversed(own) if not name.endswith(COUNTER)), checkpoint)
     tensors = {key.removeprefix(prefix): value for key, value in checkpoint.tensors.items() if key.startswith(prefix)}
-    for key, value in expected.items():
-        if key not in tensors and key.endswith("num_batches_tracked"):
-            continue  # counted only by newer batch normalisation, unused in evaluation
-        got = tuple(tensors[key].shape) if key in tensors else "nothing"
+    for name, value in own.items():
+        if name not in tensors and name.endswith(COUNTER):
+            continue
+        got = tuple(tensors[name].shape) if name in tensors else "nothing"
         if got != tuple(value.shape):
             raise SalientError(
                 f"{checkpoint.path}: weights do not fit {architecture}",
-                expected=f"{prefix}{key} of shape {tuple(value.shape)}",
+                expected=f"{prefix}{name} of shape {tuple(value.shape)}",
                 got=str(got),
-                then="give the right --architecture",
+                then="are they of another architecture, or of other classes?",
             )
-    unknown = sorted(key for key in tensors if key not in expected) if not prefix else []
+    unknown = sorted(name for name in tensors if name not in own)
     if unknown:
         raise SalientError(
             f"{checkpoint.path}: weights do not fit {architecture}",
             expected="no other tensors than the network's",
-            got=", ".join(unknown[:3]),
-            then="give the right --architecture",
+            got=", ".join(prefix + name for name in unknown[:3]),
+            then="are they of another architecture?",
         )
-    return {key: tensors[key] for key in expected if key in tensors}
+    net.load_state_dict(tensors, strict=False)
 
 
 def normaliser(checkpoint: Checkpoint) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
