@@ -1,6 +1,6 @@
 """The builder against its limits and against the straightforward pipeline, in one run on the same JPEG files.
 
-    python benchmarks/builder.py [--images 250] [--precision fp32 bf16] [--architecture resnet50] [--device cpu]
+    python benchmarks/builder.py [--images 250] [--precision fp32 bf16] [--compile] [--device cpu]
 
 Makes JPEGs of ImageNet's size (500 x 375, about 110 kB) in ten classes and a network with random weights. Then, in
 images a second: decoding alone (decode, resize, crop, on the same threads), forward passes alone (crops ready in
@@ -11,6 +11,7 @@ memory), a build with known pairs (one pass), a build that ranks (two passes), a
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from torch.nn import functional
 from salient_imagenet_data.annotations import Annotations, Answer
 from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
+from salient_imagenet_data.builder.engine import default_batch_size
 from salient_imagenet_data.builder.model import ImageClassifier
 from salient_imagenet_data.builder.stream import batches, numerics, run_model
 from salient_imagenet_data.geometry import Preprocessing
@@ -74,6 +76,8 @@ def main() -> None:
     parser.add_argument("--baseline-images", type=int, default=20)
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--architecture", default="resnet50")
+    parser.add_argument("--compile", action="store_true", help="also compiled, which is done before the clock starts")
+    parser.add_argument("--batch-size", type=int, help="default: that of the builder on this device")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
@@ -82,16 +86,16 @@ def main() -> None:
     model = ImageClassifier(options.architecture, net, Preprocessing()).eval().requires_grad_(False).to(options.device)
     known = pairs(model.weight.shape[1])
     run = RunConfig(options.threads, options.device)
+    size = options.batch_size or default_batch_size(options.device, model.preprocessing.crop)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_photos(root / "all", CLASSES, options.images // CLASSES)
         source = FolderSource(root / "all")
         write_photos(root / "few", CLASSES, options.baseline_images // CLASSES)
         few = FolderSource(root / "few")
-        size = np.mean([path.stat().st_size for path in (root / "all").rglob("*.jpg")]) / 1000
-        print(
-            f"{len(source)} JPEGs of {size:.0f} kB, {options.architecture}, {options.device}, torch {torch.__version__}"
-        )
+        kilobytes = np.mean([path.stat().st_size for path in (root / "all").rglob("*.jpg")]) / 1000
+        print(f"{len(source)} JPEGs of {kilobytes:.0f} kB, {options.architecture}, batches of {size}")
+        print(f"{options.device}, torch {torch.__version__}, {torch.get_num_threads()} threads")
 
         def decode() -> None:
             for _ in batches(source, range(len(source)), model.preprocessing, 64, [], options.threads):
@@ -99,29 +103,35 @@ def main() -> None:
 
         decoding = rate(len(source), decode)
         baseline = rate(len(few), lambda: straightforward(model, few, known, options.device))
-        crops = torch.randint(0, 256, (64, 224, 224, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+        crops = torch.randint(0, 256, (size, 224, 224, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
         print(f"decoding alone {decoding:.1f} images/s; straightforward pipeline {baseline:.2f} images/s")
-        print("| precision | forward alone | one pass | of the limit | x straightforward | two passes |")
+        print("| network | forward alone | one pass | of the limit | x straightforward | two passes |")
         print("| --- | --- | --- | --- | --- | --- |")
-        for precision in options.precision:
+        for precision, compiled in itertools.product(options.precision, (False, True)[: 1 + options.compile]):
+            name = precision + (" compiled" if compiled else "")
+            config = BuildConfig(group_by="label", precision=precision, compiled=compiled, batch_size=size)
 
-            def forward(precision: Any = precision) -> None:
-                with numerics(precision, options.device):
-                    for _ in range(max(1, options.images // 64)):
-                        run_model(model, crops, precision, options.device)[1].sum().item()
+            def forward(config: BuildConfig = config) -> None:
+                with numerics(config.precision, options.device):
+                    for _ in range(options.images // size):
+                        compile_for = size if config.compiled else None
+                        run_model(model, crops, config.precision, options.device, compile_for=compile_for)[
+                            1
+                        ].sum().item()
+
+            def make(
+                passes: str, annotations: Annotations | None, config: BuildConfig = config, name: str = name
+            ) -> None:
+                out = root / f"{passes} {name}"
+                build(source, model, out, weights_sha256="0", annotations=annotations, config=config, run=run)
 
             forward()
-            alone = rate(64 * max(1, options.images // 64), forward)
-            config = BuildConfig(group_by="label", precision=precision)
-
-            def make(name: str, annotations: Annotations | None, config: BuildConfig = config) -> None:
-                build(source, model, root / name, weights_sha256="0", annotations=annotations, config=config, run=run)
-
-            once = rate(len(source), lambda p=precision: make(f"once-{p}", known))  # type: ignore[misc]
-            twice = rate(len(source), lambda p=precision: make(f"twice-{p}", None))  # type: ignore[misc]
+            alone = rate(options.images // size * size, forward)
+            once = rate(len(source), lambda: make("once", known))
+            twice = rate(len(source), lambda: make("twice", None))
             limit = min(decoding, alone)
             figures = f"{once / limit:.0%} | {once / baseline:.1f} | {twice:.1f}"
-            print(f"| {precision} | {alone:.1f} | {once:.1f} | {figures} |", flush=True)
+            print(f"| {name} | {alone:.1f} | {once:.1f} | {figures} |", flush=True)
 
 
 if __name__ == "__main__":

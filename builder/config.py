@@ -20,6 +20,7 @@ class BuildConfig:
     group_by: whether a class's images are those predicted or those labelled as it. top_features: K, features a class.
     top_images: images of a pair that count as its top. edition: `full` stores every image, `top65` only the top images
     of at least one pair. majority: answers for a spurious feature that make it one. precision: of the network.
+    compiled: run it through torch.compile.
     """
 
     group_by: GroupBy = "prediction"
@@ -29,6 +30,7 @@ class BuildConfig:
     majority: int = 3
     split: str = "train"
     precision: Precision = "fp32"
+    compiled: bool = False
     batch_size: int = 64
     shard_rows: int = SHARD_ROWS
 

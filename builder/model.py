@@ -124,6 +124,7 @@ class ImageClassifier(nn.Module):
         return self.maps_and_features(images)[0]
 
     def maps_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        self._seen = {}
         self(images)
         maps, features = self.grid.maps(self._seen.pop("grid")), self._seen.pop("features")
         # In half precision the network's own pooling rounds; the mean of the maps in float32 does not.

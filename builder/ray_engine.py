@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
+from functools import lru_cache
 from typing import Any
 
 import ray
@@ -41,8 +42,8 @@ class RayEngine:
             return
         on_gpu = job.run.device.startswith("cuda")
         task = ray.remote(max_retries=RETRIES, num_cpus=1, num_gpus=1 if on_gpu else 0)(_remote)
-        # The model goes through the object store once, not once a unit.
-        shared = ray.put(job)
+        # The model goes through the object store once, not once a unit. In a list Ray hands over the reference itself.
+        shared = [ray.put(job)]
         limit = self.workers or int(_resources().get("GPU" if on_gpu else "CPU", 1))
         waiting, left = deque[Any](), deque(missing)
         with progress((), total=len(missing), what=job.name, unit="unit") as bar:
@@ -63,9 +64,17 @@ def _resources() -> dict[str, float]:
     return found
 
 
-def _remote(job: Job, unit: int) -> None:
+@lru_cache(maxsize=1)
+def _held(shared: Any) -> Job:
+    """A worker's copy of the job, its model on the device: fetched for the first of its units."""
+    job: Job = ray.get(shared)
     device = job.run.device
     job.model.to("cuda:0" if device.startswith("cuda") else device)  # type: ignore[attr-defined]
+    return job
+
+
+def _remote(shared: list[Any], unit: int) -> None:
+    job = _held(shared[0])
     if not job.path(unit).is_file():
         do_unit(job, unit, lambda count: None)
 

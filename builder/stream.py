@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -64,16 +65,51 @@ def _stack(items: list[tuple[int, tuple[int, int], NDArray[np.uint8]]]) -> Batch
     return Batch(np.array([i for i, _, _ in items]), np.array([size for _, size, _ in items]), images)
 
 
-def run_model(model: RobustModel, images: Tensor, precision: Precision, device: str) -> tuple[Tensor, Tensor]:
+def run_model(
+    model: RobustModel, images: Tensor, precision: Precision, device: str, *, compile_for: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Maps (B, F, h, w) and features (B, F), float32 on the device, of crops (B, 3, S, S) uint8.
 
-    With bf16 or fp16 the network's layers run in that type where torch's autocast says so.
+    With bf16 or fp16 the network's layers run in that type where torch's autocast says so. compile_for: the batch size
+    to compile the network for; smaller batches are filled up. Raises SalientError where it cannot be compiled.
     """
-    x = images.to(device, non_blocking=True).float().div_(255.0)
-    kind = torch.device(device).type
-    with torch.autocast(kind, AUTOCAST.get(precision, torch.bfloat16), enabled=precision in AUTOCAST):
+    if compile_for is None:
+        return _forward(model, images.to(device, non_blocking=True), precision)
+    from torch._dynamo.exc import TorchDynamoException
+    from torch._inductor import config as inductor
+
+    # Always one shape, one layout and one kind of tensor, since anything else is compiled anew.
+    count, shape = len(images), (compile_for, *images.shape[1:])
+    batch = torch.empty(shape, dtype=torch.uint8, device=device, memory_format=torch.channels_last)
+    batch[:count] = images
+    batch[count:] = 0
+    try:
+        # Frozen weights let the compiler fold batch norms into layers; it reads this setting, not the option, when it
+        # compiles, and that is at the first call.
+        with inductor.patch(freezing=True):
+            maps, features = _compiled(model, precision)(batch)  # type: ignore[arg-type]
+    except torch.OutOfMemoryError:
+        raise
+    except (TorchDynamoException, RuntimeError) as error:
+        raise SalientError(
+            f"{model.architecture}: cannot be compiled",
+            got=f"{type(error).__name__}: {str(error).splitlines()[0]}"[:300],
+            then="is there a C++ compiler? Else build without --compile",
+        ) from error
+    return maps[:count], features[:count]
+
+
+def _forward(model: RobustModel, images: Tensor, precision: Precision) -> tuple[Tensor, Tensor]:
+    x = images.float().div_(255.0)
+    with torch.autocast(images.device.type, AUTOCAST.get(precision, torch.bfloat16), enabled=precision in AUTOCAST):
         maps, features = model.maps_and_features(x)
     return maps.float(), features.float()
+
+
+@lru_cache(maxsize=1)
+def _compiled(model: RobustModel, precision: Precision) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Kept from unit to unit: compiling takes half a minute."""
+    return torch.compile(partial(_forward, model, precision=precision), dynamic=False)
 
 
 @contextmanager

@@ -72,12 +72,14 @@ def do_unit(job: Job, unit: int, tick: Tick) -> None:
     failed: list[tuple[int, ImageError]] = []
     parts: list[Arrays] = []
     labels = labels_of(job.source)
-    with numerics(job.config.precision, job.run.device):
-        stream = batches(
-            job.source, rows.tolist(), job.model.preprocessing, job.config.batch_size, failed, job.run.threads
-        )
+    config = job.config
+    with numerics(config.precision, job.run.device):
+        stream = batches(job.source, rows.tolist(), job.model.preprocessing, config.batch_size, failed, job.run.threads)
         for batch in stream:
-            maps, features = run_model(job.model, batch.images, job.config.precision, job.run.device)
+            maps, features = run_model(
+                job.model, batch.images, config.precision, job.run.device,
+                compile_for=config.batch_size if config.compiled else None,
+            )  # fmt: skip
             part: Arrays = {
                 "indices": batch.indices,
                 "sizes": batch.sizes,

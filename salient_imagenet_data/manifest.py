@@ -21,10 +21,11 @@ FORMAT_VERSION = 1
 class Manifest:
     """Provenance and contents of a store.
 
-    images: N rows. features_per_class: K. grid: (h, w). shard_rows: rows of one shard; shard i holds rows
-    i * shard_rows up to the next multiple or N. files: sha256 by path below the store. edition: `full`, or `top65` with
-    the top images of each pair only. precision, decoder: of the network's layers and of the images. origin: of a
-    store that was not built but imported, where its masks come from and what the import measured; else empty.
+    images: N rows. features_per_class: K. grid: (h, w). shard_rows: rows of one shard; shard i holds rows i *
+    shard_rows up to the next multiple or N. files: sha256 by path below the store. edition: `full`, or `top65` with the
+    top images of each pair only. precision, decoder: of the network's layers and of the images. compiled: the network
+    ran through torch.compile, which rounds otherwise. origin: of a store that was not built but imported, where its
+    masks come from and what the import measured; else empty.
     """
 
     class_names: tuple[str, ...]
@@ -46,6 +47,7 @@ class Manifest:
     files: dict[str, str]
     edition: str = "full"
     precision: str = "fp32"
+    compiled: bool = False
     decoder: str = "pillow"
     origin: dict[str, Any] = dataclasses.field(default_factory=dict)
     data_version: str = "1.0.0"

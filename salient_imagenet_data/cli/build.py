@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 @click.option("--top-images", type=click.IntRange(1), default=65, help="Images of a pair that count as its top.")
 @click.option("--majority", type=click.IntRange(1), default=3, help="Answers that make a feature spurious.")
 @click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16", "fp16"]), default="fp32")
-@click.option("--batch-size", type=click.IntRange(1), default=64)
+@click.option("--compile", "compiled", is_flag=True, help="Run the network through torch.compile.")
+@click.option("--batch-size", type=click.IntRange(1), help="[default: 64, on a CPU fewer large images]")
 @click.option("--stop-after", type=click.Choice(["features", "ranking", "maps"]), default="maps", help="Last stage.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Who runs it; torchrun is local.")
 @click.option("--address", help="Of the Ray cluster; none starts one on this machine.")
@@ -51,6 +52,7 @@ def build(
     engine: Any,
     address: str | None,
     workers: int | None,
+    batch_size: int | None,
     threads: int | None,
     device: str | None,
     resume: bool,
@@ -62,7 +64,7 @@ def build(
 
     from salient_imagenet_data.builder.build import build_until
     from salient_imagenet_data.builder.config import BuildConfig, RunConfig
-    from salient_imagenet_data.builder.engine import default_device, make_engine
+    from salient_imagenet_data.builder.engine import default_batch_size, default_device, make_engine
     from salient_imagenet_data.builder.model import load_model
     from salient_imagenet_data.geometry import Preprocessing
     from salient_imagenet_data.sources import open_source
@@ -77,6 +79,8 @@ def build(
         sha256=weights_sha256,
     )
     runner = make_engine(engine, address, workers)
+    on = device or default_device()
+    batch = batch_size or default_batch_size(on, model.preprocessing.crop)
     store = build_until(
         source,
         model,
@@ -84,8 +88,8 @@ def build(
         stop_after=stop_after,
         weights_sha256=sha256,
         annotations=_annotations(annotations) if annotations else None,
-        config=BuildConfig(**options),
-        run=RunConfig(threads or min(os.cpu_count() or 1, 16), device or default_device()),
+        config=BuildConfig(batch_size=batch, **options),
+        run=RunConfig(threads or min(os.cpu_count() or 1, 16), on),
         engine=runner,
         resume=resume,
         overwrite=overwrite,

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from salient_imagenet_data.builder.build import build
+from salient_imagenet_data.builder.config import BuildConfig
+from salient_imagenet_data.builder.model import load_model
+from salient_imagenet_data.images import FolderSource
+from salient_imagenet_data.store import Store
+
+ROOT = Path(__file__).parents[2]
+OPTIONS = {"group_by": "label", "top_features": 4, "top_images": 2, "shard_rows": 16, "batch_size": 7}
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_gives_the_same_store_to_the_last_bits(
+    bare_store: Store, images: Path, weights: Path, tmp_path: Path
+) -> None:
+    """The last batch of a unit is smaller than the others, which must not show."""
+    model, sha256 = load_model(weights)
+    config = BuildConfig(compiled=True, **OPTIONS)  # type: ignore[arg-type]
+    store = build(FolderSource(images), model, tmp_path / "store", weights_sha256=sha256, config=config)
+    assert store.manifest.compiled and not bare_store.manifest.compiled
+    assert len(bare_store) % 16 % 7 and list(store.rows) == list(bare_store.rows)
+    assert np.allclose(store.activations, bare_store.activations, rtol=1e-4, atol=1e-6)
+    assert np.abs(np.asarray(store.maps).astype(int) - np.asarray(bare_store.maps).astype(int)).max() <= 1
+
+
+def test_without_a_compiler_it_is_one_line(images: Path, weights: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "salient_imagenet_data.cli", "build", "--images", str(images)]
+    command += ["--weights", str(weights), "--out", str(tmp_path / "store"), "--device", "cpu", "--compile"]
+    nowhere = {"CXX": str(tmp_path / "no-compiler"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | nowhere, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("Error: smallnet-"), done.stderr
+    assert "cannot be compiled; got" in done.stderr and "Traceback" not in done.stderr
