@@ -10,16 +10,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
-import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import filelock
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,11 +35,12 @@ from salient_imagenet_data.builder.model import RobustModel, check_classes
 from salient_imagenet_data.builder.ranking import Ranking, rank, top_images
 from salient_imagenet_data.builder.work import Job
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.folder import Folder, upload
 from salient_imagenet_data.images import ImageSource, ids_of, labels_of
 from salient_imagenet_data.manifest import Manifest
 from salient_imagenet_data.names import FEATURES_TABLE, MANIFEST, WORK
 from salient_imagenet_data.store import Store, with_verdicts
-from salient_imagenet_data.store_writer import StoreWriter, claim_work, prepare_folder
+from salient_imagenet_data.store_writer import StoreWriter, claim_work, claimed
 from salient_imagenet_data.tables import FEATURES_SCHEMA, write_table
 
 
@@ -52,7 +50,7 @@ class _Build:
 
     source: ImageSource
     model: RobustModel
-    folder: Path
+    place: Folder
     weights_sha256: str
     annotations: Annotations | None
     config: BuildConfig
@@ -73,7 +71,7 @@ def build(
     resume: bool = False,
     overwrite: bool = False,
 ) -> Store:
-    """Build a store at `out` and open it.
+    """Build a store at `out`, a folder or a URL of fsspec such as s3://bucket/store, and open it.
 
     With `annotations`, their pairs are the features of each class; otherwise the ranking gives them and the store is
     annotated later. Raises SalientError for input that does not fit, or a folder that another build is writing.
@@ -116,7 +114,7 @@ def build_until(
     this = _Build(
         source,
         model,
-        Path(out),
+        Folder.of(out),
         weights_sha256,
         annotations,
         config or BuildConfig(),
@@ -129,19 +127,18 @@ def build_until(
     if not this.engine.leader:
         this.engine.wait()
         return _run_stages(this, stop_after)
-    with _claimed(this.folder, resume=resume, overwrite=overwrite):
-        if (this.folder / MANIFEST).is_file():
-            shutil.rmtree(this.folder / WORK, ignore_errors=True)
+    with claimed(this.place, resume=resume, overwrite=overwrite):
+        if MANIFEST in this.place.names():
+            this.place.child(WORK).remove()
         else:
-            of = "images, weights, annotations and options"
-            claim_work(this.folder / WORK, "build", _fingerprint(this), of=of)
+            claim_work(this.place, "build", _fingerprint(this), of="images, weights, annotations and options")
         this.engine.wait()
         return _run_stages(this, stop_after)
 
 
 def _run_stages(this: _Build, stop_after: Stage) -> Store | None:
-    if (this.folder / MANIFEST).is_file():
-        return Store(this.folder)
+    if MANIFEST in this.place.names():
+        return Store(this.place.place)
     source, model, config, annotations = this.source, this.model, this.config, this.annotations
     pairs = _annotated_pairs(annotations, config, model) if annotations is not None else None
     first = _job(this, "features", np.arange(len(source)), pairs, keep_features=pairs is None, must_read=False)
@@ -156,7 +153,8 @@ def _run_stages(this: _Build, stop_after: Stage) -> Store | None:
         features = with_verdicts(features, annotations.verdicts(config.majority), source.class_names)
     if stop_after == "ranking":
         if this.engine.leader:
-            write_table(this.folder / FEATURES_TABLE, features, FEATURES_SCHEMA)
+            with _staged(this.place) as folder:
+                write_table(folder / FEATURES_TABLE, features, FEATURES_SCHEMA)
         return None
 
     activations = pooled.activations(first, ranking.features)
@@ -169,19 +167,20 @@ def _run_stages(this: _Build, stop_after: Stage) -> Store | None:
         this.engine.run(maps)
     if this.engine.leader:
         manifest = _manifest(this, len(kept), activations.shape[1], grid_of(maps), len(pooled.failed))
-        writer = StoreWriter(
-            this.folder,
-            images=manifest.images,
-            features=manifest.features_per_class,
-            grid=manifest.grid,
-            shard_rows=manifest.shard_rows,
-        )
-        write_maps(writer, maps, chosen, activations[kept])
         table = image_table(source, pooled, kept, model.preprocessing, in_top)
-        writer.finish(manifest, table, features, quarantine_rows(source, pooled))
-        shutil.rmtree(this.folder / WORK)
+        with _staged(this.place) as folder:
+            writer = StoreWriter(
+                folder,
+                images=manifest.images,
+                features=manifest.features_per_class,
+                grid=manifest.grid,
+                shard_rows=manifest.shard_rows,
+            )
+            write_maps(writer, maps, chosen, activations[kept])
+            writer.finish(manifest, table, features, quarantine_rows(source, pooled))
+        this.place.child(WORK).remove()
     this.engine.wait()
-    return Store(this.folder)
+    return Store(this.place.place)
 
 
 def _job(
@@ -194,7 +193,7 @@ def _job(
     must_read: bool,
 ) -> Job:
     return Job(
-        this.folder / WORK,
+        this.place.child(WORK),
         name,
         this.source,
         this.model,
@@ -293,27 +292,11 @@ def _fingerprint(this: _Build) -> str:
 
 
 @contextmanager
-def _claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
-    """Make or take over the folder, and hold it: the lock goes with the process, however that ends.
-
-    The lock lies beside the folder, so that --overwrite cannot remove it from under a build that is running. Its
-    empty file stays: removing it would let a third build lock a new one while a second still holds the old.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder.parent / f".{folder.name}.lock")
-    owner = folder.parent / f".{folder.name}.owner"
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise SalientError(
-            f"{folder}: another build is writing here",
-            got=owner.read_text() if owner.is_file() else "a lock held by another process",
-            then="wait for it, or choose another --out",
-        ) from error
-    try:
-        owner.write_text(f"host {socket.gethostname()}, pid {os.getpid()}")
-        prepare_folder(folder, resume=resume, overwrite=overwrite)
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
-        lock.release()
+def _staged(place: Folder) -> Iterator[Path]:
+    """Where the finished files are made: in their place on a disk, or in a scratch folder that is then uploaded."""
+    if place.path is not None:
+        yield place.path
+        return
+    with tempfile.TemporaryDirectory(prefix="salient-imagenet-") as scratch:
+        yield Path(scratch)
+        upload(Path(scratch), place, last=MANIFEST)

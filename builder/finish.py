@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,13 +51,16 @@ class Pooled:
 def load_pooled(job: Job) -> tuple[Pooled, NDArray[np.float64]]:
     """What pass 1 found, and the mean features of each group, (C, F), NaN for a group without an image."""
     keys = ("indices", "predictions", "sizes", "failed", "reasons")
-    parts, sums = [], []
-    for unit in range(job.units):
-        part = job.load(unit, *keys, "groups", "counts", "sums")
-        sums.append(GroupSums(part["groups"], part["counts"], part["sums"]))
-        parts.append([part[key] for key in keys])
+    parts: list[list[NDArray[Any]]] = []
+
+    def sums() -> Iterator[GroupSums]:
+        for unit in range(job.units):
+            part = job.load(unit, *keys, "groups", "counts", "sums")
+            parts.append([part[key] for key in keys])
+            yield GroupSums(part["groups"], part["counts"], part["sums"])
+
+    means = class_means(sums(), *job.model.weight.shape)
     indices, predictions, sizes, failed, reasons = (np.concatenate(column) for column in zip(*parts, strict=True))
-    means = class_means(sums, *job.model.weight.shape)
     labels = labels_of(job.source)[indices]
     return Pooled(
         indices, labels, predictions, sizes, list(zip(failed.tolist(), map(str, reasons), strict=True))

@@ -37,13 +37,27 @@ class GroupSums:
     sums: NDArray[np.float64]
 
 
-def group_sums(features: NDArray[np.floating], groups: NDArray[np.integer]) -> GroupSums:
-    """Sums in float64 of (N, F) features by the group (N,) of each image."""
-    present, counts = np.unique(groups, return_counts=True)
-    sums = np.zeros((len(present), features.shape[1]), dtype=np.float64)
-    for place, group in enumerate(present):
-        sums[place] = features[groups == group].sum(axis=0, dtype=np.float64)
-    return GroupSums(present.astype(np.int64), counts.astype(np.int64), sums)
+class RunningSums:
+    """Sums in float64 of pooled features by the group of each image, a batch at a time; nothing else is kept."""
+
+    def __init__(self, features: int) -> None:
+        self._features = features
+        self._sums: dict[int, NDArray[np.float64]] = {}
+        self._counts: dict[int, int] = {}
+
+    def add(self, features: NDArray[np.floating], groups: NDArray[np.integer]) -> None:
+        """Features (B, F) of images in groups (B,)."""
+        for group in np.unique(groups).tolist():
+            mine = features[groups == group]
+            self._sums[group] = self._sums.get(group, 0.0) + mine.sum(axis=0, dtype=np.float64)
+            self._counts[group] = self._counts.get(group, 0) + len(mine)
+
+    def total(self) -> GroupSums:
+        """The sums of all that was added."""
+        groups = sorted(self._sums)
+        sums = np.array([self._sums[g] for g in groups], dtype=np.float64).reshape(-1, self._features)
+        counts = np.array([self._counts[g] for g in groups], dtype=np.int64)
+        return GroupSums(np.array(groups, dtype=np.int64), counts, sums)
 
 
 def class_means(parts: Iterable[GroupSums], classes: int, features: int) -> NDArray[np.float64]:

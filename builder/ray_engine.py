@@ -75,7 +75,7 @@ def _held(shared: Any) -> Job:
 
 def _remote(shared: list[Any], unit: int) -> None:
     job = _held(shared[0])
-    if not job.path(unit).is_file():
+    if unit in job.missing():
         do_unit(job, unit, lambda count: None)
 
 

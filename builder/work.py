@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
 from salient_imagenet_data.builder.model import RobustModel
-from salient_imagenet_data.builder.ranking import group_sums
+from salient_imagenet_data.builder.ranking import RunningSums
 from salient_imagenet_data.builder.stream import batches, numerics, run_model
 from salient_imagenet_data.errors import ImageError, SalientError
+from salient_imagenet_data.folder import Folder
 from salient_imagenet_data.images import ImageSource, labels_of
 from salient_imagenet_data.masks import quantise
 from salient_imagenet_data.store import shard_count
@@ -36,7 +36,7 @@ class Job:
     be decoded is an error, since an earlier pass could.
     """
 
-    folder: Path
+    folder: Folder
     name: str
     source: ImageSource
     model: RobustModel
@@ -51,52 +51,71 @@ class Job:
     def units(self) -> int:
         return shard_count(len(self.rows), self.config.shard_rows)
 
-    def path(self, unit: int) -> Path:
-        """File of a unit."""
-        return self.folder / f"{self.name}-{unit:05d}.npz"
+    def file(self, unit: int) -> str:
+        """Name of a unit's file in the folder."""
+        return f"{self.name}-{unit:05d}.npz"
 
     def missing(self) -> list[int]:
         """Units still to do."""
-        return [unit for unit in range(self.units) if not self.path(unit).is_file()]
+        there = self.folder.names()
+        return [unit for unit in range(self.units) if self.file(unit) not in there]
 
     def load(self, unit: int, *keys: str) -> Arrays:
         """Some arrays of a finished unit; others are not read. A unit without a readable image has no maps."""
-        with np.load(self.path(unit)) as file:
+        with self.folder.open(self.file(unit)) as raw, np.load(raw) as file:
             return {key: file[key] for key in keys if key in file}
 
 
 def do_unit(job: Job, unit: int, tick: Tick) -> None:
     """Run a unit's images through the network and write its file. `tick` is told the images done."""
-    start = unit * job.config.shard_rows
-    rows = job.rows[start : start + job.config.shard_rows]
+    config, start = job.config, unit * job.config.shard_rows
+    rows = job.rows[start : start + config.shard_rows]
+    labels, width = labels_of(job.source), job.model.weight.shape[1]
     failed: list[tuple[int, ImageError]] = []
-    parts: list[Arrays] = []
-    labels = labels_of(job.source)
-    config = job.config
+    parts: list[Arrays] = [_nothing()]
+    sums = RunningSums(width)
+    pooled = np.empty((len(rows) if job.keep_features else 0, width), dtype=np.float32)
+    done = 0
     with numerics(config.precision, job.run.device):
         stream = batches(job.source, rows.tolist(), job.model.preprocessing, config.batch_size, failed, job.run.threads)
         for batch in stream:
-            maps, features = run_model(
+            maps, on_device = run_model(
                 job.model, batch.images, config.precision, job.run.device,
                 compile_for=config.batch_size if config.compiled else None,
             )  # fmt: skip
-            part: Arrays = {
-                "indices": batch.indices,
-                "sizes": batch.sizes,
-                "predictions": job.model.logits(features).argmax(dim=1).cpu().numpy(),
-                "features": features.cpu().numpy(),
-            }
+            features = on_device.cpu().numpy()
+            predictions = job.model.logits(on_device).argmax(dim=1).cpu().numpy()
+            sums.add(features, predictions if config.group_by == "prediction" else labels[batch.indices])
+            part: Arrays = {"indices": batch.indices, "sizes": batch.sizes, "predictions": predictions}
             if job.pairs is not None:
-                part |= _chosen_maps(maps, part["features"], job.pairs[labels[batch.indices]])
+                part |= _chosen_maps(maps, features, job.pairs[labels[batch.indices]])
+            if job.keep_features:
+                pooled[done : done + len(features)] = features
             parts.append(part)
-            tick(len(batch.indices))
+            done += len(features)
+            tick(len(features))
     if failed and job.must_read:
         raise SalientError(
             f"{job.source.entry(failed[0][0]).image_id}: readable in the first pass but not in the second",
             got=str(failed[0][1]),
             then="keep the images unchanged during a build, then run it again with --overwrite",
         )
-    _write(job.path(unit), _join(job, parts, labels, failed))
+    joined = {key: np.concatenate([part[key] for part in parts if key in part]) for key in parts[-1]}
+    joined |= vars(sums.total())
+    joined["failed"] = np.array([index for index, _ in failed], dtype=np.int64)
+    joined["reasons"] = np.array([str(error) for _, error in failed], dtype=np.str_)
+    if job.keep_features:
+        joined["features"] = pooled[:done]
+    job.folder.write(job.file(unit), lambda file: np.savez(file, **joined))  # type: ignore[arg-type]
+
+
+def _nothing() -> Arrays:
+    """What every unit holds, of no image: a unit may have none that can be decoded."""
+    return {
+        "indices": np.zeros(0, dtype=np.int64),
+        "sizes": np.zeros((0, 2), dtype=np.int64),
+        "predictions": np.zeros(0, dtype=np.int64),
+    }
 
 
 def _chosen_maps(maps: Any, features: NDArray[np.float32], wanted: NDArray[np.int64]) -> Arrays:
@@ -108,27 +127,3 @@ def _chosen_maps(maps: Any, features: NDArray[np.float32], wanted: NDArray[np.in
     small, peaks = quantise(kept * (wanted >= 0)[:, :, None, None])
     activations = np.take_along_axis(features, np.maximum(wanted, 0), axis=1) * (wanted >= 0)
     return {"maps": small, "peaks": peaks, "activations": activations.astype(np.float32)}
-
-
-def _join(job: Job, parts: list[Arrays], labels: NDArray[np.int32], failed: list[tuple[int, ImageError]]) -> Arrays:
-    """One dict of arrays for the unit, with the sums that the ranking needs instead of the features themselves."""
-    width = job.model.weight.shape[1]
-    joined = {key: np.concatenate([part[key] for part in parts]) for key in (parts[0] if parts else {})}
-    joined.setdefault("indices", np.zeros(0, dtype=np.int64))
-    joined.setdefault("predictions", np.zeros(0, dtype=np.int64))
-    joined.setdefault("sizes", np.zeros((0, 2), dtype=np.int64))
-    features = joined.setdefault("features", np.zeros((0, width), dtype=np.float32))
-    groups = joined["predictions"] if job.config.group_by == "prediction" else labels[joined["indices"]]
-    joined |= vars(group_sums(features, groups))
-    joined["failed"] = np.array([index for index, _ in failed], dtype=np.int64)
-    joined["reasons"] = np.array([str(error) for _, error in failed], dtype=np.str_)
-    if not job.keep_features:
-        del joined["features"]
-    return joined
-
-
-def _write(path: Path, arrays: Arrays) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-    partial.replace(path)

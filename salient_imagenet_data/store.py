@@ -119,7 +119,8 @@ def shard_file(array: str, shard: int) -> str:
 class Store:
     """A finished store, opened for reading. Maps are read into memory once, a block of rows at a time, on first use.
 
-    path: a store folder, an exported folder, or, as a string, a data set on the Hub: "org/name", "org/name@revision".
+    path: a store folder, an exported folder, or, as a string, a data set on the Hub ("org/name", "org/name@revision")
+    or a URL of fsspec ("s3://bucket/store").
 
     Raises SalientError if the folder is no store, is unfinished, or lacks a file its manifest names.
     """

@@ -7,10 +7,14 @@ shard file that exists is whole; empty shards are written too, since a missing o
 from __future__ import annotations
 
 import dataclasses
-import shutil
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import pyarrow as pa
 import zarr
@@ -18,11 +22,11 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.folder import Folder
 from salient_imagenet_data.manifest import Manifest, file_sha256, write_manifest
 from salient_imagenet_data.names import FEATURES_TABLE, IMAGES_TABLE, MANIFEST, MAPS, QUARANTINE_TABLE, WORK
 from salient_imagenet_data.store import ARRAYS, shard_count, shard_file
 from salient_imagenet_data.tables import FEATURES_SCHEMA, IMAGES_SCHEMA, QUARANTINE_SCHEMA, write_table
-from salient_imagenet_data.text_file import write_text
 
 CHUNK_ROWS = 1024
 """Rows of a chunk inside a shard."""
@@ -92,41 +96,77 @@ class StoreWriter:
         write_manifest(self.folder, dataclasses.replace(manifest, files=files))
 
 
-def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
-    """Make an output folder, or refuse one that exists. Overwriting removes only what a build has made."""
-    if folder.exists() and not folder.is_dir():
-        raise SalientError(f"{folder}: is a file", expected="a folder to write to")
-    if not folder.exists() or not any(folder.iterdir()):
-        folder.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def claimed(folder: Folder, *, resume: bool, overwrite: bool) -> Iterator[None]:
+    """Make a store's folder or take over one, and on a disk hold it: the lock goes with the process, however that ends.
+
+    The lock lies beside the folder, so that overwriting cannot remove it from under a process that is writing. Its
+    empty file stays: removing it would let a third process lock a new one while a second still holds the old. Behind a
+    URL nothing is held; what two writers put there is whole and, since `claim_work` agrees with both, the same.
+    Raises SalientError with the host and pid of a process that holds the folder.
+    """
+    path = folder.path
+    if path is None:
+        prepare_folder(folder, resume=resume, overwrite=overwrite)
+        yield
         return
-    if overwrite:
-        if not (folder / MANIFEST).exists() and not (folder / WORK).is_dir():
-            raise SalientError(f"{folder}: not a store", got="a folder with other files", then="choose another --out")
-        shutil.rmtree(folder)
-        folder.mkdir()
-    elif not resume:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path.parent / f".{path.name}.lock")
+    owner = path.parent / f".{path.name}.owner"
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
         raise SalientError(
-            f"{folder}: exists", expected="a new folder", then="use --resume to go on or --overwrite to start again"
+            f"{path}: another process is writing here",
+            got=owner.read_text() if owner.is_file() else "a lock held by another process",
+            then="wait for it, or choose another --out",
+        ) from error
+    try:
+        owner.write_text(f"host {socket.gethostname()}, pid {os.getpid()}")
+        prepare_folder(folder, resume=resume, overwrite=overwrite)
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def prepare_folder(folder: Folder, *, resume: bool, overwrite: bool) -> None:
+    """Make an output folder, or refuse one that exists. Overwriting removes only what a build has made."""
+    path, place = folder.path, folder.place
+    if path is not None and path.exists() and not path.is_dir():
+        raise SalientError(f"{place}: is a file", expected="a folder to write to")
+    there = folder.names()
+    if there and overwrite:
+        if not there & {MANIFEST, WORK}:
+            raise SalientError(f"{place}: not a store", got="a folder with other files", then="choose another --out")
+        folder.remove()
+    elif there and not resume:
+        raise SalientError(
+            f"{place}: exists", expected="a new folder", then="use --resume to go on or --overwrite to start again"
         )
+    if path is not None:
+        path.mkdir(parents=True, exist_ok=True)
 
 
-def claim_work(work: Path, name: str, fingerprint: str, *, of: str) -> None:
+def claim_work(store: Folder, name: str, fingerprint: str, *, of: str) -> None:
     """Note in `work/name.json` what this build or import is made of, or check that a stopped one was made of the same.
 
     of: the input, in words. Raises SalientError if it was another. Sweeps files that were left half written.
     """
-    work.mkdir(exist_ok=True)
-    for leftover in work.glob("*.partial"):
-        leftover.unlink()
-    path = work / f"{name}.json"
-    if not path.is_file():
-        write_text(path, fingerprint)
-    elif path.read_text(encoding="utf-8") != fingerprint:
-        raise SalientError(
-            f"{work.parent}: stopped {name} of other input",
-            expected=f"the same {of}",
-            then="use --overwrite to start again",
-        )
+    work, file = store.child(WORK), f"{name}.json"
+    if work.path is not None:
+        for leftover in work.path.glob("*.partial"):
+            leftover.unlink()
+    if file not in work.names():
+        work.write(file, lambda out: out.write(fingerprint.encode()))
+        return
+    with work.open(file) as before:
+        if before.read() != fingerprint.encode():
+            raise SalientError(
+                f"{store.place}: stopped {name} of other input",
+                expected=f"the same {of}",
+                then="use --overwrite to start again",
+            )
 
 
 def _array(path: Path, shape: tuple[int, ...], dtype: type[np.generic], shard_rows: int) -> Any:

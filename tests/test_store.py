@@ -10,6 +10,7 @@ import zarr
 
 from salient_imagenet_data.annotations import Annotations, read_annotations
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.folder import Folder
 from salient_imagenet_data.geometry import to_crop_frame
 from salient_imagenet_data.manifest import Manifest
 from salient_imagenet_data.masks import dequantise
@@ -160,12 +161,12 @@ def test_leftovers_of_a_killed_writer_are_swept(tmp_path: Path) -> None:
 
 def test_output_folder_that_exists(copy: Path, tmp_path: Path) -> None:
     with pytest.raises(SalientError, match="exists; expected a new folder; use --resume.*--overwrite"):
-        prepare_folder(copy, resume=False, overwrite=False)
+        prepare_folder(Folder.of(copy), resume=False, overwrite=False)
     other = tmp_path / "photos"
     other.mkdir()
     (other / "mine.jpg").write_bytes(b"x")
     with pytest.raises(SalientError, match="not a store"):
-        prepare_folder(other, resume=False, overwrite=True)
+        prepare_folder(Folder.of(other), resume=False, overwrite=True)
     assert (other / "mine.jpg").exists()
-    prepare_folder(copy, resume=False, overwrite=True)
+    prepare_folder(Folder.of(copy), resume=False, overwrite=True)
     assert not any(copy.iterdir())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--architecture", help="Network of a plain state dict: resnet50, torchvision:NAME or timm:NAME.")
 @click.option("--resize", type=click.IntRange(1), help="Shorter side after resizing, for a plain state dict.")
 @click.option("--crop", type=click.IntRange(1), help="Side of the square crop, for a plain state dict.")
-@click.option("--out", type=FOLDER, required=True, help="Store to write.")
+@click.option("--out", required=True, help="Store to write: a folder, or a URL of fsspec such as s3://bucket/store.")
 @click.option("--annotations", help="File of answers, or `official`. Their pairs are the features; else the ranking's.")
 @click.option("--edition", type=click.Choice(["full", "top65"]), default="full", help="All images, or top images only.")
 @click.option("--group-by", type=click.Choice(["prediction", "label"]), default="prediction", help="A class's images.")
@@ -46,7 +46,7 @@ def build(
     architecture: str | None,
     resize: int | None,
     crop: int | None,
-    out: Path,
+    out: str,
     annotations: str | None,
     stop_after: Any,
     engine: Any,
@@ -116,13 +116,13 @@ def _annotations(name: str) -> Annotations:
 
 
 @cli.command()
-@click.argument("store", type=FOLDER)
+@click.argument("store")
 @click.option("--images", required=True, help=IMAGES)
 @click.option("--out", type=FOLDER, required=True, help="Folder for the sheets.")
 @click.option("--attack", type=str, help="Also draw feature attacks, with these weights: those of the store.")
 @click.option("--architecture", help="Network of a plain state dict, with --attack.")
 @click.option("--device", default="cpu")
-def sheets(store: Path, images: str, out: Path, attack: str | None, architecture: str | None, device: str) -> None:
+def sheets(store: str, images: str, out: Path, attack: str | None, architecture: str | None, device: str) -> None:
     """Draw what each feature shows, one PNG a class, and an answers.csv to fill in."""
     from salient_imagenet_data.builder.sheets import write_sheets
     from salient_imagenet_data.sources import open_source

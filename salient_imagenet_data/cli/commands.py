@@ -117,9 +117,9 @@ def annotations_command(file: Path, majority: int, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("store", type=FOLDER)
+@click.argument("store")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def info(store: Path, as_json: bool) -> None:
+def info(store: str, as_json: bool) -> None:
     """Print what a store holds and how it was made."""
     import dataclasses
 
@@ -139,8 +139,8 @@ def info(store: Path, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("store", type=FOLDER)
-def verify(store: Path) -> None:
+@click.argument("store")
+def verify(store: str) -> None:
     """Read every byte of a store and compare it with the manifest."""
     from salient_imagenet_data.store import Store
 

@@ -24,7 +24,7 @@ FILLS = ("fill_gray", "fill_black", "fill_mean", "blur_10", "shuffle", "tile", "
 
 
 @cli.command()
-@click.argument("store", type=FOLDER)
+@click.argument("store")
 @click.option("--images", required=True, help=IMAGES)
 @click.option(
     "--model",
@@ -55,7 +55,7 @@ FILLS = ("fill_gray", "fill_black", "fill_mean", "blur_10", "shuffle", "tile", "
 @click.option("--device", default="cpu")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(
-    store: Path,
+    store: str,
     images: str,
     models: tuple[str, ...],
     weights: tuple[str, ...],
@@ -108,12 +108,12 @@ def evaluate(
 
 
 @cli.command()
-@click.argument("store", type=FOLDER)
+@click.argument("store")
 @click.argument("predictions", type=FILE, nargs=-1, required=True)
 @click.option("--images", help="To show images in the report. " + IMAGES)
 @click.option("--out", type=FOLDER, help="Folder for the report.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def score(store: Path, predictions: tuple[Path, ...], images: str | None, out: Path | None, as_json: bool) -> None:
+def score(store: str, predictions: tuple[Path, ...], images: str | None, out: Path | None, as_json: bool) -> None:
     """Score predictions files, of `evaluate` or of anybody; needs no torch."""
     from salient_imagenet_data.evaluation.predictions import read_predictions
     from salient_imagenet_data.sources import open_source

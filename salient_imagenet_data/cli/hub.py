@@ -27,11 +27,11 @@ def _with_images(command: Any) -> Any:
 
 
 @cli.command("export")
-@click.argument("store", type=FOLDER)
+@click.argument("store")
 @click.option("--out", type=FOLDER, required=True, help="Folder to write; a stopped export goes on.")
 @click.option("--repo", default="ORG/NAME", help="Name of the data set in the card's examples.")
 @_with_images
-def export_command(store: Path, out: Path, repo: str, **options: Any) -> None:
+def export_command(store: str, out: Path, repo: str, **options: Any) -> None:
     """Write a store as a folder laid out as its repository on the Hub."""
     from salient_imagenet_data.store import Store
 
@@ -41,7 +41,7 @@ def export_command(store: Path, out: Path, repo: str, **options: Any) -> None:
 
 
 @cli.command()
-@click.argument("store", type=FOLDER)
+@click.argument("store")
 @click.option("--repo", required=True, help="Data set on the Hub, org/name; made if it is not there.")
 @click.option("--private", is_flag=True, help="Make it private.")
 @click.option("--gated", is_flag=True, help="Readers must accept its terms first.")
@@ -49,15 +49,17 @@ def export_command(store: Path, out: Path, repo: str, **options: Any) -> None:
 @click.option("--out", type=FOLDER, help="Folder for the export, which is kept.  [default: STORE.hub]")
 @_with_images
 def publish(
-    store: Path, repo: str, private: bool, gated: bool, revision: str | None, out: Path | None, **options: Any
+    store: str, repo: str, private: bool, gated: bool, revision: str | None, out: Path | None, **options: Any
 ) -> None:
     """Export a store and upload it in one commit. The same command goes on after a failure."""
     from salient_imagenet_data.hub.layout import tag_of
     from salient_imagenet_data.hub.publish import publish as publish_folder
     from salient_imagenet_data.store import Store
 
+    if out is None and not Path(store).is_dir():
+        raise click.UsageError(f"{store} is no folder here: give --out FOLDER for the export")
     opened = Store(store)
-    folder = out or store.with_name(store.name + ".hub")
+    folder = out or Path(store).with_name(Path(store).name + ".hub")
     _export(opened, folder, repo, **options)
     result = publish_folder(
         folder,

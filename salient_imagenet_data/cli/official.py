@@ -69,10 +69,10 @@ def import_command(
 
 
 @cli.command()
-@click.argument("store_a", type=FOLDER)
-@click.argument("store_b", type=FOLDER)
+@click.argument("store_a")
+@click.argument("store_b")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every pair.")
-def compare(store_a: Path, store_b: Path, as_json: bool) -> None:
+def compare(store_a: str, store_b: str, as_json: bool) -> None:
     """How far the masks of two stores agree, say published ones and rebuilt ones."""
     from salient_imagenet_data.compare import compare as compare_stores
     from salient_imagenet_data.compare import table

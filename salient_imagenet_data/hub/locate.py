@@ -1,4 +1,4 @@
-"""Where a store is: a folder, an exported folder, or a data set on the Hub that is downloaded once and checked."""
+"""Where a store is: a folder, an exported folder, or on the Hub or behind a URL, downloaded once and checked."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.folder import Folder, is_url
 from salient_imagenet_data.manifest import Manifest, file_sha256
-from salient_imagenet_data.names import MANIFEST
+from salient_imagenet_data.names import MANIFEST, WORK
 
 STORE_FOLDER = "store"
 _REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
@@ -29,9 +31,12 @@ def is_repo_id(text: str) -> bool:
 def locate(store: str | os.PathLike[str]) -> Path:
     """The folder of a store: the path itself, its `store` folder if it is an export, or that of a downloaded data set.
 
-    Only a string can name a data set on the Hub; a Path never does. Raises SalientError if it cannot be downloaded, or
-    is damaged on the way, in which case the damaged file is removed and the same call fetches it again.
+    A string can also name a data set on the Hub, or a URL of fsspec such as s3://bucket/store; a Path never does.
+    Raises SalientError if it cannot be downloaded, or is damaged on the way, in which case the damaged file is removed
+    and the same call fetches it again.
     """
+    if isinstance(store, str) and is_url(store):
+        return download_url(store)
     if isinstance(store, str) and is_repo_id(store):
         return download(store)
     path = Path(store)
@@ -57,35 +62,72 @@ def download(repo: str) -> Path:
     return folder
 
 
+def download_url(url: str) -> Path:
+    """Download a store behind a URL of fsspec into the Hub's cache of other things, and check every hash.
+
+    What the URL holds now decides: another manifest there is another folder in the cache.
+    """
+    import filelock
+    import huggingface_hub
+
+    remote = Folder.of(url)
+    if MANIFEST not in remote.names():
+        raise SalientError(
+            f"{url}: not a finished store",
+            expected=f"a folder with {MANIFEST}",
+            got="a build that was stopped" if WORK in remote.names() else "none",
+            then="build it, or go on with `salient-imagenet build ... --resume`",
+        )
+    with remote.open(MANIFEST) as file:
+        manifest = file.read()
+    key = hashlib.sha256(remote.place.encode() + manifest).hexdigest()[:32]
+    folder = Path(huggingface_hub.cached_assets_path("salient-imagenet-data", subfolder="stores")) / key
+    folder.mkdir(exist_ok=True)
+    with filelock.FileLock(folder.with_suffix(".lock")):
+        if not (folder / MANIFEST).is_file():
+            for name, expected in sorted(_files(manifest, url).items()):
+                path = folder / name
+                if path.is_file() and file_sha256(path) == expected:
+                    continue
+                with remote.open(name) as file:
+                    Folder.of(folder).write(name, lambda out, file=file: shutil.copyfileobj(file, out))  # type: ignore[misc]
+                _check(path, expected, f"{url}/{name}")
+            Folder.of(folder).write(MANIFEST, lambda out: out.write(manifest))
+    return folder
+
+
 def _verify(folder: Path, repo: str, notes: Path) -> None:
     """Compare every file with the manifest, once: a note of sizes and times says that it was done."""
-    files = _files(folder)
+    path = folder / MANIFEST
+    files = _files(path.read_bytes(), str(path))
     state = {name: _state(folder / name) for name in files}
     text = json.dumps([str(folder), files, state], sort_keys=True)
     note = notes / hashlib.sha256(text.encode()).hexdigest()
     if note.exists():
         return
     for name, expected in sorted(files.items()):
-        path = folder / name
-        got = file_sha256(path) if path.is_file() else "no such file"
-        if got != expected:
-            _remove(path)
-            raise SalientError(
-                f"{repo}: {STORE_FOLDER}/{name} was damaged on the way, and is removed from the cache",
-                expected=f"sha256 {expected}",
-                got=got,
-                then="run the same again to fetch it once more",
-            )
+        _check(folder / name, expected, f"{repo}: {STORE_FOLDER}/{name}")
     note.touch()
 
 
-def _files(folder: Path) -> dict[str, str]:
+def _check(path: Path, expected: str, name: str) -> None:
+    got = file_sha256(path) if path.is_file() else "no such file"
+    if got != expected:
+        _remove(path)
+        raise SalientError(
+            f"{name} was damaged on the way, and is removed from the cache",
+            expected=f"sha256 {expected}",
+            got=got,
+            then="run the same again to fetch it once more",
+        )
+
+
+def _files(manifest: bytes, name: str) -> dict[str, str]:
     """sha256 by path of a downloaded store. Raises SalientError for a path that leaves the folder."""
-    path = folder / MANIFEST
-    files = Manifest.from_json(path.read_text(encoding="utf-8"), str(path)).files
-    for name in files:
-        if os.path.isabs(name) or ".." in Path(name).parts:
-            raise SalientError(f"{path}: names a file outside the store", got=repr(name))
+    files = Manifest.from_json(manifest.decode(), name).files
+    for file in files:
+        if os.path.isabs(file) or ".." in Path(file).parts:
+            raise SalientError(f"{name}: names a file outside the store", got=repr(file))
     return files
 
 

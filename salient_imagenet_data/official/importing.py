@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.annotations import Annotations
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.folder import Folder
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images import ImageSource
 from salient_imagenet_data.manifest import Manifest
@@ -37,7 +37,7 @@ from salient_imagenet_data.official.rows import feature_rows, image_sizes, image
 from salient_imagenet_data.official.work import Report, Settings, Task, run, start
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store import Store, with_verdicts
-from salient_imagenet_data.store_writer import CHUNK_ROWS, StoreWriter, claim_work, prepare_folder
+from salient_imagenet_data.store_writer import CHUNK_ROWS, StoreWriter, claim_work, claimed
 from salient_imagenet_data.text_file import write_text
 
 FULL_SHARD_ROWS = 64
@@ -94,20 +94,34 @@ def import_official(
         features = with_verdicts(features, verdicts, plan.class_names)
     sha256 = archive.fingerprint()
     sizes = image_sizes(plan, images)
-    prepare_folder(folder, resume=resume, overwrite=overwrite)
-    work = folder / WORK
-    if (folder / MANIFEST).is_file():
-        shutil.rmtree(work, ignore_errors=True)
-        return Store(folder)
-    of = "release, answers, images and options"
-    claim_work(work, "import", _fingerprint(sha256, sizes, annotations, config), of=of)
+    place = Folder.of(out)
+    with claimed(place, resume=resume, overwrite=overwrite):
+        if not (folder / MANIFEST).is_file():
+            fingerprint = _fingerprint(sha256, sizes, annotations, config)
+            claim_work(place, "import", fingerprint, of="release, answers, images and options")
+            _make(archive, plan, folder, features, sizes, annotations, sha256, config, processes or os.cpu_count() or 1)
+        place.child(WORK).remove()
+    return Store(folder)
 
-    size = config.preprocessing.crop
+
+def _make(
+    archive: Archive,
+    plan: Plan,
+    folder: Path,
+    features: list[dict[str, Any]],
+    sizes: NDArray[np.int32],
+    annotations: Annotations | None,
+    sha256: str,
+    config: ImportConfig,
+    processes: int,
+) -> None:
+    """Maps, tables and manifest, in a folder that is claimed."""
+    work, size = folder / WORK, config.preprocessing.crop
     grid = config.grid or (size, size)
     rows, slots = plan.places.shape
     writer = StoreWriter(folder, images=rows, features=slots, grid=grid, shard_rows=config.rows_of_a_shard)
     settings = Settings(archive.reader, size, slots, config.grid, config.broken == "skip", not archive.is_zip)
-    _write_maps(writer, archive, plan, settings, work, processes or os.cpu_count() or 1)
+    _write_maps(writer, archive, plan, settings, work, processes)
 
     reports = [Report.from_json(_report_path(work, s).read_text()) for s in range(-(-rows // writer.shard_rows))]
     broken = [(writer.rows(s).start + row, slot, why) for s, r in enumerate(reports) for row, slot, why in r.broken]
@@ -138,8 +152,6 @@ def import_official(
         {"image_id": plan.image_id(row), "label": int(plan.labels[row]), "reason": why} for row, _, why in broken
     ]
     writer.finish(manifest, image_table(plan, sizes, in_top, config.preprocessing), features, quarantine)
-    shutil.rmtree(work)
-    return Store(folder)
 
 
 def _write_maps(

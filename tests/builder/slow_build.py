@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
 
 import torch
 
@@ -31,4 +30,4 @@ if __name__ == "__main__":
     store_writer.write_manifest = slow_manifest  # type: ignore[assignment]
     model, sha256 = load_model(sys.argv[2])
     config = BuildConfig(group_by="label", top_features=4, top_images=2, shard_rows=16, batch_size=5)
-    build(FolderSource(sys.argv[1]), model, Path(sys.argv[3]), weights_sha256=sha256, config=config, resume=True)
+    build(FolderSource(sys.argv[1]), model, sys.argv[3], weights_sha256=sha256, config=config, resume=True)

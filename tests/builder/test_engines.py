@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +20,17 @@ from salient_imagenet_data.builder.build import build, build_until
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
 from salient_imagenet_data.builder.model import load_model
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.folder import Folder
 from salient_imagenet_data.images import FolderSource
 from salient_imagenet_data.store import Store
+from tests import s3
 from tests.builder.test_build import CONFIG, tree
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = ["--group-by", "label", "--top-features", "4", "--top-images", "2", "--batch-size", "5"]
 
 
-def made(images: Path, weights: Path, out: Path, **options: object) -> Store:
+def made(images: Path, weights: Path, out: Path | str, **options: object) -> Store:
     model, sha256 = load_model(weights)
     return build(FolderSource(images), model, out, weights_sha256=sha256, config=CONFIG, **options)  # type: ignore[arg-type]
 
@@ -102,7 +105,7 @@ def test_a_second_build_is_refused_with_the_first_ones_host_and_pid(
             time.sleep(0.01)
         for options in ({"resume": True}, {"overwrite": True}, {}):
             with pytest.raises(
-                SalientError, match=rf"another build is writing here; got host \S+, pid {first.pid}; wait"
+                SalientError, match=rf"another process is writing here; got host \S+, pid {first.pid}; wait"
             ):
                 made(images, weights, out, **options)
         assert (out / "work" / "build.json").exists()
@@ -158,3 +161,46 @@ def test_a_ray_cluster_gives_the_same_bytes_also_when_a_worker_is_killed(
         build(wrap(FolderSource(images)), model, out, weights_sha256=sha256, config=CONFIG, engine=RayEngine(workers=2))
         assert tree(out) == tree(bare_store.path)
     assert json.loads((tmp_path / "dead").read_text()) != os.getpid()
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """URL of a bucket of an S3 service on this machine."""
+    s3fs = pytest.importorskip("s3fs", reason="s3fs is an optional extra")
+    pytest.importorskip("moto", reason="moto comes with the extra dev")
+    s3fs.S3FileSystem.clear_instance_cache()  # one of an earlier service knows its address
+    with s3.service() as environment:
+        for name, value in {**environment, "HF_ASSETS_CACHE": str(tmp_path / "assets")}.items():
+            monkeypatch.setenv(name, value)
+        yield f"s3://{s3.BUCKET}"
+
+
+def test_an_object_store_killed_in_the_middle_holds_the_same_bytes(
+    bare_store: Store, images: Path, weights: Path, bucket: str
+) -> None:
+    """The first run is killed when it has put one unit; the second goes on, and is killed while it uploads."""
+    out = f"{bucket}/some/store"
+    place = Folder.of(out)
+    command = [sys.executable, "-m", "tests.builder.slow_build", str(images), str(weights), out]
+    for seen in ({"work"}, {"work", "features.parquet"}):
+        run = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "SLOW": "0.2"})
+        while run.poll() is None and not (seen <= place.names() and len(place.child("work").names()) > 1):
+            time.sleep(0.01)
+        run.send_signal(signal.SIGKILL)
+        assert run.wait() == -signal.SIGKILL and "manifest.json" not in place.names()
+    with pytest.raises(SalientError, match="not a finished store.*got a build that was stopped"):
+        Store(out)
+    with pytest.raises(SalientError, match="store: exists; expected a new folder"):
+        made(images, weights, out)
+    store = made(images, weights, out, resume=True)
+    assert tree(store.path) == tree(bare_store.path)
+    assert "work" not in place.names() and "manifest.json" in place.names()
+    made(images, weights, out, overwrite=True).verify()
+
+
+def test_ray_workers_need_no_disk_in_common(
+    bare_store: Store, images: Path, weights: Path, bucket: str, cluster: object
+) -> None:
+    from salient_imagenet_data.builder.ray_engine import RayEngine
+
+    assert tree(made(images, weights, f"{bucket}/store", engine=RayEngine(workers=2)).path) == tree(bare_store.path)

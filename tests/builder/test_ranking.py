@@ -2,8 +2,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from salient_imagenet_data.builder.ranking import class_means, group_sums, rank, top_images
+from salient_imagenet_data.builder.ranking import GroupSums, RunningSums, class_means, rank, top_images
+
+
+def group_sums(features: NDArray[np.floating], groups: NDArray[np.integer], batch: int = 3) -> GroupSums:
+    """Sums of all rows, added a batch at a time."""
+    running = RunningSums(features.shape[1])
+    for start in range(0, len(features), batch):
+        running.add(features[start : start + batch], groups[start : start + batch])
+    return running.total()
 
 
 def test_importance_by_hand() -> None:
