@@ -228,6 +228,7 @@ def _manifest(this: _Build, images: int, features: int, grid: tuple[int, int], q
         edition=this.config.edition,
         precision=this.config.precision,
         compiled=this.config.compiled,
+        data_version=this.config.data_version,
     )
 
 

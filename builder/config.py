@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from salient_imagenet_data.builder.ranking import GroupBy
+from salient_imagenet_data.manifest import check_version
 from salient_imagenet_data.store_writer import SHARD_ROWS
 
 Edition = Literal["top65", "full"]
@@ -20,7 +21,7 @@ class BuildConfig:
     group_by: whether a class's images are those predicted or those labelled as it. top_features: K, features a class.
     top_images: images of a pair that count as its top. edition: `full` stores every image, `top65` only the top images
     of at least one pair. majority: answers for a spurious feature that make it one. precision: of the network.
-    compiled: run it through torch.compile.
+    compiled: run it through torch.compile. data_version: semantic version of what is built, also its tag on the Hub.
     """
 
     group_by: GroupBy = "prediction"
@@ -33,6 +34,10 @@ class BuildConfig:
     compiled: bool = False
     batch_size: int = 64
     shard_rows: int = SHARD_ROWS
+    data_version: str = "1.0.0"
+
+    def __post_init__(self) -> None:
+        check_version(self.data_version)
 
 
 @dataclass(frozen=True)

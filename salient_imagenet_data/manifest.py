@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,12 @@ class Manifest:
             return Manifest(**fields)
         except (KeyError, TypeError) as error:
             raise SalientError(f"{name}: manifest fields missing or unknown", got=str(error)) from error
+
+
+def check_version(data_version: str) -> None:
+    """Raise SalientError unless it is a semantic version of three numbers, as `datasets` and the Hub's tags want it."""
+    if re.fullmatch(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", data_version) is None:
+        raise SalientError("data version", expected="three numbers such as 1.0.0", got=repr(data_version))
 
 
 def file_sha256(path: Path) -> str:

@@ -28,7 +28,7 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import CropBox
 from salient_imagenet_data.hub.locate import locate
 from salient_imagenet_data.lazy_rows import LazyRows
-from salient_imagenet_data.manifest import Manifest, file_sha256, write_manifest
+from salient_imagenet_data.manifest import Manifest, check_version, file_sha256, write_manifest
 from salient_imagenet_data.masks import published_frame, union_in_crop, union_in_image
 from salient_imagenet_data.names import (
     FEATURES_TABLE,
@@ -264,21 +264,29 @@ def read_manifest(folder: Path) -> Manifest:
     return Manifest.from_json(path.read_text(encoding="utf-8"), str(path))
 
 
-def annotate(path: str | Path, annotations: Annotations, *, majority: int = 3) -> Store:
+def annotate(
+    path: str | Path, annotations: Annotations, *, majority: int = 3, data_version: str | None = None
+) -> Store:
     """Set the kinds of a store's features from people's answers; no map is rebuilt.
 
-    The manifest is replaced last: stopped in between, opening the store names features.parquet in `verify`,
-    and annotating again mends it.
+    data_version: a new one, which a store needs that is already published. The manifest is replaced last: stopped in
+    between, opening the store names features.parquet in `verify`, and annotating again mends it.
     """
     folder = Path(path)
     store = Store(folder)
+    new_version = data_version or store.manifest.data_version
+    check_version(new_version)
     features = with_verdicts(store.features, annotations.verdicts(majority), store.class_names)
     write_table(folder / FEATURES_TABLE, features, FEATURES_SCHEMA)
     files = {**store.manifest.files, FEATURES_TABLE: file_sha256(folder / FEATURES_TABLE)}
-    write_manifest(
-        folder,
-        dataclasses.replace(store.manifest, files=files, annotations_sha256=annotations.sha256, majority=majority),
+    manifest = dataclasses.replace(
+        store.manifest,
+        files=files,
+        annotations_sha256=annotations.sha256,
+        majority=majority,
+        data_version=new_version,
     )
+    write_manifest(folder, manifest)
     return Store(folder)
 
 

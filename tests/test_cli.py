@@ -66,6 +66,12 @@ def test_the_way_from_images_to_accuracies(
     assert code == 2 and err.startswith("Error: ") and "not annotated" in err
     code, out, _ = run("annotate", store, answers_file)
     assert code == 0 and out == "20 core, 20 spurious, 0 without answers\n"
+    assert Store(store).manifest.data_version == "1.0.0"
+    assert run("annotate", store, answers_file, "--data-version", "1.1.0")[0] == 0
+    assert Store(store).manifest.data_version == "1.1.0"
+    code, _, err = run("annotate", store, answers_file, "--data-version", "v2")
+    assert code == 2 and "data version; expected three numbers such as 1.0.0; got 'v2'" in err
+    assert Store(store).manifest.data_version == "1.1.0"
     code, out, _ = run("evaluate", store, "--images", images, "--weights", weights, "--sigma", "0.1,0.5", "--json")
     result = json.loads(out)[str(weights)]
     assert code == 0 and set(result["sigma"]) == {"0.1", "0.5"} and result["protocol"] == "iclr2022"

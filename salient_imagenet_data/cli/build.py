@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from salient_imagenet_data.cli.commands import FILE, FOLDER, IMAGES, cli
-
-if TYPE_CHECKING:
-    from salient_imagenet_data.annotations import Annotations
+from salient_imagenet_data.cli.commands import FILE, FOLDER, IMAGES, VERSION, annotations_of, cli
 
 
 @cli.command()
@@ -28,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--top-features", type=click.IntRange(1), default=5, help="Features a class.")
 @click.option("--top-images", type=click.IntRange(1), default=65, help="Images of a pair that count as its top.")
 @click.option("--majority", type=click.IntRange(1), default=3, help="Answers that make a feature spurious.")
+@click.option("--data-version", default="1.0.0", help=VERSION)
 @click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16", "fp16"]), default="fp32")
 @click.option("--compile", "compiled", is_flag=True, help="Run the network through torch.compile.")
 @click.option("--batch-size", type=click.IntRange(1), help="[default: 64, on a CPU fewer large images]")
@@ -87,7 +85,7 @@ def build(
         out,
         stop_after=stop_after,
         weights_sha256=sha256,
-        annotations=_annotations(annotations) if annotations else None,
+        annotations=annotations_of(annotations) if annotations else None,
         config=BuildConfig(batch_size=batch, **options),
         run=RunConfig(threads or min(os.cpu_count() or 1, 16), on),
         engine=runner,
@@ -103,16 +101,6 @@ def build(
     click.echo(f"wrote {out}: {m.images} images, {len(store.features)} features, {m.quarantined} images in quarantine")
     if m.annotations_sha256 is None:
         click.echo(f"next: salient-imagenet sheets {out} --images {images} --out sheets")
-
-
-def _annotations(name: str) -> Annotations:
-    from salient_imagenet_data.annotations import read_annotations
-    from salient_imagenet_data.official_answers import LICENCE, fetch_official
-
-    if name != "official":
-        return read_annotations(name)
-    click.echo(LICENCE, err=True)
-    return fetch_official()
 
 
 @cli.command()
@@ -149,11 +137,12 @@ def sheets(store: str, images: str, out: Path, attack: str | None, architecture:
 @click.argument("store", type=FOLDER)
 @click.argument("answers", type=FILE)
 @click.option("--majority", type=click.IntRange(1), default=3, help="Answers that make a feature spurious.")
-def annotate(store: Path, answers: Path, majority: int) -> None:
+@click.option("--data-version", help=VERSION + "  [default: as it is]")
+def annotate(store: Path, answers: Path, majority: int, data_version: str | None) -> None:
     """Call a store's features core or spurious, from a file of answers. No map is rebuilt."""
     from salient_imagenet_data.annotations import read_annotations
     from salient_imagenet_data.store import annotate as annotate_store
 
-    annotated = annotate_store(store, read_annotations(answers), majority=majority)
+    annotated = annotate_store(store, read_annotations(answers), majority=majority, data_version=data_version)
     kinds = [row["kind"] for row in annotated.features]
     click.echo(f"{kinds.count('core')} core, {kinds.count('spurious')} spurious, {kinds.count(None)} without answers")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from salient_imagenet_data.annotations import Annotations
+
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
+VERSION = "Semantic version of the data, and its tag on the Hub: new data needs a new one."
 IMAGES = "Class-per-folder tree, ImageNet's or Kaggle's folder, tar shards, or a data set on the Hub."
 
 
@@ -154,6 +158,17 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
         raise click.ClickException(f"{path}: exists; choose another --out or use --overwrite")
     if not path.parent.is_dir():
         raise click.ClickException(f"{path.parent}: no such folder; make it first")
+
+
+def annotations_of(name: str) -> Annotations:
+    """A file of answers, or `official`, whose licence is shown."""
+    from salient_imagenet_data.annotations import read_annotations
+    from salient_imagenet_data.official_answers import LICENCE, fetch_official
+
+    if name != "official":
+        return read_annotations(name)
+    click.echo(LICENCE, err=True)
+    return fetch_official()
 
 
 def numbers(text: str, kind: type[Any], option: str) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from salient_imagenet_data.cli.commands import FILE, FOLDER, cli
+from salient_imagenet_data.cli.commands import FOLDER, VERSION, annotations_of, cli
 
 if TYPE_CHECKING:
     from salient_imagenet_data.store import Store
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 @click.argument("release", type=click.Path(path_type=Path))
 @click.option("--out", type=FOLDER, required=True, help="Store to write.")
 @click.option("--grid", default="7x7", help="What masks are reduced to, as HEIGHTxWIDTH; full keeps all pixels.")
-@click.option("--annotations", type=FILE, help="Answers; they give the features' kinds and order.")
+@click.option("--annotations", help="File of answers, or `official`; they give the features' kinds and order.")
 @click.option("--majority", type=click.IntRange(1), default=3, help="Answers that make a feature spurious.")
 @click.option("--images", type=FOLDER, help="Your ImageNet training set, to read the images' sizes from.")
 @click.option("--resize", type=click.IntRange(1), default=256, help="Shorter side after resizing, in the masks' frame.")
 @click.option("--crop", type=click.IntRange(1), default=224, help="Side of the masks.")
 @click.option("--feature-count", type=click.IntRange(1), default=2048, help="Features of the network.")
 @click.option("--split", default="train", help="Name of the split.")
+@click.option("--data-version", default="1.0.0", help=VERSION)
 @click.option("--skip-broken", is_flag=True, help="Put masks that cannot be decoded into quarantine and go on.")
 @click.option("--processes", type=click.IntRange(1), help="Worker processes.  [default: one a core]")
 @click.option("--resume", is_flag=True, help="Go on with an import that was stopped.")
@@ -34,7 +35,7 @@ def import_command(
     release: Path,
     out: Path,
     grid: str,
-    annotations: Path | None,
+    annotations: str | None,
     images: Path | None,
     resize: int,
     crop: int,
@@ -45,7 +46,6 @@ def import_command(
     **options: Any,
 ) -> None:
     """Make a store of the official 2022 release: its zip, read in place, or the folder unpacked."""
-    from salient_imagenet_data.annotations import read_annotations
     from salient_imagenet_data.geometry import Preprocessing
     from salient_imagenet_data.official.importing import ImportConfig, import_official
     from salient_imagenet_data.sources import open_source
@@ -53,7 +53,7 @@ def import_command(
     store = import_official(
         release,
         out,
-        annotations=read_annotations(annotations) if annotations else None,
+        annotations=annotations_of(annotations) if annotations else None,
         images=open_source(images) if images else None,
         config=ImportConfig(
             grid=_grid(grid),

@@ -28,7 +28,7 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.folder import Folder
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images import ImageSource
-from salient_imagenet_data.manifest import Manifest
+from salient_imagenet_data.manifest import Manifest, check_version
 from salient_imagenet_data.names import MANIFEST, OFFICIAL_RELEASE, WORK
 from salient_imagenet_data.official.archive import Archive, open_archive
 from salient_imagenet_data.official.fit import pooling
@@ -61,6 +61,10 @@ class ImportConfig:
     split: str = "train"
     broken: Literal["error", "skip"] = "error"
     shard_rows: int | None = None
+    data_version: str = "1.0.0"
+
+    def __post_init__(self) -> None:
+        check_version(self.data_version)
 
     @property
     def rows_of_a_shard(self) -> int:
@@ -146,6 +150,7 @@ def _make(
         majority=config.majority,
         versions={name: version(name) for name in ("salient-imagenet-data", "numpy", "pillow", "zarr")},
         files={},
+        data_version=config.data_version,
         origin=_origin(archive, plan, reports, sha256, config),
     )
     quarantine = [
