@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -12,19 +13,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from salient_imagenet_data.evaluation.conditions import CLEAN, Condition
-from salient_imagenet_data.evaluation.corruptions import corruption_of
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.conditions import CLEAN, Condition, Control
+from salient_imagenet_data.evaluation.corruptions import Missing, corruption_of
 from salient_imagenet_data.evaluation.frames import Frame, mask_in_frame
 from salient_imagenet_data.evaluation.protocols import Plan, Region
 from salient_imagenet_data.join import Joined
 from salient_imagenet_data.loaders import regions as masked
-from salient_imagenet_data.loaders.corruptions import corrupt, image_seeds
+from salient_imagenet_data.loaders.corruptions import GaussianNoise, Swap, corrupt, image_seeds
+from salient_imagenet_data.loaders.kernels import normal_like
 
 
 @dataclass(frozen=True)
 class Item:
     """One image in the model's frame. image: (3, S, S) uint8. known: (S, S) bool. masks, others: by region, (S, S)
-    float32 in [0, 1], its own mask and another image's; only the regions that count for it."""
+    float32 in [0, 1], its own mask and another image's; only the regions that count for it. swap: another image, where
+    a condition wants it, as `image`."""
 
     position: int
     row: int
@@ -33,16 +37,22 @@ class Item:
     known: Tensor
     masks: dict[str, Tensor] = field(default_factory=dict)
     others: dict[str, Tensor] = field(default_factory=dict)
+    swap: Tensor | None = None
 
 
 class Items(Dataset[Item]):
-    """The images of a plan with their masks. regions: those that some pending condition needs."""
+    """The images of a plan with their masks. regions: those that some pending condition needs. pool: all images at
+    hand, from which those to swap in are taken; a run that goes on has fewer in `joined`."""
 
-    def __init__(self, joined: Joined, plan: Plan, frame: Frame, regions: Sequence[str], *, seed: int) -> None:
-        self.joined, self.plan, self.frame = joined, plan, frame
+    def __init__(
+        self, joined: Joined, plan: Plan, frame: Frame, regions: Sequence[str], *, seed: int, pool: Joined | None = None
+    ) -> None:
+        self.joined, self.plan, self.frame, self.pool = joined, plan, frame, pool or joined
         self.regions = [plan.regions[name] for name in regions]
         controlled = {c.region for c in plan.conditions if c.control == "other"}
         self.partner = {r.name: partner_rows(joined, r, seed) for r in self.regions if r.name in controlled}
+        swaps = any(c.corruption == Swap.name and c.region in regions for c in plan.conditions)
+        self.swapped = partner_images(self.pool, seed) if swaps else None
         _ = joined.store.maps
 
     def __len__(self) -> int:
@@ -61,7 +71,11 @@ class Items(Dataset[Item]):
                 masks[region.name], known = self._mask(row, region, size)
                 if region.name in self.partner:
                     others[region.name], _ = self._mask(int(self.partner[region.name][row]), region, size)
-        return Item(position, row, record.image_id, image, known, masks, others)
+        swap = None
+        if self.swapped is not None:
+            other = self.frame.apply(self.pool.image(self.swapped[row]))
+            swap = torch.from_numpy(other).permute(2, 0, 1)
+        return Item(position, row, record.image_id, image, known, masks, others, swap)
 
     def _mask(self, row: int, region: Region, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """A row's mask in the model's frame. size: of the image at hand, where the store does not know the row's."""
@@ -92,48 +106,99 @@ def partner_rows(joined: Joined, region: Region, seed: int) -> NDArray[np.int64]
     return result
 
 
+def partner_images(joined: Joined, seed: int) -> dict[int, int]:
+    """For each store row the position of another image, of another class where there are several: whose pixels are
+    swapped in. Raises SalientError for a single image."""
+    if len(joined) < 2:
+        raise SalientError("swap: no other image", expected="at least two images", got=str(len(joined)))
+    labels = joined.store.rows.labels[joined.rows]
+    ids = joined.store.rows.image_ids.take(pa.array(joined.rows)).to_pylist()
+    several = len(np.unique(labels)) > 1
+    partners = masked.partners(ids, seed, labels=labels if several else None, condition="swap")
+    return dict(zip(joined.rows.tolist(), partners.tolist(), strict=True))
+
+
 def corrupted(
     items: Sequence[Item], conditions: Sequence[Condition], plan: Plan, *, seed: int, device: str, clean: bool
-) -> Iterator[tuple[str, list[int], Tensor]]:
-    """For each condition: its name, which of the items count, and their images (b, 3, S, S) float32 in [0, 1].
+) -> Iterator[tuple[str, list[int], Tensor, Tensor | None]]:
+    """For each condition: its name, which of the items count, their images (b, 3, S, S) float32 in [0, 1], and under
+    `Missing`, where these are as they were, the masks (b, 1, S, S) of what the model must not be shown, else None.
 
     Conditions in which none counts are left out. The random numbers of an image depend on (seed, image id) only, and
-    all levels of one corruption use the same ones.
+    all levels and regions of one corruption use the same ones.
     """
-    images = torch.stack([item.image for item in items]).to(device).float().div_(255.0)
+    batch = _Batch(items, plan, seed, device)
     if clean:
-        yield CLEAN, list(range(len(items))), images
-    regions: dict[tuple[str, str], Tensor] = {}
+        yield CLEAN, list(range(len(items))), batch.images, None
     for condition in conditions:
         which = [k for k, item in enumerate(items) if condition.region in item.masks]
         if not which:
             continue
-        key = (condition.region, condition.control)
-        if key not in regions:
-            regions[key] = _region([items[k] for k in which], condition, plan, seed=seed, device=device)
-        seeds = image_seeds(seed, [items[k].image_id for k in which])
-        yield condition.name, which, corrupt(images[which], regions[key], corruption_of(condition.corruption), seeds)
+        images, masks = batch.images[which], batch.region(condition.region, condition.control, which)
+        corruption = corruption_of(condition.corruption)
+        if isinstance(corruption, Missing):
+            yield condition.name, which, images, masks
+            continue
+        done = corrupt(
+            images,
+            masks,
+            corruption,
+            [batch.seeds[k] for k in which],
+            others=batch.swapped(which) if isinstance(corruption, Swap) else None,
+            noise=batch.noise[which] if isinstance(corruption, GaussianNoise) else None,
+        )
+        yield condition.name, which, done, None
 
 
-def _region(items: Sequence[Item], condition: Condition, plan: Plan, *, seed: int, device: str) -> Tensor:
-    """(b, 1, S, S) float32 on the device: the condition's region of each item, 0 where nothing is known."""
-    region = plan.regions[condition.region]
-    own = torch.stack([item.masks[region.name] for item in items])[:, None].to(device)
-    other = None
-    if condition.control == "other":
-        partner = torch.stack([item.others[region.name] for item in items])[:, None].to(device)
-        other = (partner, partner)
-    spec = masked.Region(
-        "not_core" if region.complement else "core",
-        control="other" if condition.control == "other" else None,
-        dilation=region.iterations(own.shape[-1]),
-        normalise=region.dilation > 0,
-    )
-    known = torch.stack([item.known for item in items])[:, None].to(device)
-    masks = masked.region_masks(own, own, spec, others=other) * known
-    if condition.control != "random":
-        return masks
-    # What is known of the region is what is moved, so that the areas match. A seed of its own: the place has nothing to
-    # do with the noise.
-    seeds = image_seeds(seed, [item.image_id for item in items], "region")
-    return masked.region_masks(masks, masks, masked.Region("core", control="random"), seeds=seeds)
+class _Batch:
+    """Items on a device, and what several conditions share: drawn or made once. images: (B, 3, S, S) float32."""
+
+    def __init__(self, items: Sequence[Item], plan: Plan, seed: int, device: str) -> None:
+        self.items, self.plan, self.seed, self.device = items, plan, seed, device
+        self.images = _unit([item.image for item in items], device)
+        self.seeds = image_seeds(seed, [item.image_id for item in items])
+        self._regions: dict[tuple[str, str], Tensor] = {}
+        self._places: dict[int, Tensor] = {}
+
+    @cached_property
+    def noise(self) -> Tensor:
+        """(B, 3, S, S) standard normal numbers."""
+        return normal_like(self.images, self.seeds)
+
+    def swapped(self, which: Sequence[int]) -> Tensor:
+        """The images to swap in."""
+        return _unit([swap for k in which if (swap := self.items[k].swap) is not None], self.device)
+
+    def region(self, name: str, control: Control, which: Sequence[int]) -> Tensor:
+        """(b, 1, S, S) float32: a region of the items in which it counts, 0 where nothing is known."""
+        if (name, control) not in self._regions:
+            self._regions[name, control] = self._made(name, control, which)
+        return self._regions[name, control]
+
+    def _made(self, name: str, control: Control, which: Sequence[int]) -> Tensor:
+        if control == "random":
+            # What is known of the region is what is moved, so that the areas match.
+            masks = self.region(name, "", which)
+            moved = masked.Region("core", control="random")
+            return masked.region_masks(masks, masks, moved, places=[self._place(k) for k in which])
+        region, items = self.plan.regions[name], [self.items[k] for k in which]
+        given = [item.others[name] if control == "other" else item.masks[name] for item in items]
+        masks = torch.stack(given)[:, None].to(self.device)
+        spec = masked.Region(
+            "not_core" if region.complement else "core",
+            dilation=region.iterations(masks.shape[-1]),
+            normalise=region.dilation > 0,
+        )
+        known = torch.stack([item.known for item in items])[:, None].to(self.device)
+        return masked.region_masks(masks, masks, spec) * known
+
+    def _place(self, item: int) -> Tensor:
+        """Where an item's masks are moved to. A seed of its own: it has nothing to do with the noise."""
+        if item not in self._places:
+            (seed,) = image_seeds(self.seed, [self.items[item].image_id], "region")
+            self._places[item] = masked.random_places(self.images.shape[2:], seed, self.device)
+        return self._places[item]
+
+
+def _unit(images: Sequence[Tensor], device: str) -> Tensor:
+    return torch.stack(list(images)).to(device).float().div_(255.0)

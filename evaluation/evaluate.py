@@ -25,13 +25,13 @@ Opener = Callable[[], Classifier]
 
 @dataclass(frozen=True)
 class Conditions:
-    """What is run. protocols: names. sigmas: levels of Gaussian noise on the [0, 1] scale. fills: other corruptions, by
+    """What is run. protocols: names. sigmas: levels of Gaussian noise on the [0, 1] scale. corruptions: others, by
     name. controls: also on area-matched random regions and other images' masks. single_features: also one feature at
     a time."""
 
     protocols: Sequence[str] = ("iclr2022",)
     sigmas: Sequence[float] = (0.25,)
-    fills: Sequence[str] = ()
+    corruptions: Sequence[str] = ()
     controls: bool = True
     single_features: bool = False
 
@@ -39,11 +39,9 @@ class Conditions:
         """The plan for a store. Raises SalientError for levels, names or a store that will not do."""
         if not self.sigmas or not min(self.sigmas) >= 0:
             raise SalientError("noise levels", expected="one or more numbers >= 0", got=str(list(self.sigmas)))
-        names = [f"noise_{sigma:g}" for sigma in self.sigmas] + list(self.fills)
-        corruptions = list(dict.fromkeys(corruption_of(name).name for name in names))
-        return make_plan(
-            store, self.protocols, corruptions, controls=self.controls, single_features=self.single_features
-        )
+        names = [f"noise_{sigma:g}" for sigma in self.sigmas] + list(self.corruptions)
+        distinct = list(dict.fromkeys(corruption_of(name).name for name in names))
+        return make_plan(store, self.protocols, distinct, controls=self.controls, single_features=self.single_features)
 
 
 def evaluate(
@@ -53,7 +51,7 @@ def evaluate(
     *,
     protocols: Sequence[str] = ("iclr2022",),
     sigmas: Sequence[float] = (0.25,),
-    fills: Sequence[str] = (),
+    corruptions: Sequence[str] = (),
     controls: bool = True,
     single_features: bool = False,
     batch_size: int = 64,
@@ -68,7 +66,7 @@ def evaluate(
     stand core_accuracy and spurious_accuracy of "iclr2022". Where no class has a spurious (or core) feature that entry
     is absent. Raises SalientError for a model of another number of classes.
     """
-    plan = Conditions(protocols, sigmas, fills, controls, single_features).plan(store)
+    plan = Conditions(protocols, sigmas, corruptions, controls, single_features).plan(store)
     joined = join(store, source, missing=missing, rows=plan.rows.tolist())
     settings = Settings(batch_size, workers, seed, device)
     found: dict[str, list[Answers]] = {}

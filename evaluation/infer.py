@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Subset
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.conditioned import Items, corrupted
 from salient_imagenet_data.evaluation.conditions import CLEAN, Condition
+from salient_imagenet_data.evaluation.corruptions import Missing, hiding
 from salient_imagenet_data.evaluation.frames import Frame
 from salient_imagenet_data.evaluation.models import Classifier
 from salient_imagenet_data.evaluation.predictions import (
@@ -67,8 +68,9 @@ def answers_of(
     *,
     clean: bool = True,
     start: int = 0,
+    pool: Joined | None = None,
 ) -> Iterator[tuple[int, dict[str, Answers]]]:
-    """Batch after batch: the position after it in `joined`, and the answers by condition.
+    """Batch after batch: the position after it in `joined`, and the answers by condition. pool: as in `Items`.
 
     Raises SalientError if the output is not (batch, classes of the store) finite logits.
     """
@@ -76,7 +78,7 @@ def answers_of(
     frame = classifier.frame or Frame.of(store.manifest.preprocessing)
     labels = store.rows.labels[joined.rows]
     needed = dict.fromkeys(c.region for c in conditions)
-    items = Items(joined, plan, frame, list(needed), seed=settings.seed)
+    items = Items(joined, plan, frame, list(needed), seed=settings.seed, pool=pool)
     loader: DataLoader[Any] = DataLoader(
         Subset(items, range(start, len(items))),
         batch_size=settings.batch_size,
@@ -84,17 +86,21 @@ def answers_of(
         collate_fn=list,
     )
     model = classifier.to(settings.device).model
+    hidden = hiding(model) if any(c.corruption == Missing.name for c in conditions) else None
     with progress((), total=len(items), what=classifier.name) as bar:
         bar.update(start)
         for batch in loader:
             found = {}
             # Entered for each batch, so that whoever reads this generator is not left in it.
             with torch.inference_mode():
-                for name, which, images in corrupted(
+                for name, which, images, masks in corrupted(
                     batch, conditions, plan, seed=settings.seed, device=settings.device, clean=clean
                 ):
                     chosen = [batch[k] for k in which]
-                    p = _probabilities(model(images), len(store.class_names), len(chosen))
+                    # The layout that convolutions like best on every device; one for all, since last digits hang on it.
+                    images = images.contiguous(memory_format=torch.channels_last)
+                    logits = model(images) if masks is None or hidden is None else hidden(images, masks)
+                    p = _probabilities(logits, len(store.class_names), len(chosen))
                     places = [item.position for item in chosen]
                     ids = [item.image_id for item in chosen]
                     found[name] = from_probabilities(ids, p, labels[places], settings.top_k)
@@ -138,7 +144,8 @@ def infer(
     digest = _digest(metadata, part, pending)
     start = _resumed(work, digest)
     tables: list[Any] = []
-    for position, found in answers_of(classifier, part, plan, settings, pending, clean=clean, start=start):
+    batches = answers_of(classifier, part, plan, settings, pending, clean=clean, start=start, pool=joined)
+    for position, found in batches:
         tables += [to_table(name, answers, metadata) for name, answers in found.items()]
         if position - start >= PART_IMAGES or position == len(part):
             work.mkdir(exist_ok=True)

@@ -109,15 +109,16 @@ class Composite:
     """What a `torchvision.transforms.v2` transform that keeps the size makes of the image.
 
     The transform sees the image as it is, float or uint8. as_uint8: it sees uint8 on the CPU, as JPEG wants it.
-    Its random numbers are seeded by image; the global generator is left as it was.
+    Its random numbers are seeded by image; the global generator is left as it was. label: a short name.
     """
 
     transform: Callable[[Any], Any]
     as_uint8: bool = False
+    label: str | None = None
 
     @property
     def name(self) -> str:
-        return str(self.transform)
+        return self.label or str(self.transform)
 
 
 Corruption = GaussianNoise | Fill | Blur | Shuffle | Tile | Inpaint | Swap | Composite
@@ -149,13 +150,20 @@ def gaussian_noise(image: Tensor, mask: Tensor, sigma: float, generator: torch.G
 
 
 def corrupt(
-    images: Tensor, masks: Tensor, corruption: Corruption, seeds: Sequence[int], *, others: Tensor | None = None
+    images: Tensor,
+    masks: Tensor,
+    corruption: Corruption,
+    seeds: Sequence[int],
+    *,
+    others: Tensor | None = None,
+    noise: Tensor | None = None,
 ) -> Tensor:
     """Corrupt each image where its mask is: x' = (1 - m) x + m c(x), and for noise clip(x + n m, 0, 1).
 
     images: (B, 3, H, W) float in [0, 1] or uint8. masks: (B, 1, H, W) float in [0, 1], on the same device. seeds:
-    B numbers, from `image_seeds`. others: another image for each, as images, for `Swap`. Returns new images of the
-    same dtype. The result is the same for the same image and seed on one type of device; CPU and CUDA draw
+    B numbers, from `image_seeds`. others: another image for each, as images, for `Swap`. noise: (B, 3, H, W) what
+    `kernels.normal_like` draws from these seeds, for who corrupts the same images several times. Returns new images of
+    the same dtype. The result is the same for the same image and seed on one type of device; CPU and CUDA draw
     different random numbers. Raises TypeError for other dtypes, ValueError for other shapes, ranges or devices.
     """
     check_batch(images, masks)
@@ -170,12 +178,12 @@ def corrupt(
     images = images.clone(memory_format=torch.contiguous_format)
     x, masks = kernels.to_unit(images), masks.float()
     if isinstance(corruption, GaussianNoise):
-        noise = kernels.normal_like(x, seeds)
+        noise = kernels.normal_like(x, seeds) if noise is None else noise.clone()
         if corruption.l2_norm is None:
             added = noise.mul_(corruption.sigma).mul_(masks)
         else:
             added = kernels.each(kernels.rescaled, noise.mul_(masks), corruption.l2_norm)
-        return kernels.from_unit((x + added).clamp_(0.0, 1.0), images.dtype)
+        return kernels.from_unit(added.add_(x).clamp_(0.0, 1.0), images.dtype)
     made = _made(images, x, masks, corruption, seeds, others)
     return kernels.from_unit(torch.lerp(x, made, masks), images.dtype)
 

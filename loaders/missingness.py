@@ -103,6 +103,15 @@ def token_site(model: nn.Module) -> TokenSite:
     )
 
 
+def can_drop_tokens(model: nn.Module) -> bool:
+    """Whether `TokenDropping` knows the model."""
+    try:
+        token_site(model)
+    except SalientError:
+        return False
+    return True
+
+
 def _child(module: nn.Module, name: str) -> nn.Module:
     return module.get_submodule(name)
 

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 # Spelled out, because the rooms are imported inside the functions; a test compares them.
 PROTOCOLS = ("iclr2022", "corm2022", "spuriosity2023")
-FILLS = ("fill_gray", "fill_black", "fill_mean", "blur_10", "shuffle", "tile", "inpaint")
+FORMS = (
+    "fill_gray", "fill_black", "fill_mean", "shuffle", "tile", "inpaint", "swap", "missing",
+    "noise_SIGMA", "noise_l2_NORM", "blur_SIGMA", "jpeg_QUALITY",
+)  # fmt: skip
 
 
 @cli.command()
@@ -41,7 +44,12 @@ FILLS = ("fill_gray", "fill_black", "fill_mean", "blur_10", "shuffle", "tile", "
 @click.option("--architecture", help="Network of --weights alone: resnet50, torchvision:NAME or timm:NAME.")
 @click.option("--protocol", "protocols", type=click.Choice(PROTOCOLS), multiple=True, default=("iclr2022",))
 @click.option("--sigma", default="0.25", help="Noise levels on the [0, 1] scale, with commas.")
-@click.option("--fill", "fills", type=click.Choice(FILLS), multiple=True, help="Other corruptions; repeat for several.")
+@click.option(
+    "--corruption",
+    "corruptions",
+    multiple=True,
+    help=f"Also this one, repeat for several: {', '.join(FORMS)}.",
+)
 @click.option("--controls/--no-controls", default=True, help="Also random regions and other images' masks.")
 @click.option("--single-features", is_flag=True, help="Also noise on one feature at a time.")
 @click.option("--frame", type=click.Choice(["model", "store"]), default="model", help="Whose resize and crop.")
@@ -62,7 +70,7 @@ def evaluate(
     architecture: str | None,
     protocols: tuple[str, ...],
     sigma: str,
-    fills: tuple[str, ...],
+    corruptions: tuple[str, ...],
     controls: bool,
     single_features: bool,
     frame: str,
@@ -85,7 +93,7 @@ def evaluate(
     opened = Store(store)
     source = open_source(images, opened.manifest.split)
     levels = numbers(sigma, float, "--sigma")
-    plan = Conditions(protocols, levels, fills, controls, single_features).plan(opened)
+    plan = Conditions(protocols, levels, corruptions, controls, single_features).plan(opened)
     openers = _openers(models, weights, architecture, opened, model_frame=frame == "model")
     settings = Settings(batch_size, workers, seed, device, top_k or None)
     with tempfile.TemporaryDirectory() as scratch:

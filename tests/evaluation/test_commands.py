@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from salient_imagenet_data.cli import evaluate as commands
-from salient_imagenet_data.evaluation.corruptions import FILLS
+from salient_imagenet_data.evaluation.corruptions import FORMS
 from salient_imagenet_data.evaluation.protocols import PROTOCOLS
 from salient_imagenet_data.store import Store
 from tests.conftest import Run
@@ -35,7 +35,7 @@ def models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 
 def test_choices_are_those_of_the_rooms() -> None:
-    assert commands.PROTOCOLS == PROTOCOLS and commands.FILLS == FILLS
+    assert commands.PROTOCOLS == PROTOCOLS and commands.FORMS == FORMS
 
 
 def test_evaluate_score_and_leaderboard(store: Store, images: Path, weights: Path, tmp_path: Path, run: Run) -> None:

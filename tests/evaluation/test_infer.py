@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchvision
+from PIL import Image
 from scipy import ndimage
+from torchvision.transforms import functional
 
 from salient_imagenet_data.builder.model import load_model
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation import infer as infer_module
-from salient_imagenet_data.evaluation.conditioned import Items, corrupted
+from salient_imagenet_data.evaluation.conditioned import Items, corrupted, partner_images
 from salient_imagenet_data.evaluation.conditions import CLEAN, Condition
 from salient_imagenet_data.evaluation.evaluate import Conditions, evaluate, run_models
 from salient_imagenet_data.evaluation.frames import Frame
@@ -27,6 +31,8 @@ from salient_imagenet_data.evaluation.reliance import relative_sensitivity
 from salient_imagenet_data.images import FolderSource
 from salient_imagenet_data.join import Joined, join
 from salient_imagenet_data.loaders.corruptions import gaussian_noise, image_generator
+from salient_imagenet_data.loaders.layer_masking import LayerMasking
+from salient_imagenet_data.loaders.missingness import TokenDropping
 from salient_imagenet_data.store import Store
 
 ALL = Conditions(("iclr2022", "corm2022", "spuriosity2023"), (0.5,), ("fill_gray",))
@@ -123,7 +129,7 @@ def test_controls_are_area_matched_and_from_another_class(store: Store, images: 
     # With white images and black fill, what is left is 1 - m: the mask itself can be read off.
     batch = [dataclasses.replace(item, image=torch.full_like(item.image, 255)) for item in batch]
     black = [dataclasses.replace(c, corruption="fill_black") for c in plan.conditions]
-    for name, which, x in corrupted(batch, black, plan, seed=0, device="cpu", clean=False):
+    for name, which, x, _ in corrupted(batch, black, plan, seed=0, device="cpu", clean=False):
         condition = Condition.parse(name)
         seen[condition.region, condition.control] = {batch[k].row: 1 - x[i, 0] for i, k in enumerate(which)}
     for region in ("core", "spurious"):
@@ -144,7 +150,7 @@ def test_a_frame_wider_than_the_crop_is_touched_only_where_something_is_known(st
     # The store sees 56 of 60 pixels, this frame all of them.
     items = Items(joined, plan, Frame(60, 60), [INSIDE, OUTSIDE], seed=0)
     batch = [dataclasses.replace(items[k], image=torch.full((3, 60, 60), 255, dtype=torch.uint8)) for k in range(6)]
-    seen = {n: 1 - x[:, 0] for n, _, x in corrupted(batch, plan.conditions, plan, seed=0, device="cpu", clean=False)}
+    seen = {n: 1 - x[:, 0] for n, _, x, _ in corrupted(batch, plan.conditions, plan, seed=0, device="cpu", clean=False)}
     border = torch.ones(60, 60, dtype=torch.bool)
     border[2:58, 2:58] = False
     inside, outside = seen[f"fill_black@{INSIDE}"], seen[f"fill_black@{OUTSIDE}"]
@@ -166,6 +172,81 @@ def test_batch_size_workers_and_order_change_nothing(store: Store, images: Path,
     ((_, answers),) = list(found)
     assert same(first, PredictionsFile(Path("c"), "linear", {}, answers))
     assert not same(first, run(store, images, tmp_path / "d.parquet", plan, seed=9))
+
+
+def compressed(image: torch.Tensor, quality: int) -> torch.Tensor:
+    """An image (3, H, W) in [0, 1] after JPEG."""
+    buffer = io.BytesIO()
+    functional.to_pil_image(image).save(buffer, format="jpeg", quality=quality)
+    return functional.pil_to_tensor(Image.open(buffer)).float() / 255
+
+
+def test_other_corruptions_against_plain_loops(store: Store, images: Path) -> None:
+    names = ("noise_l2_3", "jpeg_20", "swap")
+    plan = Conditions(sigmas=(0.5,), corruptions=names, controls=False).plan(store)
+    source = FolderSource(images)
+    joined = join(store, source, rows=plan.rows.tolist())
+    items = Items(joined, plan, Frame.of(store.manifest.preprocessing), ["core"], seed=3)
+    batch, partner = [items[k] for k in range(len(items))], partner_images(joined, 3)
+    conditions = [c for c in plan.conditions if c.region == "core"]
+    seen = set()
+    for name, which, found, _ in corrupted(batch, conditions, plan, seed=3, device="cpu", clean=False):
+        seen.add(name)
+        for place, k in enumerate(which):
+            row = batch[k].row
+            x, m = pixels_of(store, source, row), torch.from_numpy(store.mask(row, "core", top_only=True))
+            noise = torch.randn(x.shape, generator=image_generator(3, store.rows[row].image_id)) * m
+            other = int(joined.rows[partner[row]])
+            assert store.rows[other].label != store.rows[row].label
+            expected = {
+                "noise_0.5@core": (x + 0.5 * noise).clamp(0, 1),
+                "noise_l2_3@core": (x + noise * 3 / noise.norm()).clamp(0, 1),
+                "jpeg_20@core": x + m * (compressed(x, 20) - x),
+                "swap@core": x + m * (pixels_of(store, source, other) - x),
+            }[name]
+            assert torch.allclose(found[place], expected, atol=1e-5), name
+    assert seen == {c.name for c in conditions} and len(seen) == 4
+
+
+def test_a_later_run_swaps_in_the_same_images(store: Store, images: Path, tmp_path: Path) -> None:
+    both = Conditions(corruptions=("swap",)).plan(store)
+    whole = run(store, images, tmp_path / "a.parquet", both)
+    run(store, images, tmp_path / "b.parquet", Conditions().plan(store))
+    core = dataclasses.replace(both, conditions=tuple(c for c in both.conditions if c.region == "core"))
+    run(store, images, tmp_path / "b.parquet", core)
+    assert same(whole, run(store, images, tmp_path / "b.parquet", both))
+
+
+@pytest.mark.parametrize("kind", ["transformer", "convolutional"])
+def test_missing_pixels_are_not_shown(store: Store, images: Path, kind: str) -> None:
+    torch.manual_seed(0)
+    if kind == "transformer":
+        net: torch.nn.Module = torchvision.models.VisionTransformer(56, 8, 1, 2, 16, 32, num_classes=10).eval()
+        torch.nn.init.normal_(net.heads[0].weight)  # type: ignore[index,arg-type]  # zeros by default
+    else:
+        net = torchvision.models.resnet18(num_classes=10).eval()
+    hide = (TokenDropping if kind == "transformer" else LayerMasking)(net)
+    source = FolderSource(images)
+    plan = dataclasses.replace(
+        make_plan(store, corruptions=["missing"]), conditions=(Condition("missing", "spurious"),)
+    )
+    joined = join(store, source, rows=plan.rows.tolist())
+    settings = Settings(batch_size=11, top_k=None)
+    found = [b for _, b in infer_module.answers_of(Classifier("net", net), joined, plan, settings, plan.conditions)]
+    compared = 0
+    for answers in found:
+        given = answers["missing@spurious"]
+        for image_id, order, p in zip(given.image_ids, given.classes, given.probabilities, strict=True):
+            row = store.rows.image_ids.to_pylist().index(image_id)
+            mask = torch.from_numpy(store.mask(row, "spurious", top_only=True))[None, None]
+            with torch.inference_mode():
+                expected = hide(pixels_of(store, source, row)[None], mask).softmax(dim=1)[0]
+                shown = net(pixels_of(store, source, row)[None]).softmax(dim=1)[0]
+            assert np.allclose(p, expected[order].numpy(), atol=1e-4)
+            compared += not np.allclose(expected.numpy(), shown.numpy(), atol=1e-3)
+    assert compared > 5
+    with pytest.raises(SalientError, match="pixels cannot be missing to a function; expected an nn.Module"):
+        evaluate(sensitive, store, source, corruptions=("missing",))
 
 
 def test_no_noise_is_clean(store: Store, images: Path, tmp_path: Path) -> None:
@@ -194,7 +275,7 @@ def test_wrong_number_of_classes_and_bad_conditions(store: Store, images: Path) 
     with pytest.raises(SalientError, match="noise levels"):
         evaluate(lambda x: torch.zeros(len(x), 10), store, source, sigmas=(-1.0,))
     with pytest.raises(SalientError, match="corruption 'fill_pink' is not known"):
-        evaluate(lambda x: torch.zeros(len(x), 10), store, source, fills=("fill_pink",))
+        evaluate(lambda x: torch.zeros(len(x), 10), store, source, corruptions=("fill_pink",))
     with pytest.raises(SalientError, match="protocol is not known"):
         evaluate(lambda x: torch.zeros(len(x), 10), store, source, protocols=("iclr2021",))
 
