@@ -67,20 +67,52 @@ class ImageRow:
 
 
 class ImageRows(Sequence[ImageRow]):
-    """images.parquet as columns; a row is made when it is asked for, so a million of them stay small.
+    """images.parquet as columns, each read when it is asked for; a row is made then too, so a million stay small."""
 
-    image_ids: (N,) Arrow strings. labels, predictions, widths, heights: (N,) int32. in_top: (N, K) bool.
-    """
+    def __init__(self, path: Path) -> None:
+        self._path = path
 
-    def __init__(self, table: Any) -> None:
-        self._boxes = [table[f"crop_{side}"].to_numpy() for side in ("left", "top", "width", "height")]
-        self.image_ids: Any = table["image_id"].combine_chunks()
-        self.labels: NDArray[np.int32] = table["label"].to_numpy()
-        self.predictions: NDArray[np.int32] = table["prediction"].to_numpy()
-        self.widths: NDArray[np.int32] = table["width"].to_numpy()
-        self.heights: NDArray[np.int32] = table["height"].to_numpy()
-        flat = table["in_top"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        self.in_top: NDArray[np.bool_] = flat.reshape(len(self.labels), -1)
+    @cached_property
+    def image_ids(self) -> Any:
+        """(N,) Arrow strings."""
+        return self._column("image_id").combine_chunks()
+
+    @cached_property
+    def labels(self) -> NDArray[np.int32]:
+        """(N,) int32."""
+        return self._numbers("label")
+
+    @cached_property
+    def predictions(self) -> NDArray[np.int32]:
+        """(N,) int32."""
+        return self._numbers("prediction")
+
+    @cached_property
+    def widths(self) -> NDArray[np.int32]:
+        """(N,) int32, in pixels."""
+        return self._numbers("width")
+
+    @cached_property
+    def heights(self) -> NDArray[np.int32]:
+        """(N,) int32, in pixels."""
+        return self._numbers("height")
+
+    @cached_property
+    def in_top(self) -> NDArray[np.bool_]:
+        """(N, K) bool."""
+        flat = self._column("in_top").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return np.asarray(flat.reshape(len(self), -1))
+
+    @cached_property
+    def _boxes(self) -> list[NDArray[np.float64]]:
+        return [self._numbers(f"crop_{side}") for side in ("left", "top", "width", "height")]
+
+    def _column(self, name: str) -> Any:
+        # One thread: several would hold several decoded row groups at once, and a column takes milliseconds.
+        return pq.read_table(self._path, columns=[name], schema=IMAGES_SCHEMA, use_threads=False)[name]
+
+    def _numbers(self, name: str) -> NDArray[Any]:
+        return np.asarray(self._column(name).to_numpy())
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -140,7 +172,7 @@ class Store:
     @cached_property
     def rows(self) -> ImageRows:
         """The rows of images.parquet, in store order."""
-        return ImageRows(pq.read_table(self.path / IMAGES_TABLE, schema=IMAGES_SCHEMA))
+        return ImageRows(self.path / IMAGES_TABLE)
 
     @cached_property
     def features(self) -> list[dict[str, Any]]:
