@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from salient_imagenet_data.builder.config import Precision
@@ -43,8 +44,8 @@ def batches(
 ) -> Iterator[Batch]:
     """Batches of crops in order; images that cannot be decoded are appended to `failed` and left out."""
 
-    def ready(pixels: NDArray[np.uint8]) -> tuple[tuple[int, int], NDArray[np.uint8]]:
-        return (pixels.shape[1], pixels.shape[0]), preprocessing.apply(pixels)
+    def ready(picture: Image.Image) -> tuple[tuple[int, int], NDArray[np.uint8]]:
+        return picture.size, preprocessing.apply_to_picture(picture)
 
     window = max(2 * batch_size, 8 * threads)
     kept: list[tuple[int, tuple[int, int], NDArray[np.uint8]]] = []

@@ -64,12 +64,13 @@ def load_images(
         )
     images = np.empty((len(source), size, size, 3), dtype=np.uint8)
     labels, broken, count = np.empty(len(source), dtype=np.int64), list[str](), 0
-    for index, pixels in counted(read_ahead(source, range(len(source))), total=len(source), what="read"):
+    crops = read_ahead(source, range(len(source)), then=preprocessing.apply_to_picture)
+    for index, crop in counted(crops, total=len(source), what="read"):
         entry = source.entry(index)
-        if isinstance(pixels, ImageError):
+        if isinstance(crop, ImageError):
             broken.append(entry.image_id)
             continue
-        images[count], labels[count] = preprocessing.apply(pixels), entry.label
+        images[count], labels[count] = crop, entry.label
         count += 1
     return images[:count], labels[:count], broken
 

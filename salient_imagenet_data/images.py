@@ -71,6 +71,11 @@ class PictureSource(Protocol):
         ...
 
 
+def picture_of(source: ImageSource, index: int) -> Image.Image:
+    """An image as an RGB picture. Raises ImageError if it cannot be decoded."""
+    return source.picture(index) if isinstance(source, PictureSource) else Image.fromarray(source.pixels(index))
+
+
 def decode(data: bytes | str | os.PathLike[str], name: str) -> NDArray[np.uint8]:
     """Decode an image file (bytes or path) to (height, width, 3) uint8 RGB.
 
@@ -268,20 +273,20 @@ def read_ahead(
     *,
     threads: int = 2,
     window: int = 64,
-    then: Callable[[NDArray[np.uint8]], T] | None = None,
+    then: Callable[[Image.Image], T],
 ) -> Iterator[tuple[int, T | ImageError]]:
     """Decode `indices` in order, always up to `window` images ahead, on threads (Pillow frees the interpreter lock).
 
-    `then` is applied to the pixels on the same thread. Yields (index, pixels or what `then` made of them), or
-    (index, ImageError) for an image that cannot be decoded.
+    `then` is applied to the picture on the same thread. Yields (index, what `then` made of it), or (index, ImageError)
+    for an image that cannot be decoded.
     """
 
     def read(index: int) -> T | ImageError:
         try:
-            pixels = source.pixels(index)
+            picture = picture_of(source, index)
         except ImageError as error:
             return error
-        return pixels if then is None else then(pixels)  # type: ignore[return-value]
+        return then(picture)
 
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[tuple[int, Future[T | ImageError]]] = deque()

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.images import ImageSource, PictureSource, ids_of, labels_of
+from salient_imagenet_data.images import ImageSource, ids_of, labels_of, picture_of
 from salient_imagenet_data.store import Store
 
 Missing = Literal["error", "skip"]
@@ -36,12 +36,9 @@ class Joined:
 
     def crop(self, item: int) -> NDArray[np.uint8]:
         """Image of an item in the crop frame, (crop, crop, 3) uint8."""
-        preprocessing = self.store.manifest.preprocessing
-        if isinstance(self.source, PictureSource):
-            picture = self.source.picture(int(self.indices[item]))
-            self._check_size(item, *picture.size)
-            return preprocessing.apply_to_picture(picture)
-        return preprocessing.apply(self.image(item))
+        picture = picture_of(self.source, int(self.indices[item]))
+        self._check_size(item, *picture.size)
+        return self.store.manifest.preprocessing.apply_to_picture(picture)
 
     def image(self, item: int) -> NDArray[np.uint8]:
         """Image of an item, (height, width, 3) uint8. Raises SalientError if its size is not the store's, where that
