@@ -49,6 +49,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         print(f"{'what':<66} {'value':>12}  {'baseline':>12}  ratio")
         store = synthetic_store(Path(folder) / "store", rows)
+        whole = sum(p.stat().st_size for p in store.path.rglob("*") if p.is_file())
+        line("store: bytes a map, all files", whole / rows / K, None, "{:.1f}")
+        line("store: MB of the full edition, 1,281,167 rows", whole / rows * 1_281_167 / 1e6, None, "{:.0f}")
+        line(
+            "store: seconds to open, without the first map", timed(lambda: Store(store.path).kind_table), None, "{:.2f}"
+        )
         grids(store, Path(folder))
         masks(store)
         streaming_and_cache(store, Path(folder))
