@@ -40,8 +40,10 @@ from salient_imagenet_data.images import ImageSource, ids_of, labels_of
 from salient_imagenet_data.manifest import Manifest
 from salient_imagenet_data.names import FEATURES_TABLE, MANIFEST, WORK
 from salient_imagenet_data.store import Store, with_verdicts
-from salient_imagenet_data.store_writer import StoreWriter, claim_work, claimed
+from salient_imagenet_data.store_writer import StoreWriter, check_finished, claim_work, claimed, made_of
 from salient_imagenet_data.tables import FEATURES_SCHEMA, write_table
+
+MADE_OF = "images, weights, annotations and options"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class _Build:
     config: BuildConfig
     run: RunConfig
     engine: Engine
+    fingerprint: str
 
 
 def build(
@@ -111,15 +114,17 @@ def build_until(
 
     After "ranking", features.parquet lies in the folder, without answers.
     """
+    config = config or BuildConfig()
     this = _Build(
         source,
         model,
         Folder.of(out),
         weights_sha256,
         annotations,
-        config or BuildConfig(),
+        config,
         run or RunConfig(),
         engine or LocalEngine(),
+        _fingerprint(source, model, weights_sha256, annotations, config),
     )
     check_classes(model, source.class_names, "images")
     if annotations is not None:
@@ -128,10 +133,10 @@ def build_until(
         this.engine.wait()
         return _run_stages(this, stop_after)
     with claimed(this.place, resume=resume, overwrite=overwrite):
-        if MANIFEST in this.place.names():
-            this.place.child(WORK).remove()
+        if check_finished(this.place, this.fingerprint, of=MADE_OF):
+            this.place.delete(WORK)
         else:
-            claim_work(this.place, "build", _fingerprint(this), of="images, weights, annotations and options")
+            claim_work(this.place, "build", this.fingerprint, of=MADE_OF)
         this.engine.wait()
         return _run_stages(this, stop_after)
 
@@ -178,8 +183,10 @@ def _run_stages(this: _Build, stop_after: Stage) -> Store | None:
             )
             write_maps(writer, maps, chosen, activations[kept])
             writer.finish(manifest, table, features, quarantine_rows(source, pooled))
-        this.place.child(WORK).remove()
-    this.engine.wait()
+            claim_work(this.place, "build", this.fingerprint, of=MADE_OF)  # still ours, behind a URL
+    this.engine.wait()  # the others may still be reading units
+    if this.engine.leader:
+        this.place.delete(WORK)
     return Store(this.place.place)
 
 
@@ -194,6 +201,7 @@ def _job(
 ) -> Job:
     return Job(
         this.place.child(WORK),
+        made_of(this.fingerprint)[:12],
         name,
         this.source,
         this.model,
@@ -228,6 +236,7 @@ def _manifest(this: _Build, images: int, features: int, grid: tuple[int, int], q
         edition=this.config.edition,
         precision=this.config.precision,
         compiled=this.config.compiled,
+        made_of=made_of(this.fingerprint),
         data_version=this.config.data_version,
     )
 
@@ -275,19 +284,20 @@ def _check_classes_filled(source: ImageSource, labels: NDArray[np.int32]) -> Non
             )
 
 
-def _fingerprint(this: _Build) -> str:
-    source, model = this.source, this.model
+def _fingerprint(
+    source: ImageSource, model: RobustModel, weights_sha256: str, annotations: Annotations | None, config: BuildConfig
+) -> str:
     ids = hashlib.sha256()
     for chunk in np.array_split(np.arange(len(source)), max(1, len(source) // 65536)):
         ids.update("\n".join(ids_of(source).take(chunk).to_pylist()).encode())
     ids.update(labels_of(source).astype("<i4").tobytes())
     fields = {
         "images": ids.hexdigest(),
-        "weights": this.weights_sha256,
+        "weights": weights_sha256,
         "architecture": model.architecture,
         "preprocessing": dataclasses.asdict(model.preprocessing),
-        "annotations": this.annotations.sha256 if this.annotations else None,
-        "config": dataclasses.asdict(this.config),
+        "annotations": annotations.sha256 if annotations else None,
+        "config": dataclasses.asdict(config),
     }
     return json.dumps(fields, indent=2, sort_keys=True) + "\n"
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from salient_imagenet_data.builder.config import Precision
 from salient_imagenet_data.builder.model import RobustModel
@@ -88,13 +88,13 @@ def run_model(
         # Frozen weights let the compiler fold batch norms into layers; it reads this setting, not the option, when it
         # compiles, and that is at the first call.
         with inductor.patch(freezing=True):
-            maps, features = _compiled(model, precision)(batch)  # type: ignore[arg-type]
+            maps, features = _compiled(model, precision, _version(model))(batch)  # type: ignore[arg-type]
     except torch.OutOfMemoryError:
         raise
     except (TorchDynamoException, RuntimeError) as error:
         raise SalientError(
             f"{model.architecture}: cannot be compiled",
-            got=f"{type(error).__name__}: {str(error).splitlines()[0]}"[:300],
+            got=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"[:300],
             then="is there a C++ compiler? Else build without --compile",
         ) from error
     return maps[:count], features[:count]
@@ -107,9 +107,19 @@ def _forward(model: RobustModel, images: Tensor, precision: Precision) -> tuple[
     return maps.float(), features.float()
 
 
+def _version(model: RobustModel) -> tuple[int, ...]:
+    """Changes whenever a weight or buffer is written to."""
+    if not isinstance(model, nn.Module):
+        return ()
+    return tuple(tensor._version for tensor in (*model.parameters(), *model.buffers()))
+
+
 @lru_cache(maxsize=1)
-def _compiled(model: RobustModel, precision: Precision) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """Kept from unit to unit: compiling takes half a minute."""
+def _compiled(
+    model: RobustModel, precision: Precision, version: tuple[int, ...]
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Kept from unit to unit: compiling takes half a minute. version: of the weights, which are compiled in."""
+    torch._dynamo.reset()  # else it would count this as a recompilation, and give up silently after a few
     return torch.compile(partial(_forward, model, precision=precision), dynamic=False)
 
 

@@ -31,12 +31,14 @@ Tick = Callable[[int], object]
 class Job:
     """What all units of one pass share. Can be pickled.
 
+    key: says which build the units are of, since a unit of another may come late to the same place.
     rows: (M,) source indices; unit u is rows[u * shard_rows :][:shard_rows]. pairs: (C, K) features of each class, -1
     for none; None while they are not known. keep_features: store the pooled features. must_read: an image that cannot
     be decoded is an error, since an earlier pass could.
     """
 
     folder: Folder
+    key: str
     name: str
     source: ImageSource
     model: RobustModel
@@ -53,7 +55,7 @@ class Job:
 
     def file(self, unit: int) -> str:
         """Name of a unit's file in the folder."""
-        return f"{self.name}-{unit:05d}.npz"
+        return f"{self.name}-{self.key}-{unit:05d}.npz"
 
     def missing(self) -> list[int]:
         """Units still to do."""

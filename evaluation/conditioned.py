@@ -18,7 +18,7 @@ from salient_imagenet_data.evaluation.conditions import CLEAN, Condition, Contro
 from salient_imagenet_data.evaluation.corruptions import Missing, corruption_of
 from salient_imagenet_data.evaluation.frames import Frame, mask_in_frame
 from salient_imagenet_data.evaluation.protocols import Plan, Region
-from salient_imagenet_data.join import Joined
+from salient_imagenet_data.join import Joined, join
 from salient_imagenet_data.loaders import regions as masked
 from salient_imagenet_data.loaders.corruptions import GaussianNoise, Swap, corrupt, image_seeds
 from salient_imagenet_data.loaders.kernels import normal_like
@@ -41,17 +41,16 @@ class Item:
 
 
 class Items(Dataset[Item]):
-    """The images of a plan with their masks. regions: those that some pending condition needs. pool: all images at
-    hand, from which those to swap in are taken; a run that goes on has fewer in `joined`."""
+    """The images of a plan with their masks. regions: those that some pending condition needs. Images to swap in are
+    taken from all of the store that the source has, so that they do not depend on the plan."""
 
-    def __init__(
-        self, joined: Joined, plan: Plan, frame: Frame, regions: Sequence[str], *, seed: int, pool: Joined | None = None
-    ) -> None:
-        self.joined, self.plan, self.frame, self.pool = joined, plan, frame, pool or joined
+    def __init__(self, joined: Joined, plan: Plan, frame: Frame, regions: Sequence[str], *, seed: int) -> None:
+        self.joined, self.plan, self.frame = joined, plan, frame
         self.regions = [plan.regions[name] for name in regions]
         controlled = {c.region for c in plan.conditions if c.control == "other"}
         self.partner = {r.name: partner_rows(joined, r, seed) for r in self.regions if r.name in controlled}
         swaps = any(c.corruption == Swap.name and c.region in regions for c in plan.conditions)
+        self.pool = join(joined.store, joined.source, missing="skip") if swaps else joined
         self.swapped = partner_images(self.pool, seed) if swaps else None
         _ = joined.store.maps
 

@@ -18,7 +18,7 @@ CONTROLS: tuple[Control, ...] = ("random", "other")
 CONTROL_WORDS = {"random": "area-matched random region", "other": "another image's mask"}
 
 _NAME = re.compile(r"(?P<corruption>[^@\s]+)@(?P<region>[a-z0-9_]+?)(?:_(?P<control>random|other))?")
-_NOISE = re.compile(r"noise_(?P<sigma>\d+(?:\.\d+)?(?:e-?\d+)?)")
+_NOISE = re.compile(r"noise_(?P<sigma>\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 
 
 @dataclass(frozen=True, order=True)

@@ -78,7 +78,7 @@ def corruption_of(name: str) -> Corruption | Missing:
     for plain in PLAIN:
         if plain.name == name:
             return plain
-    found = re.fullmatch(r"(noise|noise_l2|blur|jpeg)_(\d+(?:\.\d+)?(?:e-?\d+)?)", name)
+    found = re.fullmatch(r"(noise|noise_l2|blur|jpeg)_(\d+(?:\.\d+)?(?:e[+-]?\d+)?)", name)
     try:
         if found and not (found[1] == "jpeg" and not found[2].isdecimal()):
             return LEVELS[found[1]](float(found[2]))
@@ -90,12 +90,12 @@ def corruption_of(name: str) -> Corruption | Missing:
 def hiding(model: object) -> Callable[[Tensor, Tensor], Tensor]:
     """A model that takes images (B, 3, S, S) and masks (B, 1, S, S) and is not shown what the masks cover.
 
-    A vision transformer is not given the tokens, any other network runs under layer masking. Raises SalientError for a
-    function that is no network.
+    A vision transformer is not given the tokens (one that averages them says nothing, logits of 0, of an image without
+    any), any other network runs under layer masking. Raises SalientError for a function that is no network.
     """
     if not isinstance(model, nn.Module):
         raise SalientError(
             f"{type(model).__name__}: pixels cannot be missing to a function",
             expected="an nn.Module for the condition 'missing'",
         )
-    return TokenDropping(model) if can_drop_tokens(model) else LayerMasking(model)
+    return TokenDropping(model, empty="zero") if can_drop_tokens(model) else LayerMasking(model)

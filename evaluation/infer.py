@@ -68,9 +68,8 @@ def answers_of(
     *,
     clean: bool = True,
     start: int = 0,
-    pool: Joined | None = None,
 ) -> Iterator[tuple[int, dict[str, Answers]]]:
-    """Batch after batch: the position after it in `joined`, and the answers by condition. pool: as in `Items`.
+    """Batch after batch: the position after it in `joined`, and the answers by condition.
 
     Raises SalientError if the output is not (batch, classes of the store) finite logits.
     """
@@ -78,7 +77,7 @@ def answers_of(
     frame = classifier.frame or Frame.of(store.manifest.preprocessing)
     labels = store.rows.labels[joined.rows]
     needed = dict.fromkeys(c.region for c in conditions)
-    items = Items(joined, plan, frame, list(needed), seed=settings.seed, pool=pool)
+    items = Items(joined, plan, frame, list(needed), seed=settings.seed)
     loader: DataLoader[Any] = DataLoader(
         Subset(items, range(start, len(items))),
         batch_size=settings.batch_size,
@@ -86,6 +85,8 @@ def answers_of(
         collate_fn=list,
     )
     model = classifier.to(settings.device).model
+    # Last digits hang on the layout, so it is one for all.
+    layout = torch.channels_last if classifier.channels_last else torch.contiguous_format
     hidden = hiding(model) if any(c.corruption == Missing.name for c in conditions) else None
     with progress((), total=len(items), what=classifier.name) as bar:
         bar.update(start)
@@ -97,8 +98,7 @@ def answers_of(
                     batch, conditions, plan, seed=settings.seed, device=settings.device, clean=clean
                 ):
                     chosen = [batch[k] for k in which]
-                    # The layout that convolutions like best on every device; one for all, since last digits hang on it.
-                    images = images.contiguous(memory_format=torch.channels_last)
+                    images = images.contiguous(memory_format=layout)
                     logits = model(images) if masks is None or hidden is None else hidden(images, masks)
                     p = _probabilities(logits, len(store.class_names), len(chosen))
                     places = [item.position for item in chosen]
@@ -144,8 +144,7 @@ def infer(
     digest = _digest(metadata, part, pending)
     start = _resumed(work, digest)
     tables: list[Any] = []
-    batches = answers_of(classifier, part, plan, settings, pending, clean=clean, start=start, pool=joined)
-    for position, found in batches:
+    for position, found in answers_of(classifier, part, plan, settings, pending, clean=clean, start=start):
         tables += [to_table(name, answers, metadata) for name, answers in found.items()]
         if position - start >= PART_IMAGES or position == len(part):
             work.mkdir(exist_ok=True)

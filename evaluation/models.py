@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,19 @@ Model = Callable[[Tensor], Tensor]
 @dataclass(frozen=True)
 class Classifier:
     """A model to evaluate. name: unique in one evaluation. frame: how it wants images; None: as the store's crop.
-    details: what is recorded of it, JSON-ready."""
+    details: what is recorded of it, JSON-ready. channels_last: give it images in the memory layout that convolutions
+    like best, where `view` fails; a stranger's function gets contiguous ones."""
 
     name: str
     model: Model
     frame: Frame | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    channels_last: bool = False
 
     def to(self, device: str) -> Classifier:
         """The same on a device, where the model can be moved."""
         moved = self.model.eval().to(device) if isinstance(self.model, nn.Module) else self.model
-        return Classifier(self.name, moved, self.frame, self.details)
+        return replace(self, model=moved)
 
     @property
     def recorded(self) -> dict[str, Any]:
@@ -102,7 +104,9 @@ def open_model(
     if isinstance(net, nn.Module):
         net.eval().requires_grad_(False)
     details = {"spec": spec, "weights_sha256": checkpoint.sha256 if checkpoint else None, **details}
-    return Classifier(name or (f"{spec} ({checkpoint.path.name})" if checkpoint else spec), net, frame, details)
+    return Classifier(
+        name or (f"{spec} ({checkpoint.path.name})" if checkpoint else spec), net, frame, details, opener is not None
+    )
 
 
 Opened = tuple[Model, Frame | None, dict[str, Any]]

@@ -211,6 +211,7 @@ _HANDLERS: dict[str, Handler] = {
 _HANDLERS |= dict.fromkeys(
     (
         *("batch_norm", "dropout", "add", "__add__", "__radd__", "__iadd__", "add_", "mul", "__mul__", "__rmul__"),
+        *("sub", "__sub__", "div", "true_divide", "__truediv__", "float"),
         *("relu", "relu_", "relu6", "hardtanh", "gelu", "silu", "hardswish", "hardsigmoid", "sigmoid", "leaky_relu"),
         *("elu", "contiguous"),
     ),

@@ -7,7 +7,7 @@ Model Debugging]. For convolutional networks see `layer_masking`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,12 +34,13 @@ class TokenDropping(nn.Module):
     model: timm's or torchvision's `VisionTransformer`, transformers' ViT, DeiT or DINOv2 classifier, or a module that
     holds one of these and hands its images on unresized. threshold: a pixel is missing where the mask reaches it.
     Call with images as the model wants them, (B, 3, H, W), and masks (B, 1, H, W) float in [0, 1]: returns logits
-    (B, C). Raises SalientError for other models, and for an image without a token left if the model averages tokens.
+    (B, C). empty: an image without a token left, if the model averages tokens, is an "error", or has logits of "zero".
+    Raises SalientError for other models.
     """
 
-    def __init__(self, model: nn.Module, threshold: float = 0.5) -> None:
+    def __init__(self, model: nn.Module, threshold: float = 0.5, *, empty: Literal["error", "zero"] = "error") -> None:
         super().__init__()
-        self.model, self.threshold = model, threshold
+        self.model, self.threshold, self.empty = model, threshold, empty
         self.site = token_site(model)
 
     def forward(self, images: Tensor, masks: Tensor) -> Tensor:
@@ -51,9 +52,12 @@ class TokenDropping(nn.Module):
             which = (counts == count).nonzero()[:, 0]
             part = self._with_tokens(images[which], kept[which].nonzero()[:, 1].view(len(which), count))
             if not count and part.isnan().any():
-                raise SalientError(
-                    "an image has no token left and the model averages tokens", then="drop images that are all region"
-                )
+                if self.empty == "error":
+                    raise SalientError(
+                        "an image has no token left and the model averages tokens",
+                        then='drop images that are all region, or use empty="zero"',
+                    )
+                part = torch.zeros_like(part)
             logits = part.new_empty((len(images), part.shape[1])) if logits is None else logits
             logits[which] = part
         if logits is None:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 CONTAINERS = ("state_dict", "model", "model_state_dict")
 """Keys under which training scripts keep the tensors, in the order of looking."""
+BESIDE = ("normalizer.", "attacker.")
+"""Modules of the robustness library that may stand beside the network's own tensors."""
+HEADER = ("widths", "blocks", "stem_stride", "class_names", "resize", "crop")
+"""What `salient-imagenet train` writes into a file about its network."""
 COUNTER = "num_batches_tracked"
 """Of newer batch normalisation, unused in evaluation; older files do not have it."""
 
@@ -98,7 +102,9 @@ def read_checkpoint(path: Path, *, sha256: str | None = None) -> Checkpoint:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise SalientError(f"{path}: not a safetensors file", got=str(error)) from error
-        return Checkpoint(path, digest, tensors, json.loads(metadata["smallnet"]) if "smallnet" in metadata else None)
+        if not tensors:
+            raise SalientError(f"{path}: no tensors in it", expected="a state dict")
+        return Checkpoint(path, digest, tensors, _header(metadata, path))
     try:
         with torch.serialization.safe_globals(_allowed()):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -107,6 +113,19 @@ def read_checkpoint(path: Path, *, sha256: str | None = None) -> Checkpoint:
             f"{path}: not a torch file of plain tensors", got=_reason(error), then="convert it to safetensors"
         ) from error
     return Checkpoint(path, digest, _tensors(loaded, path), None)
+
+
+def _header(metadata: dict[str, str], path: Path) -> dict[str, Any] | None:
+    """What `salient-imagenet train` wrote, all of it, or None if it did not."""
+    if "smallnet" not in metadata:
+        return None
+    try:
+        header: dict[str, Any] = json.loads(metadata["smallnet"])
+        return {key: header[key] for key in HEADER}
+    except (ValueError, KeyError, TypeError) as error:
+        raise SalientError(
+            f"{path}: not a whole header of `salient-imagenet train`", expected=", ".join(HEADER), got=str(error)
+        ) from error
 
 
 def _reason(error: Exception) -> str:
@@ -119,11 +138,12 @@ def _tensors(loaded: object, path: Path) -> dict[str, Tensor]:
     from torch import Tensor
 
     if isinstance(loaded, dict):
-        for candidate in (*(loaded.get(key) for key in CONTAINERS), loaded):
-            if isinstance(candidate, dict):
-                tensors = {str(k): v for k, v in candidate.items() if isinstance(v, Tensor)}
-                if tensors:
-                    return tensors
+        inner = [value for key in CONTAINERS if isinstance(value := loaded.get(key), dict)]
+        deeper = [value for outer in inner for key in CONTAINERS if isinstance(value := outer.get(key), dict)]
+        for candidate in (*inner, *deeper, loaded):
+            tensors = {str(k): v for k, v in candidate.items() if isinstance(v, Tensor)}
+            if tensors:
+                return tensors
     raise SalientError(
         f"{path}: no state dict",
         expected=f"tensors by name, at the top or under {', '.join(CONTAINERS)}",
@@ -153,6 +173,8 @@ def load_into(net: nn.Module, checkpoint: Checkpoint, architecture: str, *, pref
     prefix: before the names; by default found. Raises SalientError naming the first that is missing, misshapen or over.
     """
     own = net.state_dict()
+    if prefix is None and not own:
+        raise SalientError(f"{architecture}: nothing to load into", expected="a network with weights")
     if prefix is None:
         prefix = prefix_of(own, next(name for name in reversed(own) if not name.endswith(COUNTER)), checkpoint)
     tensors = {key.removeprefix(prefix): value for key, value in checkpoint.tensors.items() if key.startswith(prefix)}
@@ -167,7 +189,7 @@ def load_into(net: nn.Module, checkpoint: Checkpoint, architecture: str, *, pref
                 got=str(got),
                 then="are they of another architecture, or of other classes?",
             )
-    unknown = sorted(name for name in tensors if name not in own)
+    unknown = sorted(name for name in tensors if name not in own and not name.startswith(BESIDE))
     if unknown:
         raise SalientError(
             f"{checkpoint.path}: weights do not fit {architecture}",
@@ -175,7 +197,7 @@ def load_into(net: nn.Module, checkpoint: Checkpoint, architecture: str, *, pref
             got=", ".join(prefix + name for name in unknown[:3]),
             then="are they of another architecture?",
         )
-    net.load_state_dict(tensors, strict=False)
+    net.load_state_dict({name: tensors[name] for name in own if name in tensors}, strict=False)
 
 
 def normaliser(checkpoint: Checkpoint) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

@@ -56,7 +56,9 @@ class Folder:
                 found = system.ls(root, detail=False)
             except FileNotFoundError:
                 return set()
-            return {str(name).rstrip("/").rpartition("/")[2] for name in found} - {""}
+            # Some consoles put an object for the folder itself.
+            paths = {str(name).rstrip("/") for name in found} - {root.rstrip("/")}
+            return {path.rpartition("/")[2] for path in paths} - {""}
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
@@ -83,13 +85,17 @@ class Folder:
         with self._system(f"write {name}") as (system, root):
             system.pipe_file(f"{root}/{name}", buffer.getvalue())
 
-    def remove(self) -> None:
-        """Remove it with all that is in it."""
+    def delete(self, name: str) -> None:
+        """Delete a file or folder in it, if it is there."""
         if self.path is not None:
-            shutil.rmtree(self.path, ignore_errors=True)
-        elif self.names():
-            with self._system("remove") as (system, root):
-                system.rm(root, recursive=True)
+            path = self.path / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        elif name in self.names():
+            with self._system(f"delete {name}") as (system, root):
+                system.rm(f"{root}/{name}", recursive=True)
 
     @contextmanager
     def _system(self, doing: str) -> Iterator[tuple[Any, str]]:

@@ -25,8 +25,8 @@ class Manifest:
     images: N rows. features_per_class: K. grid: (h, w). shard_rows: rows of one shard; shard i holds rows i *
     shard_rows up to the next multiple or N. files: sha256 by path below the store. edition: `full`, or `top65` with the
     top images of each pair only. precision, decoder: of the network's layers and of the images. compiled: the network
-    ran through torch.compile, which rounds otherwise. origin: of a store that was not built but imported, where its
-    masks come from and what the import measured; else empty.
+    ran through torch.compile, which rounds otherwise. made_of: sha256 of all that decides what is built. origin: of a
+    store that was not built but imported, where its masks come from and what the import measured; else empty.
     """
 
     class_names: tuple[str, ...]
@@ -49,6 +49,7 @@ class Manifest:
     edition: str = "full"
     precision: str = "fp32"
     compiled: bool = False
+    made_of: str | None = None
     decoder: str = "pillow"
     origin: dict[str, Any] = dataclasses.field(default_factory=dict)
     data_version: str = "1.0.0"

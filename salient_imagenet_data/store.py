@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.annotations import Annotations, Verdict
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.folder import Folder, upload
 from salient_imagenet_data.geometry import CropBox
 from salient_imagenet_data.hub.locate import locate
 from salient_imagenet_data.lazy_rows import LazyRows
@@ -299,27 +301,34 @@ def read_manifest(folder: Path) -> Manifest:
 def annotate(
     path: str | Path, annotations: Annotations, *, majority: int = 3, data_version: str | None = None
 ) -> Store:
-    """Set the kinds of a store's features from people's answers; no map is rebuilt.
+    """Set the kinds of a store's features from people's answers; no map is rebuilt. path: a folder, or a URL of fsspec.
 
     data_version: a new one, which a store needs that is already published. The manifest is replaced last: stopped in
     between, opening the store names features.parquet in `verify`, and annotating again mends it.
     """
-    folder = Path(path)
-    store = Store(folder)
+    place, store = Folder.of(path), Store(path)
+    if place.path not in (None, store.path.absolute()):
+        raise SalientError(
+            f"{path}: not a store but an export of one",
+            expected="the store itself",
+            then="annotate that, then export or publish it again",
+        )
     new_version = data_version or store.manifest.data_version
     check_version(new_version)
     features = with_verdicts(store.features, annotations.verdicts(majority), store.class_names)
-    write_table(folder / FEATURES_TABLE, features, FEATURES_SCHEMA)
-    files = {**store.manifest.files, FEATURES_TABLE: file_sha256(folder / FEATURES_TABLE)}
-    manifest = dataclasses.replace(
-        store.manifest,
-        files=files,
-        annotations_sha256=annotations.sha256,
-        majority=majority,
-        data_version=new_version,
-    )
-    write_manifest(folder, manifest)
-    return Store(folder)
+    with tempfile.TemporaryDirectory(prefix="salient-imagenet-") as scratch:
+        folder = Path(scratch)
+        write_table(folder / FEATURES_TABLE, features, FEATURES_SCHEMA)
+        manifest = dataclasses.replace(
+            store.manifest,
+            files={**store.manifest.files, FEATURES_TABLE: file_sha256(folder / FEATURES_TABLE)},
+            annotations_sha256=annotations.sha256,
+            majority=majority,
+            data_version=new_version,
+        )
+        write_manifest(folder, manifest)
+        upload(folder, place, last=MANIFEST)
+    return Store(path)
 
 
 def with_verdicts(

@@ -7,6 +7,7 @@ shard file that exists is whole; empty shards are written too, since a missing o
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import os
 import socket
@@ -134,7 +135,7 @@ def claimed(folder: Folder, *, resume: bool, overwrite: bool) -> Iterator[None]:
 
 
 def prepare_folder(folder: Folder, *, resume: bool, overwrite: bool) -> None:
-    """Make an output folder, or refuse one that exists. Overwriting removes only what a build has made."""
+    """Make an output folder, or refuse one that exists. Overwriting removes only what a build makes."""
     path, place = folder.path, folder.place
     if path is not None and path.exists() and not path.is_dir():
         raise SalientError(f"{place}: is a file", expected="a folder to write to")
@@ -142,13 +143,33 @@ def prepare_folder(folder: Folder, *, resume: bool, overwrite: bool) -> None:
     if there and overwrite:
         if not there & {MANIFEST, WORK}:
             raise SalientError(f"{place}: not a store", got="a folder with other files", then="choose another --out")
-        folder.remove()
+        # The manifest first: without it nobody takes what is left for a store.
+        for name in (MANIFEST, FEATURES_TABLE, IMAGES_TABLE, QUARANTINE_TABLE, MAPS, WORK):
+            folder.delete(name)
     elif there and not resume:
         raise SalientError(
             f"{place}: exists", expected="a new folder", then="use --resume to go on or --overwrite to start again"
         )
     if path is not None:
         path.mkdir(parents=True, exist_ok=True)
+
+
+def made_of(fingerprint: str) -> str:
+    """Hex sha256 of what a build or import is made of, as the manifest keeps it."""
+    return hashlib.sha256(fingerprint.encode()).hexdigest()
+
+
+def check_finished(store: Folder, fingerprint: str, *, of: str) -> bool:
+    """Whether the store is finished. Raises SalientError if it was made of other input than this."""
+    if MANIFEST not in store.names():
+        return False
+    with store.open(MANIFEST) as file:
+        before = Manifest.from_json(file.read().decode(errors="replace"), f"{store.place}/{MANIFEST}").made_of
+    if before not in (None, made_of(fingerprint)):
+        raise SalientError(
+            f"{store.place}: a finished store of other input", expected=f"the same {of}", then="use --overwrite"
+        )
+    return True
 
 
 def claim_work(store: Folder, name: str, fingerprint: str, *, of: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from salient_imagenet_data.checkpoint import fetch, load_into, normaliser, read_checkpoint
 from salient_imagenet_data.errors import SalientError
@@ -43,6 +44,13 @@ def test_files_that_hold_no_tensors(tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"nonsense")
     with pytest.raises(SalientError, match=r"w.safetensors: not a safetensors file"):
         read_checkpoint(tmp_path / "w.safetensors")
+    save_file({}, tmp_path / "empty.safetensors")
+    with pytest.raises(SalientError, match=r"empty.safetensors: no tensors in it"):
+        read_checkpoint(tmp_path / "empty.safetensors")
+    for header in ("{", '{"widths": [8]}', "3"):
+        save_file({"x": torch.zeros(1)}, tmp_path / "torn.safetensors", {"smallnet": header})
+        with pytest.raises(SalientError, match="not a whole header of `salient-imagenet train`"):
+            read_checkpoint(tmp_path / "torn.safetensors")
     with pytest.raises(SalientError, match=r"none.pt: no such file"):
         fetch(str(tmp_path / "none.pt"))
     with pytest.raises(SalientError, match="not an address on the Hub"):
@@ -53,7 +61,8 @@ def test_files_that_hold_no_tensors(tmp_path: Path) -> None:
 def test_every_tensor_is_loaded_whatever_stands_before_its_name(prefix: str, tmp_path: Path) -> None:
     net, other = (torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4)) for _ in range(2))
     state = {prefix + k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
-    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "w.pt")
+    state |= {f"{prefix}normalizer.new_mean": torch.zeros(3)}  # of the robustness library
+    torch.save({"state_dict": {"model": state} if prefix else state, "epoch": 3}, tmp_path / "w.pt")
     checkpoint = read_checkpoint(tmp_path / "w.pt")
     load_into(other, checkpoint, "two layers")
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))

@@ -8,10 +8,12 @@ from uuid import uuid4
 import fsspec
 import pytest
 
+from salient_imagenet_data.annotations import read_annotations
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.folder import Folder, is_url, upload
 from salient_imagenet_data.names import MANIFEST
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.store import Store, annotate
+from salient_imagenet_data.store_writer import prepare_folder
 
 
 @pytest.fixture(params=["disk", "memory"])
@@ -33,9 +35,11 @@ def test_files_are_written_read_listed_and_removed(folder: Folder) -> None:
     with again.open("x.bin") as file:
         file.seek(4)
         assert file.read(3) == b"456"
-    again.child("deep").remove()
-    again.child("deep").remove()
+    again.delete("deep")
+    again.delete("deep")
     assert folder.names() == {"x.bin"}
+    again.delete("x.bin")
+    assert folder.names() == set()
 
 
 def test_a_file_that_fails_half_way_is_not_there(folder: Folder) -> None:
@@ -77,6 +81,41 @@ def test_a_store_is_opened_at_its_url_and_downloaded_once(remote: str, store: St
     with pytest.raises(SalientError, match=r"store: cannot read images.parquet; got FileNotFoundError"):
         Store(remote)
     assert not (opened.path / MANIFEST).exists()
+
+
+def test_a_file_that_left_the_cache_is_fetched_again(remote: str) -> None:
+    opened = Store(remote)
+    (opened.path / "images.parquet").unlink()
+    Store(remote).verify()
+
+
+def test_a_store_is_annotated_where_it_is(remote: str, store: Store, answers_file: Path) -> None:
+    before = Store(remote)
+    after = annotate(remote, read_annotations(answers_file), majority=5, data_version="1.1.0")
+    assert (after.manifest.data_version, after.manifest.majority) == ("1.1.0", 5)
+    assert after.path != before.path and Store(remote).manifest == after.manifest
+    after.verify()
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_overwriting_removes_what_a_build_makes_the_manifest_first(
+    remote: str, killed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Folder.of(remote)
+    place.write("notes.txt", lambda file: file.write(b"mine"))
+    if killed:
+        plain, left = Folder.delete, iter(range(2))
+        monkeypatch.setattr(
+            Folder, "delete", lambda self, name: plain(self, name) if next(left, None) is not None else 1 / 0
+        )
+        with pytest.raises(ZeroDivisionError):
+            prepare_folder(place, resume=False, overwrite=True)
+        assert MANIFEST not in place.names() and "maps.zarr" in place.names()
+        with pytest.raises(SalientError, match="not a finished store"):
+            Store(remote)
+    else:
+        prepare_folder(place, resume=False, overwrite=True)
+        assert place.names() == {"notes.txt"}
 
 
 def test_a_damaged_download_is_refused_and_mended(remote: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from salient_imagenet_data.cli.commands import FILE, FOLDER, IMAGES, VERSION, annotations_of, cli
+from salient_imagenet_data.cli.commands import FILE, FOLDER, IMAGES, VERSION, annotations_of, check_device, cli
 
 
 @cli.command()
@@ -77,7 +77,7 @@ def build(
         sha256=weights_sha256,
     )
     runner = make_engine(engine, address, workers)
-    on = device or default_device()
+    on = check_device(device or default_device())
     batch = batch_size or default_batch_size(on, model.preprocessing.crop)
     store = build_until(
         source,
@@ -128,17 +128,17 @@ def sheets(store: str, images: str, out: Path, attack: str | None, architecture:
         model, _ = load_model(
             attack, architecture=architecture, preprocessing=manifest.preprocessing, sha256=manifest.weights_sha256
         )
-        model = model.to(device)
+        model = model.to(check_device(device))
     paths = write_sheets(opened, open_source(images, opened.manifest.split), out, model=model, device=device)
     click.echo(f"wrote {len(paths)} sheets and answers.csv to {out}")
 
 
 @cli.command()
-@click.argument("store", type=FOLDER)
+@click.argument("store")
 @click.argument("answers", type=FILE)
 @click.option("--majority", type=click.IntRange(1), default=3, help="Answers that make a feature spurious.")
 @click.option("--data-version", help=VERSION + "  [default: as it is]")
-def annotate(store: Path, answers: Path, majority: int, data_version: str | None) -> None:
+def annotate(store: str, answers: Path, majority: int, data_version: str | None) -> None:
     """Call a store's features core or spurious, from a file of answers. No map is rebuilt."""
     from salient_imagenet_data.annotations import read_annotations
     from salient_imagenet_data.store import annotate as annotate_store

@@ -96,7 +96,7 @@ def train(
         source.class_names,
         preprocessing,
         config,
-        device,
+        check_device(device),
         lambda epoch, loss: click.echo(f"epoch {epoch}/{config.epochs}  loss {loss:.3f}", err=True),
     )
     save_smallnet(model, out)
@@ -150,7 +150,8 @@ def verify(store: str) -> None:
 
     opened = Store(store)
     opened.verify()
-    click.echo(f"{store}: {len(opened.manifest.files)} files, all as the manifest says")
+    copy = "" if Path(store).is_dir() else f" (the copy in {opened.path})"
+    click.echo(f"{store}{copy}: {len(opened.manifest.files)} files, all as the manifest says")
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:
@@ -169,6 +170,21 @@ def annotations_of(name: str) -> Annotations:
         return read_annotations(name)
     click.echo(LICENCE, err=True)
     return fetch_official()
+
+
+def check_device(device: str) -> str:
+    """The device, if torch knows it and has it. Raises SalientError if not."""
+    import torch
+
+    from salient_imagenet_data.errors import SalientError
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SalientError(
+            f"device {device!r} cannot be used", expected="cpu, cuda or cuda:N", got=str(error).splitlines()[0][:200]
+        ) from error
+    return device
 
 
 def numbers(text: str, kind: type[Any], option: str) -> tuple[Any, ...]:

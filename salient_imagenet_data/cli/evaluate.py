@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from salient_imagenet_data.cli.commands import FILE, FOLDER, IMAGES, cli, numbers
+from salient_imagenet_data.cli.commands import FILE, FOLDER, IMAGES, check_device, cli, numbers
 
 if TYPE_CHECKING:
     from salient_imagenet_data.evaluation.evaluate import Opener
@@ -95,7 +95,7 @@ def evaluate(
     levels = numbers(sigma, float, "--sigma")
     plan = Conditions(protocols, levels, corruptions, controls, single_features).plan(opened)
     openers = _openers(models, weights, architecture, opened, model_frame=frame == "model")
-    settings = Settings(batch_size, workers, seed, device, top_k or None)
+    settings = Settings(batch_size, workers, seed, check_device(device), top_k or None)
     with tempfile.TemporaryDirectory() as scratch:
         files, failed = run_models(
             openers,
@@ -234,4 +234,4 @@ def _checkpoint(path: str, architecture: str | None, store: Store, model_frame: 
     model, sha256 = load_model(path, architecture=architecture, preprocessing=store.manifest.preprocessing)
     check_classes(model, store.class_names, str(store.path))
     frame = Frame.of(model.preprocessing) if model_frame else None
-    return Classifier(path, model, frame, {"spec": model.architecture, "weights_sha256": sha256})
+    return Classifier(path, model, frame, {"spec": model.architecture, "weights_sha256": sha256}, channels_last=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @cli.command("import-official")
 @click.argument("release", type=click.Path(path_type=Path))
-@click.option("--out", type=FOLDER, required=True, help="Store to write.")
+@click.option("--out", required=True, help="Store to write, a folder.")
 @click.option("--grid", default="7x7", help="What masks are reduced to, as HEIGHTxWIDTH; full keeps all pixels.")
 @click.option("--annotations", help="File of answers, or `official`; they give the features' kinds and order.")
 @click.option("--majority", type=click.IntRange(1), default=3, help="Answers that make a feature spurious.")
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there.")
 def import_command(
     release: Path,
-    out: Path,
+    out: str,
     grid: str,
     annotations: str | None,
     images: Path | None,
@@ -91,7 +91,7 @@ def _grid(text: str) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
-def _summary(store: Store, out: Path) -> str:
+def _summary(store: Store, out: str) -> str:
     m, origin = store.manifest, store.manifest.origin
     lines = [
         f"wrote {out}: {m.images} images, {len(store.features)} features, {origin['masks']} masks, "

@@ -58,7 +58,7 @@ def download(repo: str) -> Path:
     folder = Path(snapshot) / STORE_FOLDER
     if not (folder / MANIFEST).is_file():
         raise SalientError(f"{repo}: holds no store", expected=f"{STORE_FOLDER}/{MANIFEST} in the repository")
-    _verify(folder, repo, Path(huggingface_hub.cached_assets_path("salient-imagenet-data", subfolder="verified")))
+    _verify(folder, f"{repo}: {STORE_FOLDER}")
     return folder
 
 
@@ -84,20 +84,21 @@ def download_url(url: str) -> Path:
     folder = Path(huggingface_hub.cached_assets_path("salient-imagenet-data", subfolder="stores")) / key
     folder.mkdir(exist_ok=True)
     with filelock.FileLock(folder.with_suffix(".lock")):
-        if not (folder / MANIFEST).is_file():
-            for name, expected in sorted(_files(manifest, url).items()):
-                path = folder / name
-                if path.is_file() and file_sha256(path) == expected:
-                    continue
+        for name in sorted(_files(manifest, url)):
+            if not (folder / name).is_file():
                 with remote.open(name) as file:
                     Folder.of(folder).write(name, lambda out, file=file: shutil.copyfileobj(file, out))  # type: ignore[misc]
-                _check(path, expected, f"{url}/{name}")
+        if not (folder / MANIFEST).is_file():
             Folder.of(folder).write(MANIFEST, lambda out: out.write(manifest))
+        _verify(folder, url)
     return folder
 
 
-def _verify(folder: Path, repo: str, notes: Path) -> None:
+def _verify(folder: Path, place: str) -> None:
     """Compare every file with the manifest, once: a note of sizes and times says that it was done."""
+    import huggingface_hub
+
+    notes = Path(huggingface_hub.cached_assets_path("salient-imagenet-data", subfolder="verified"))
     path = folder / MANIFEST
     files = _files(path.read_bytes(), str(path))
     state = {name: _state(folder / name) for name in files}
@@ -106,25 +107,22 @@ def _verify(folder: Path, repo: str, notes: Path) -> None:
     if note.exists():
         return
     for name, expected in sorted(files.items()):
-        _check(folder / name, expected, f"{repo}: {STORE_FOLDER}/{name}")
+        path = folder / name
+        got = file_sha256(path) if path.is_file() else "no such file"
+        if got != expected:
+            _remove(path)
+            raise SalientError(
+                f"{place}/{name} was damaged on the way, and is removed from the cache",
+                expected=f"sha256 {expected}",
+                got=got,
+                then="run the same again to fetch it once more",
+            )
     note.touch()
-
-
-def _check(path: Path, expected: str, name: str) -> None:
-    got = file_sha256(path) if path.is_file() else "no such file"
-    if got != expected:
-        _remove(path)
-        raise SalientError(
-            f"{name} was damaged on the way, and is removed from the cache",
-            expected=f"sha256 {expected}",
-            got=got,
-            then="run the same again to fetch it once more",
-        )
 
 
 def _files(manifest: bytes, name: str) -> dict[str, str]:
     """sha256 by path of a downloaded store. Raises SalientError for a path that leaves the folder."""
-    files = Manifest.from_json(manifest.decode(), name).files
+    files = Manifest.from_json(manifest.decode(errors="replace"), name).files
     for file in files:
         if os.path.isabs(file) or ".." in Path(file).parts:
             raise SalientError(f"{name}: names a file outside the store", got=repr(file))

@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.annotations import Annotations
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.folder import Folder
+from salient_imagenet_data.folder import Folder, is_url
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images import ImageSource
 from salient_imagenet_data.manifest import Manifest, check_version
-from salient_imagenet_data.names import MANIFEST, OFFICIAL_RELEASE, WORK
+from salient_imagenet_data.names import OFFICIAL_RELEASE, WORK
 from salient_imagenet_data.official.archive import Archive, open_archive
 from salient_imagenet_data.official.fit import pooling
 from salient_imagenet_data.official.layout import Plan, make_plan
@@ -37,7 +37,7 @@ from salient_imagenet_data.official.rows import feature_rows, image_sizes, image
 from salient_imagenet_data.official.work import Report, Settings, Task, run, start
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store import Store, with_verdicts
-from salient_imagenet_data.store_writer import CHUNK_ROWS, StoreWriter, claim_work, claimed
+from salient_imagenet_data.store_writer import CHUNK_ROWS, StoreWriter, check_finished, claim_work, claimed, made_of
 from salient_imagenet_data.text_file import write_text
 
 FULL_SHARD_ROWS = 64
@@ -89,6 +89,8 @@ def import_official(
     images' sizes from; without them sizes stay unknown and only the crop frame can be used. processes: workers, all
     cores by default; the store's bytes do not depend on it. Raises SalientError for input that does not fit.
     """
+    if is_url(os.fspath(out)):
+        raise SalientError(f"{out}: an import writes to a folder", then="import to a disk, then copy or publish it")
     config, folder = config or ImportConfig(), Path(out)
     archive = open_archive(release)
     verdicts = annotations.verdicts(config.majority) if annotations else ()
@@ -100,11 +102,12 @@ def import_official(
     sizes = image_sizes(plan, images)
     place = Folder.of(out)
     with claimed(place, resume=resume, overwrite=overwrite):
-        if not (folder / MANIFEST).is_file():
-            fingerprint = _fingerprint(sha256, sizes, annotations, config)
-            claim_work(place, "import", fingerprint, of="release, answers, images and options")
-            _make(archive, plan, folder, features, sizes, annotations, sha256, config, processes or os.cpu_count() or 1)
-        place.child(WORK).remove()
+        key, of = _fingerprint(sha256, sizes, annotations, config), "release, answers, images and options"
+        if not check_finished(place, key, of=of):
+            claim_work(place, "import", key, of=of)
+            workers = processes or os.cpu_count() or 1
+            _make(archive, plan, folder, features, sizes, annotations, sha256, config, made_of(key), workers)
+        place.delete(WORK)
     return Store(folder)
 
 
@@ -117,6 +120,7 @@ def _make(
     annotations: Annotations | None,
     sha256: str,
     config: ImportConfig,
+    key: str,
     processes: int,
 ) -> None:
     """Maps, tables and manifest, in a folder that is claimed."""
@@ -151,6 +155,7 @@ def _make(
         versions={name: version(name) for name in ("salient-imagenet-data", "numpy", "pillow", "zarr")},
         files={},
         data_version=config.data_version,
+        made_of=key,
         origin=_origin(archive, plan, reports, sha256, config),
     )
     quarantine = [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ import torch
 from PIL import Image
 
 from salient_imagenet_data.annotations import Annotations, read_annotations
-from salient_imagenet_data.builder.build import build
+from salient_imagenet_data.builder.build import build, build_until
 from salient_imagenet_data.builder.config import BuildConfig
 from salient_imagenet_data.builder.model import load_model
 from salient_imagenet_data.errors import SalientError
@@ -94,9 +95,9 @@ def test_killed_and_resumed_gives_the_same_bytes(
     out = tmp_path / "store"
     command = [sys.executable, "-m", "tests.builder.slow_build", str(images), str(weights), str(out)]
     killed = 0
-    for marker in ("work/features-00001.npz", "work/maps-00001.npz", "maps.zarr/maps/c/1/0/0/0", "images.parquet"):
+    for marker in ("work/features-*-00001.npz", "work/maps-*-00001.npz", "maps.zarr/maps/c/1/0/0/0", "images.parquet"):
         process = subprocess.Popen(command, cwd=Path(__file__).parents[2], env={**os.environ, "SLOW": "0.15"})
-        while process.poll() is None and not (out / marker).exists():
+        while process.poll() is None and not list(out.glob(marker)):
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
@@ -116,6 +117,48 @@ def test_resume_with_other_input_is_refused(images: Path, weights: Path, tmp_pat
     (out / "work" / "build.json").write_text("{}")
     with pytest.raises(SalientError, match="stopped build of other input"):
         run(images, weights, out, resume=True)
+
+
+def test_resume_of_a_finished_store_with_other_options_is_refused(
+    bare_store: Store, images: Path, weights: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(bare_store.path, tmp_path / "store"))
+    model, sha256 = load_model(weights)
+    with pytest.raises(
+        SalientError, match="a finished store of other input; expected the same images, weights.*options"
+    ):
+        build(FolderSource(images), model, out, weights_sha256=sha256, config=BuildConfig(), resume=True)
+    assert tree(out) == tree(bare_store.path)
+
+
+def test_overwriting_through_a_link_makes_the_new_store(
+    bare_store: Store, images: Path, weights: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(bare_store.path, tmp_path / "store")
+    (tmp_path / "link").symlink_to(tmp_path / "store")
+    model, sha256 = load_model(weights)
+    config = dataclasses.replace(CONFIG, data_version="2.0.0")
+    made = build(FolderSource(images), model, tmp_path / "link", weights_sha256=sha256, config=config, overwrite=True)
+    assert made.manifest.data_version == Store(tmp_path / "store").manifest.data_version == "2.0.0"
+
+
+def test_units_of_another_build_in_the_same_place_are_not_taken(
+    bare_store: Store, images: Path, weights: Path, tmp_path: Path
+) -> None:
+    """As a build behind a URL may leave them that went on while another one overwrote it."""
+    model, sha256 = load_model(weights)
+    other = dataclasses.replace(CONFIG, majority=5)
+    for config, folder in ((other, "other"), (CONFIG, "store")):
+        build_until(
+            FolderSource(images), model, tmp_path / folder, stop_after="features", weights_sha256=sha256, config=config
+        )
+    late = sorted((tmp_path / "other" / "work").glob("*.npz"))
+    for unit in late:
+        unit.write_bytes(b"of another build")
+        shutil.copy(unit, tmp_path / "store" / "work")
+    assert len(late) == 3
+    run(images, weights, tmp_path / "store", resume=True)
+    assert tree(tmp_path / "store") == tree(bare_store.path)
 
 
 def test_an_unreadable_image_is_quarantined(images: Path, weights: Path, tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.config import BuildConfig
 from salient_imagenet_data.builder.model import load_model
+from salient_imagenet_data.builder.stream import numerics, run_model
 from salient_imagenet_data.images import FolderSource
 from salient_imagenet_data.store import Store
 
@@ -31,6 +33,20 @@ def test_a_compiled_network_gives_the_same_store_to_the_last_bits(
     assert len(bare_store) % 16 % 7 and list(store.rows) == list(bare_store.rows)
     assert np.allclose(store.activations, bare_store.activations, rtol=1e-4, atol=1e-6)
     assert np.abs(np.asarray(store.maps).astype(int) - np.asarray(bare_store.maps).astype(int)).max() <= 1
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_weights_that_change_are_compiled_again(weights: Path) -> None:
+    model, _ = load_model(weights)
+    images = torch.randint(0, 256, (3, 3, 56, 56), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for factor in (1.0, 1.5):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(factor)
+        with numerics("fp32", "cpu"):
+            maps, _ = run_model(model, images, "fp32", "cpu", compile_for=4)
+            expected, _ = run_model(model, images, "fp32", "cpu")
+        assert maps.shape == expected.shape and torch.allclose(maps, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_without_a_compiler_it_is_one_line(images: Path, weights: Path, tmp_path: Path) -> None:

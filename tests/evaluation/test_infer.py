@@ -21,10 +21,11 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation import infer as infer_module
 from salient_imagenet_data.evaluation.conditioned import Items, corrupted, partner_images
 from salient_imagenet_data.evaluation.conditions import CLEAN, Condition
+from salient_imagenet_data.evaluation.corruptions import hiding
 from salient_imagenet_data.evaluation.evaluate import Conditions, evaluate, run_models
 from salient_imagenet_data.evaluation.frames import Frame
 from salient_imagenet_data.evaluation.infer import Settings, infer
-from salient_imagenet_data.evaluation.models import Classifier
+from salient_imagenet_data.evaluation.models import Classifier, open_model
 from salient_imagenet_data.evaluation.predictions import PredictionsFile
 from salient_imagenet_data.evaluation.protocols import INSIDE, OUTSIDE, Plan, iclr2022, make_plan
 from salient_imagenet_data.evaluation.reliance import relative_sensitivity
@@ -187,7 +188,8 @@ def test_other_corruptions_against_plain_loops(store: Store, images: Path) -> No
     source = FolderSource(images)
     joined = join(store, source, rows=plan.rows.tolist())
     items = Items(joined, plan, Frame.of(store.manifest.preprocessing), ["core"], seed=3)
-    batch, partner = [items[k] for k in range(len(items))], partner_images(joined, 3)
+    pool = join(store, source)
+    batch, partner = [items[k] for k in range(len(items))], partner_images(pool, 3)
     conditions = [c for c in plan.conditions if c.region == "core"]
     seen = set()
     for name, which, found, _ in corrupted(batch, conditions, plan, seed=3, device="cpu", clean=False):
@@ -196,7 +198,7 @@ def test_other_corruptions_against_plain_loops(store: Store, images: Path) -> No
             row = batch[k].row
             x, m = pixels_of(store, source, row), torch.from_numpy(store.mask(row, "core", top_only=True))
             noise = torch.randn(x.shape, generator=image_generator(3, store.rows[row].image_id)) * m
-            other = int(joined.rows[partner[row]])
+            other = int(pool.rows[partner[row]])
             assert store.rows[other].label != store.rows[row].label
             expected = {
                 "noise_0.5@core": (x + 0.5 * noise).clamp(0, 1),
@@ -209,9 +211,9 @@ def test_other_corruptions_against_plain_loops(store: Store, images: Path) -> No
 
 
 def test_a_later_run_swaps_in_the_same_images(store: Store, images: Path, tmp_path: Path) -> None:
-    both = Conditions(corruptions=("swap",)).plan(store)
+    both = Conditions(("iclr2022", "corm2022"), corruptions=("swap",)).plan(store)
     whole = run(store, images, tmp_path / "a.parquet", both)
-    run(store, images, tmp_path / "b.parquet", Conditions().plan(store))
+    run(store, images, tmp_path / "b.parquet", Conditions(corruptions=("swap",)).plan(store))
     core = dataclasses.replace(both, conditions=tuple(c for c in both.conditions if c.region == "core"))
     run(store, images, tmp_path / "b.parquet", core)
     assert same(whole, run(store, images, tmp_path / "b.parquet", both))
@@ -247,6 +249,34 @@ def test_missing_pixels_are_not_shown(store: Store, images: Path, kind: str) -> 
     assert compared > 5
     with pytest.raises(SalientError, match="pixels cannot be missing to a function; expected an nn.Module"):
         evaluate(sensitive, store, source, corruptions=("missing",))
+
+
+def test_missing_pixels_of_models_by_name_and_of_the_builders(
+    store: Store, images: Path, weights: Path, tmp_path: Path
+) -> None:
+    """Both normalise first, which layer masking must follow."""
+    torch.manual_seed(0)
+    torch.save(torchvision.models.resnet18(num_classes=10).state_dict(), tmp_path / "w.pt")
+    named = open_model("torchvision:resnet18", store.class_names, tmp_path / "w.pt")
+    ours, _ = load_model(weights)
+    whole = torch.zeros(2, 1, 56, 56)
+    half = whole.clone()
+    half[:, :, :, :28] = 1.0
+    x = torch.rand(2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
+    for model in (named.model, ours):
+        hide = hiding(model)
+        with torch.inference_mode():
+            assert torch.allclose(hide(x, whole), model(x), atol=1e-4)
+            changed = x.clone()
+            changed[:, :, :, :28] = 0.5
+            assert torch.allclose(hide(changed, half), hide(x, half), atol=1e-5)
+            assert not torch.allclose(hide(x, half), model(x), atol=1e-4)
+    result = evaluate(ours, store, FolderSource(images), corruptions=("missing",))
+    assert {c["corruption"] for c in result["conditions"]} == {"noise_0.25", "missing"}
+
+
+def test_a_function_of_ones_own_may_view_its_images(store: Store, images: Path) -> None:
+    evaluate(lambda x: x.view(len(x), -1)[:, :10], store, FolderSource(images))
 
 
 def test_no_noise_is_clean(store: Store, images: Path, tmp_path: Path) -> None:
