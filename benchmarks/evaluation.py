@@ -129,7 +129,8 @@ def main(
         bare_passes(model, x, batch_size, device)
         ratios, passes, wholes = [], [], []
         bare = partial(bare_passes, model, x, batch_size, device)
-        whole = partial(infer, Classifier("model", model), joined, plan, folder / "p.parquet", settings, overwrite=True)
+        classifier = Classifier("model", model, channels_last=True)  # as models by name are run, and the bare passes
+        whole = partial(infer, classifier, joined, plan, folder / "p.parquet", settings, overwrite=True)
         for _ in range(rounds):
             before = seconds(bare, of_cpu=cpu_time)
             wholes.append(seconds(whole, of_cpu=cpu_time))

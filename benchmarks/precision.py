@@ -1,6 +1,6 @@
 """What half precision costs: masks, top features and top images against float32, on the same images and weights.
 
-    python benchmarks/precision.py --images DIR --weights FILE [--architecture NAME] [--precision bf16 fp16]
+    python benchmarks/precision.py --images DIR --weights FILE [--architecture NAME] [--precision bf16] [--compile]
 
 Prints a table: mean and 99.9th percentile of the masks' difference in 1/255, over the pairs that both stores have, the
 share of (class, feature) pairs in common, and of top images in common for those pairs.
@@ -17,6 +17,7 @@ import numpy as np
 
 from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.config import BuildConfig, Precision, RunConfig
+from salient_imagenet_data.builder.engine import default_batch_size
 from salient_imagenet_data.builder.model import load_model
 from salient_imagenet_data.sources import open_source
 from salient_imagenet_data.store import Store
@@ -50,32 +51,38 @@ def main() -> None:
     parser.add_argument("--weights", required=True)
     parser.add_argument("--architecture")
     parser.add_argument("--precision", nargs="+", default=["bf16"], choices=["tf32", "bf16", "fp16"])
+    parser.add_argument("--top-images", type=int, default=65, help="fewer than the images of a class, to say something")
+    parser.add_argument("--compile", action="store_true", help="also compiled, float32 too; the time holds compiling")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     source = open_source(options.images)
     stores: dict[str, tuple[Store, float]] = {}
+    kinds: list[tuple[Precision, bool]] = [(p, False) for p in ("fp32", *options.precision)]
+    if options.compile:
+        kinds += [(p, True) for p, _ in kinds]
     with tempfile.TemporaryDirectory() as folder:
-        for precision in ("fp32", *options.precision):
+        for precision, compiled in kinds:
+            name = f"{precision} compiled" if compiled else precision
             model, sha256 = load_model(options.weights, architecture=options.architecture)
-            kind: Precision = precision
+            size = default_batch_size(options.device, model.preprocessing.crop)
+            config = BuildConfig(precision=precision, compiled=compiled, batch_size=size, top_images=options.top_images)
             start = time.perf_counter()
             store = build(
                 source,
                 model,
-                Path(folder) / precision,
+                Path(folder) / name,
                 weights_sha256=sha256,
-                config=BuildConfig(precision=kind),
+                config=config,
                 run=RunConfig(device=options.device),
             )
-            stores[precision] = store, time.perf_counter() - start
+            stores[name] = store, time.perf_counter() - start
         exact, seconds = stores["fp32"]
         print("| precision | mask error, mean /255 | 99.9th percentile /255 | pairs kept | top images kept | speed |")
         print("| --- | --- | --- | --- | --- | --- |")
-        for precision in options.precision:
-            other, taken = stores[precision]
+        for name, (other, taken) in list(stores.items())[1:]:
             c = compare(exact, other)
             print(
-                f"| {precision} | {c['mean']:.3f} | {c['p999']:.0f} | {c['pairs']:.1%} | {c['top images']:.1%} "
+                f"| {name} | {c['mean']:.3f} | {c['p999']:.0f} | {c['pairs']:.1%} | {c['top images']:.1%} "
                 f"| {seconds / taken:.2f} x fp32 |"
             )
 
