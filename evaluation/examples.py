@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from salient_imagenet_data.evaluation.conditions import Condition
-from salient_imagenet_data.evaluation.protocols import Region, corm2022, iclr2022, labels_of
+from salient_imagenet_data.evaluation.protocols import Region, corm2022, iclr2022, labels_of, rival2022
 from salient_imagenet_data.images import ImageSource, ids_of
 from salient_imagenet_data.join import join
 from salient_imagenet_data.masks import union_in_crop
@@ -49,7 +49,7 @@ def with_images(
 
     Images that the source lacks are left out.
     """
-    regions = {r.name: r for r in [*iclr2022(store, single_features=True), *corm2022(store)]}
+    regions = {r.name: r for r in [*iclr2022(store, single_features=True), *corm2022(store), *rival2022(store)]}
     labels = labels_of(store)
     result = []
     for drop in drops:

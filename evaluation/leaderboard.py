@@ -68,9 +68,10 @@ def cells(model: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for control in model["controls"]:
         if control["random"]:
             found[f"excess over random, {control['name']}"] = control["random"]["excess"]
-    for row in model["corm2022"]:
-        if not row["control"]:
-            found[f"RCS, {row['corruption']}"] = row["rcs"]
+    for protocol, ratio in (("corm2022", "rcs"), ("rival2022", "rfs")):
+        for row in model.get(protocol, ()):  # older reports lack a later protocol
+            if not row["control"]:
+                found[f"{ratio.upper()}, {row['corruption']}"] = row[ratio]
     if model["spurious_gap"]:
         found["spurious gap"] = model["spurious_gap"]
     return found

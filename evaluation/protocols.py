@@ -8,6 +8,9 @@ whose class has no such feature does not count.
 "corm2022" [Singla, Moayeri, Feizi 2022]: c is the union of the core masks of the image's class, dilated and divided
 by its maximum. Noise on 1 - c and on c, on every image whose class has a core feature; class-averaged.
 
+"rival2022" [Moayeri et al. 2022, arXiv 2201.10766]: foreground is the union of the core masks as it is, background
+1 minus it. Noise on either, on every image whose class has a core feature; class-averaged.
+
 "spuriosity2023" [Moayeri et al. 2023]: no noise; the most and the least spurious images of each class.
 """
 
@@ -32,6 +35,8 @@ DILATION, DILATED_AT = 15, 224
 """Iterations of the plus-shaped maximum filter of "corm2022", at a crop of so many pixels."""
 INSIDE, OUTSIDE = "core_dilated15", "not_core_dilated15"
 """The two regions of "corm2022"."""
+FOREGROUND, BACKGROUND = "foreground", "background"
+"""The two regions of "rival2022"."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +83,20 @@ def corm2022(store: Store) -> list[Region]:
     return [Region(INSIDE, chosen, DILATION), Region(OUTSIDE, chosen, DILATION, complement=True)]
 
 
+def rival2022(store: Store) -> list[Region]:
+    """Regions of the protocol: the core masks, and what is outside them."""
+    chosen = store.kind_table[CORE][labels_of(store)]
+    return [Region(FOREGROUND, chosen), Region(BACKGROUND, chosen, complement=True)]
+
+
 def spuriosity_ends(store: Store) -> Ends:
     """The most and least spurious rows of every class with a spurious feature."""
     labels = labels_of(store)
     return ends(spuriosity(store.activations, labels, store.kind_table[SPURIOUS]), labels)
 
 
-ProtocolName = Literal["iclr2022", "corm2022", "spuriosity2023"]
-PROTOCOLS: tuple[ProtocolName, ...] = ("iclr2022", "corm2022", "spuriosity2023")
+ProtocolName = Literal["iclr2022", "corm2022", "rival2022", "spuriosity2023"]
+PROTOCOLS: tuple[ProtocolName, ...] = ("iclr2022", "corm2022", "rival2022", "spuriosity2023")
 
 
 @dataclass(frozen=True)
@@ -117,6 +128,7 @@ def make_plan(
     makers: dict[str, Callable[[], list[Region]]] = {
         "iclr2022": lambda: iclr2022(store, single_features=single_features),
         "corm2022": lambda: corm2022(store),
+        "rival2022": lambda: rival2022(store),
         "spuriosity2023": list,
     }
     unknown = [p for p in protocols if p not in makers]

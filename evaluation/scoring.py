@@ -11,7 +11,14 @@ from salient_imagenet_data.evaluation.conditions import CLEAN, CONTROL_WORDS, CO
 from salient_imagenet_data.evaluation.metrics import class_average, wilson
 from salient_imagenet_data.evaluation.outcomes import Outcome, line_up
 from salient_imagenet_data.evaluation.predictions import PredictionsFile
-from salient_imagenet_data.evaluation.protocols import ACCURACY_OF, INSIDE, OUTSIDE, spuriosity_ends
+from salient_imagenet_data.evaluation.protocols import (
+    ACCURACY_OF,
+    BACKGROUND,
+    FOREGROUND,
+    INSIDE,
+    OUTSIDE,
+    spuriosity_ends,
+)
 from salient_imagenet_data.evaluation.reliance import area, difference, sensitivity
 from salient_imagenet_data.evaluation.spuriosity import spurious_gap
 from salient_imagenet_data.names import KINDS, SPURIOUS
@@ -24,8 +31,8 @@ def score(file: PredictionsFile, store: Store) -> dict[str, Any]:
     """All that one model's predictions say, JSON-ready.
 
     Every accuracy is an `Estimate` as a dict: value, n, low, high, classes. `conditions` has one entry a condition;
-    `sigma` repeats the protocol "iclr2022" by noise level; `corm2022`, `curves`, `controls` and `spurious_gap` are
-    empty or None where the file lacks what they need.
+    `sigma` repeats the protocol "iclr2022" by noise level; `corm2022`, `rival2022`, `curves`, `controls` and
+    `spurious_gap` are empty or None where the file lacks what they need.
     """
     outcomes = line_up(file, store)
     clean = outcomes.pop(CLEAN)
@@ -40,7 +47,8 @@ def score(file: PredictionsFile, store: Store) -> dict[str, Any]:
         "clean_calibration": clean.calibration(),
         "conditions": [_condition(c, o, clean.at(o.rows), store) for c, o in by_condition.items()],
         "sigma": _by_sigma(by_condition, clean, store),
-        "corm2022": _corm2022(by_condition),
+        "corm2022": _sensitivities(by_condition, INSIDE, OUTSIDE, "rcs"),
+        "rival2022": _sensitivities(by_condition, FOREGROUND, BACKGROUND, "rfs"),
         "curves": _curves(by_condition, clean),
         "controls": [_control(c, by_condition, clean) for c in by_condition if not c.control and _controlled(c)],
         "spurious_gap": _gap(clean, store),
@@ -113,12 +121,13 @@ def _by_sigma(outcomes: Outcomes, clean: Outcome, store: Store) -> dict[str, Any
     return result
 
 
-def _corm2022(outcomes: Outcomes) -> list[dict[str, Any]]:
-    """Protocol "corm2022": acc(C), acc(S) and RCS by corruption; and the same with controls in place of the masks."""
+def _sensitivities(outcomes: Outcomes, within: str, without: str, ratio: str) -> list[dict[str, Any]]:
+    """Accuracies under noise inside and outside a region, and the ratio of "corm2022" or "rival2022", by corruption;
+    and the same with controls in place of the masks."""
     rows = []
     for condition, inside in outcomes.items():
-        outside = outcomes.get(Condition(condition.corruption, OUTSIDE, condition.control))
-        if condition.region != INSIDE or outside is None or not np.array_equal(outside.rows, inside.rows):
+        outside = outcomes.get(Condition(condition.corruption, without, condition.control))
+        if condition.region != within or outside is None or not np.array_equal(outside.rows, inside.rows):
             continue
         rows.append(
             {
@@ -126,7 +135,7 @@ def _corm2022(outcomes: Outcomes) -> list[dict[str, Any]]:
                 "control": condition.control,
                 "accuracy_outside": asdict(class_average(outside.hits, outside.labels)),
                 "accuracy_inside": asdict(class_average(inside.hits, inside.labels)),
-                "rcs": asdict(sensitivity(outside.hits, inside.hits, inside.labels)),
+                ratio: asdict(sensitivity(outside.hits, inside.hits, inside.labels)),
             }
         )
     return rows

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from salient_imagenet_data.store import Store
 
 # Spelled out, because the rooms are imported inside the functions; a test compares them.
-PROTOCOLS = ("iclr2022", "corm2022", "spuriosity2023")
+PROTOCOLS = ("iclr2022", "corm2022", "rival2022", "spuriosity2023")
 FORMS = (
     "fill_gray", "fill_black", "fill_mean", "shuffle", "tile", "inpaint", "swap", "missing",
     "noise_SIGMA", "noise_l2_NORM", "blur_SIGMA", "jpeg_QUALITY",
@@ -132,6 +132,49 @@ def score(store: str, predictions: tuple[Path, ...], images: str | None, out: Pa
     _finish(
         files, [], opened, out, None if images is None else open_source(images, opened.manifest.split), as_json, None
     )
+
+
+@cli.command()
+@click.argument("store")
+@click.option("--images", required=True, help=IMAGES)
+@click.option("--model", "models", multiple=True, metavar="SPEC", help="As of `evaluate`; repeat for several.")
+@click.option("--weights", multiple=True, help="As of `evaluate`.")
+@click.option("--architecture", help="Network of --weights alone: resnet50, torchvision:NAME or timm:NAME.")
+@click.option("--batch-size", type=click.IntRange(1), default=32)
+@click.option("--skip-missing", is_flag=True, help="Leave out images that are not there.")
+@click.option("--device", default="cpu")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def align(
+    store: str,
+    images: str,
+    models: tuple[str, ...],
+    weights: tuple[str, ...],
+    architecture: str | None,
+    batch_size: int,
+    skip_missing: bool,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Measure how far classifiers look at the core masks: Grad-CAM against the masks."""
+    from salient_imagenet_data.evaluation.alignment import align as align_model
+    from salient_imagenet_data.sources import open_source
+    from salient_imagenet_data.store import Store
+
+    opened = Store(store)
+    source = open_source(images, opened.manifest.split)
+    device, missing = check_device(device), "skip" if skip_missing else "error"
+    results = {
+        name: align_model(opener(), opened, source, batch_size=batch_size, missing=missing, device=device)  # type: ignore[arg-type]
+        for name, opener in _openers(models, weights, architecture, opened, model_frame=True).items()
+    }
+    if as_json:
+        click.echo(json.dumps(results, indent=2))
+        return
+    click.echo(f"{'classifier':<28} {'figure':<18} {'n':>6}  {'value':>6}  95 % interval")
+    for name, figures in results.items():
+        for key, e in figures.items():
+            interval = f"[{e['low']:.3f}, {e['high']:.3f}]"
+            click.echo(f"{Path(name).name[:28]:<28} {key:<18} {e['n']:>6}  {e['value']:6.3f}  {interval}")
 
 
 @cli.command()

@@ -35,7 +35,9 @@ def linear(seed: int) -> Callable[[torch.Tensor], torch.Tensor]:
 def report(store: Store, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Predictions and report of two linear models, all protocols, and one that failed. Do not change it."""
     folder = tmp_path_factory.mktemp("report")
-    conditions = Conditions(("iclr2022", "corm2022", "spuriosity2023"), (0.25, 1.0), ("fill_gray",), True, True)
+    conditions = Conditions(
+        ("iclr2022", "corm2022", "rival2022", "spuriosity2023"), (0.25, 1.0), ("fill_gray",), True, True
+    )
     names = {"linear one": 1, "<b>two</b>": 2}
     openers = {name: lambda n=name, s=seed: Classifier(n, linear(s)) for name, seed in names.items()}
     source = FolderSource(images)

@@ -121,6 +121,27 @@ def test_corm2022_against_a_plain_loop_with_scipys_dilation(store: Store, images
     assert {r["control"] for r in result["corm2022"]} == {"", "random", "other"} and own["rcs"]["n"] == 36
 
 
+def test_rival2022_against_a_plain_loop(store: Store, images: Path) -> None:
+    source = FolderSource(images)
+    result = evaluate(sensitive, store, source, protocols=("rival2022",), sigmas=(0.5,), seed=2)
+    hits: dict[str, dict[int, list[bool]]] = {"foreground": {}, "background": {}}
+    for row, record in enumerate(store.rows):
+        mask = store.mask(row, "core")
+        if mask is None:
+            continue
+        m = torch.from_numpy(mask)
+        for name, region in (("foreground", m), ("background", 1 - m)):
+            noisy = gaussian_noise(pixels_of(store, source, row), region, 0.5, image_generator(2, record.image_id))
+            hits[name].setdefault(record.label, []).append(int(sensitive(noisy[None]).argmax()) == record.label)
+    inside, outside = (float(np.mean([np.mean(h) for h in hits[name].values()])) for name in hits)
+    (own,) = [r for r in result["rival2022"] if not r["control"]]
+    assert own["accuracy_inside"]["value"] == pytest.approx(inside)
+    assert own["accuracy_outside"]["value"] == pytest.approx(outside)
+    middle = (inside + outside) / 2
+    assert own["rfs"]["value"] == pytest.approx((outside - inside) / (2 * min(middle, 1 - middle)))
+    assert result["corm2022"] == [] and own["rfs"]["n"] == 36
+
+
 def test_controls_are_area_matched_and_from_another_class(store: Store, images: Path) -> None:
     plan = make_plan(store, corruptions=["noise_0.5"])
     joined = join(store, FolderSource(images), rows=plan.rows.tolist())

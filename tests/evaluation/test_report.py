@@ -35,8 +35,8 @@ def test_the_json_holds_every_figure_with_n_and_interval(report: Path) -> None:
     assert [m["name"] for m in summary["models"]] == ["linear one", "<b>two</b>"]
     one = summary["models"][0]
     # Two regions of each protocol, with two controls, and four ranks without; three corruptions.
-    assert len(one["conditions"]) == (4 * 3 + 4) * 3 and len(one["controls"]) == 4 * 3 and len(one["curves"]) == 16
-    assert len(one["corm2022"]) == 9 and one["spurious_gap"]["classes"] == 9
+    assert len(one["conditions"]) == (6 * 3 + 4) * 3 and len(one["controls"]) == 6 * 3 and len(one["curves"]) == 22
+    assert len(one["corm2022"]) == len(one["rival2022"]) == 9 and one["spurious_gap"]["classes"] == 9
     for condition in one["conditions"]:
         for key in ("accuracy", "pooled", "clean_accuracy", "drop"):
             e = condition[key]

@@ -1,0 +1,188 @@
+"""Where a model looks, against where the object is: saliency maps beside core masks [Moayeri et al. 2022, section 5].
+
+The figures are pure functions on arrays; `grad_cam` makes the maps; `align` runs both over a store.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.conditioned import Items
+from salient_imagenet_data.evaluation.frames import Frame
+from salient_imagenet_data.evaluation.metrics import Estimate, auroc, iou
+from salient_imagenet_data.evaluation.models import Classifier
+from salient_imagenet_data.evaluation.protocols import FOREGROUND, Plan, rival2022
+from salient_imagenet_data.images import ImageSource
+from salient_imagenet_data.join import Missing, join
+from salient_imagenet_data.progress import progress
+from salient_imagenet_data.store import Store
+
+DRAWS = 2_000
+"""Bootstrap draws of an interval."""
+Saliency = Callable[[Tensor, Tensor], Tensor]
+"""Images (B, 3, S, S) in [0, 1] and classes (B,) -> maps (B, S, S), larger where the model looks."""
+
+
+def alignment(saliency: NDArray[np.floating], mask: NDArray[np.floating], threshold: float = 0.5) -> dict[str, float]:
+    """How saliency, not negative, lies on a soft mask in [0, 1]: two arrays of one shape, of the pixels of an image.
+
+    iou: of saliency over its peak and mask, both at `threshold`. difference: mean of saliency over its peak where the
+    mask reaches the threshold minus elsewhere, in [-1, 1]. mass: share of the saliency in the mask, weighted by it, in
+    [0, 1]. average_precision and auroc: of saliency as a score for mask >= threshold. NaN where a figure has no
+    meaning: nothing or all in the mask, and for the first three a map of zeros. Raises ValueError for other shapes or
+    values.
+    """
+    if saliency.shape != mask.shape:
+        raise ValueError(f"alignment: expected two arrays of one shape, got {saliency.shape} and {mask.shape}")
+    if not (np.isfinite(saliency).all() and (saliency >= 0).all()):
+        raise ValueError("alignment: expected saliency of finite numbers >= 0")
+    truth, values, peak = mask >= threshold, saliency.astype(np.float64), float(saliency.max())
+    split = bool(truth.any() and not truth.all())
+    scaled = values / peak if peak > 0 else np.full_like(values, np.nan)
+    return {
+        "iou": iou(scaled, truth, threshold) if peak > 0 else math.nan,
+        "difference": float(scaled[truth].mean() - scaled[~truth].mean()) if split else math.nan,
+        "mass": float((values * mask).sum() / values.sum()) if peak > 0 else math.nan,
+        "average_precision": average_precision(values, truth) if split else math.nan,
+        "auroc": auroc(values, truth),
+    }
+
+
+def average_precision(scores: NDArray[np.floating], truth: NDArray[np.bool_]) -> float:
+    """Sum over distinct scores, from the highest, of the gain in recall times the precision. NaN without a True."""
+    flat, positive = scores.ravel(), truth.ravel()
+    if not positive.any():
+        return math.nan
+    order = np.argsort(-flat, kind="stable")
+    last = np.append(np.diff(flat[order]) != 0, True)  # equal scores are taken together
+    hits = np.cumsum(positive[order])[last].astype(np.float64)
+    precision, recall = hits / (np.flatnonzero(last) + 1), hits / hits[-1]
+    return float((np.diff(recall, prepend=0.0) * precision).sum())
+
+
+def grad_cam(model: nn.Module, layer: str | None = None) -> Saliency:
+    """Grad-CAM [Selvaraju et al. 2017]: the layer's maps weighted by the mean gradient of the class's logit, rectified,
+    and resized bilinearly.
+
+    layer: name of a module whose output is (B, F, h, w); by default the last one with more than one place. Raises
+    SalientError if there is none.
+    """
+    name = layer or last_grid(model)
+
+    def saliency(images: Tensor, classes: Tensor) -> Tensor:
+        kept: list[Tensor] = []
+
+        def keep(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+            if output.ndim != 4:
+                raise SalientError(f"{name}: not a grid", expected="(B, F, h, w)", got=str(tuple(output.shape)))
+            # Made the start of the graph, so that networks with frozen weights have a gradient too.
+            kept.append(output.detach().requires_grad_(True))
+            return kept[0].clone()  # what comes next may work in place
+
+        handle = model.get_submodule(name).register_forward_hook(keep)
+        try:
+            with torch.enable_grad():
+                logits = model(images)
+                (gradient,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), kept[0])
+        finally:
+            handle.remove()
+        maps = F.relu((gradient.mean(dim=(2, 3), keepdim=True) * kept[0]).sum(dim=1, keepdim=True))
+        return F.interpolate(maps.detach(), images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
+
+    return saliency
+
+
+def last_grid(model: nn.Module, size: int = 224) -> str:
+    """Name of the last module called whose output is (B, F, h, w) with more than one place. Raises SalientError."""
+    found: list[str] = []
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
+            if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
+                found.append(name)
+
+        return hook
+
+    handles = [m.register_forward_hook(note(name)) for name, m in model.named_modules() if name]
+    try:
+        with torch.inference_mode():
+            first = next(model.parameters())
+            model(torch.zeros(1, 3, size, size, device=first.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not found:
+        raise SalientError(
+            f"{type(model).__name__}: no grid of features", expected="a convolutional network, or a layer"
+        )
+    return found[-1]
+
+
+def align(
+    classifier: Classifier,
+    store: Store,
+    source: ImageSource,
+    *,
+    saliency: Saliency | None = None,
+    rows: Sequence[int] | None = None,
+    batch_size: int = 32,
+    missing: Missing = "error",
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """The figures of `alignment` over a store's images, against the union of their core masks.
+
+    saliency: of the images' own classes; `grad_cam` of the model by default. rows: store rows, by default all whose
+    class has a core feature. Where nothing is known of a pixel it does not count. Returns an `Estimate` as a dict for
+    each figure: the mean over classes of each class's mean, with a percentile bootstrap over images within class;
+    images of which a figure is NaN are left out of it. Raises SalientError where no image has a core feature.
+    """
+    region = next(r for r in rival2022(store) if r.name == FOREGROUND)
+    wanted = region.rows if rows is None else np.intersect1d(region.rows, np.asarray(rows, dtype=np.int64))
+    if not len(wanted):
+        raise SalientError(f"{store.path}: nothing to align with", expected="images with a core feature", got="none")
+    joined = join(store, source, missing=missing, rows=wanted.tolist())
+    frame = classifier.frame or Frame.of(store.manifest.preprocessing)
+    model = classifier.to(device).model
+    if saliency is None:
+        if not isinstance(model, nn.Module):
+            raise SalientError(f"{classifier.name}: Grad-CAM needs a network", got=type(model).__name__)
+        saliency = grad_cam(model, last_grid(model, frame.crop))
+    items = Items(joined, Plan(("rival2022",), wanted, {region.name: region}), frame, [region.name], seed=0)
+    labels = store.rows.labels[joined.rows].astype(np.int64)
+    found: list[dict[str, float]] = []
+    with progress((), total=len(items), what=classifier.name) as bar:
+        for start in range(0, len(items), batch_size):
+            batch = [items[k] for k in range(start, min(start + batch_size, len(items)))]
+            images = torch.stack([item.image for item in batch]).to(device).float() / 255.0
+            classes = torch.from_numpy(labels[start : start + len(batch)]).to(device)
+            maps = saliency(images, classes).float().cpu().numpy()
+            for saliency_map, item in zip(maps, batch, strict=True):
+                known = item.known.numpy()
+                found.append(alignment(saliency_map[known], item.masks[region.name].numpy()[known]))
+            bar.update(len(batch))
+    return {key: asdict(_class_mean(np.array([row[key] for row in found]), labels)) for key in found[0]}
+
+
+def _class_mean(values: NDArray[np.float64], labels: NDArray[np.int64], seed: int = 0) -> Estimate:
+    there = ~np.isnan(values)
+    values, labels = values[there], labels[there]
+    if not len(values):
+        return Estimate(math.nan, 0, math.nan, math.nan, 0)
+    rng, present = np.random.default_rng(seed), np.unique(labels)
+    drawn, mean = np.zeros(DRAWS), 0.0
+    for label in present:
+        mine = values[labels == label]
+        mean += float(mine.mean())
+        drawn += mine[rng.integers(0, len(mine), (DRAWS, len(mine)))].mean(axis=1)
+    low, high = np.quantile(drawn / len(present), [0.025, 0.975])
+    return Estimate(mean / len(present), len(values), float(low), float(high), len(present))
