@@ -165,7 +165,7 @@ def _key(store: Store, repo: str, source: ImageSource | None, config: ExportConf
         "config": dataclasses.asdict(config),
         "repo": repo,
         "images": source is not None,
-        "versions": {name: version(name) for name in ("salient-imagenet-data", "pyarrow")},
+        "versions": {name: version(name) for name in ("salient-imagenet-data", "pyarrow", "deflate")},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
