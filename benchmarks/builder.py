@@ -22,10 +22,10 @@ import numpy as np
 import torch
 import torchvision
 from PIL import Image
-from synthetic import write_photos
+from synthetic import some_answers, write_photos
 from torch.nn import functional
 
-from salient_imagenet_data.annotations import Annotations, Answer
+from salient_imagenet_data.annotations import Annotations
 from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
 from salient_imagenet_data.builder.engine import default_batch_size
@@ -34,18 +34,7 @@ from salient_imagenet_data.builder.stream import batches, numerics, run_model
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images import FolderSource
 
-CLASSES, FEATURES = 10, 5
-
-
-def pairs(features: int) -> Annotations:
-    """One answer about five features of each class."""
-    rng = np.random.default_rng(0)
-    answers = tuple(
-        Answer("a", f"c{c:04d}", c, int(j), rank, "main_object", 5, "")
-        for c in range(CLASSES)
-        for rank, j in enumerate(rng.choice(features, FEATURES, replace=False), start=1)
-    )
-    return Annotations(answers, "0" * 64)
+CLASSES = 10
 
 
 def rate(count: int, run: Callable[[], Any]) -> float:
@@ -84,7 +73,7 @@ def main() -> None:
     torch.manual_seed(0)
     net = torchvision.models.get_model(options.architecture, num_classes=CLASSES)
     model = ImageClassifier(options.architecture, net, Preprocessing()).eval().requires_grad_(False).to(options.device)
-    known = pairs(model.weight.shape[1])
+    known = Annotations(tuple(some_answers(CLASSES, model.weight.shape[1])), "0" * 64)
     run = RunConfig(options.threads, options.device)
     size = options.batch_size or default_batch_size(options.device, model.preprocessing.crop)
     with tempfile.TemporaryDirectory() as folder:

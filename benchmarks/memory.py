@@ -19,7 +19,9 @@ import numpy as np
 import torch
 import torchvision
 from PIL import Image
+from synthetic import some_answers
 
+from salient_imagenet_data.annotations import write_annotations
 from salient_imagenet_data.builder.model import load_model
 from salient_imagenet_data.geometry import Preprocessing
 
@@ -34,16 +36,6 @@ def write_images(root: Path, count: int) -> None:
         if number < CLASSES:
             folder.mkdir(parents=True)
         Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(folder / f"{number:07d}.jpg")
-
-
-def write_answers(path: Path, features: int) -> None:
-    """Five features of each class, so that one pass does."""
-    rng = np.random.default_rng(0)
-    lines = ["annotator,class_name,class_index,feature_index,feature_rank,answer,confidence,reason"]
-    for c in range(CLASSES):
-        for rank, feature in enumerate(rng.choice(features, 5, replace=False), start=1):
-            lines.append(f"a,c{c:04d},{c},{feature},{rank},main_object,5,")
-    path.write_text("\n".join(lines) + "\n")
 
 
 def peak(arguments: list[str]) -> tuple[float, float]:
@@ -74,7 +66,7 @@ def main() -> None:
         torch.save(net.state_dict(), root / "net.pt")
         model, _ = load_model(root / "net.pt", architecture=options.architecture, preprocessing=Preprocessing(64, 64))
         features = model.weight.shape[1]
-        write_answers(root / "answers.csv", features)
+        write_annotations(root / "answers.csv", some_answers(CLASSES, features))
         counts = (options.images, options.images * options.factor)
         print(f"{options.architecture}, {features} features, torch {torch.__version__}")
         print("| passes | images | peak, MiB | images/s |")

@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
+from salient_imagenet_data.annotations import Answer
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.manifest import Manifest, file_sha256, write_manifest
-from salient_imagenet_data.names import CORE, IMAGES_TABLE, SPURIOUS
+from salient_imagenet_data.names import CORE, IMAGES_TABLE, MAIN_OBJECT, SPURIOUS
 from salient_imagenet_data.store import Store
 from salient_imagenet_data.store_writer import SHARD_ROWS, StoreWriter
 from salient_imagenet_data.tables import IMAGES_SCHEMA
@@ -33,6 +34,16 @@ def write_photos(folder: Path, classes: int, per_class: int) -> None:
             smooth = np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)).astype(np.float32)
             grainy = (smooth + rng.normal(0, 14, smooth.shape)).clip(0, 255).astype(np.uint8)
             Image.fromarray(grainy).save(folder / f"c{label:04d}" / f"{number:08d}.jpg", quality=90)
+
+
+def some_answers(classes: int, features: int) -> list[Answer]:
+    """One answer about five of so many features, for each class, so that a build takes one pass."""
+    rng = np.random.default_rng(0)
+    return [
+        Answer("a", f"c{c:04d}", c, int(j), rank, MAIN_OBJECT, 5, "")
+        for c in range(classes)
+        for rank, j in enumerate(rng.choice(features, FEATURES, replace=False), start=1)
+    ]
 
 
 def write_store(folder: Path, classes: int, per_class: int) -> Store:

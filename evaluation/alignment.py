@@ -17,18 +17,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.conditioned import Items
+from salient_imagenet_data.evaluation.conditioned import Items, on_device
 from salient_imagenet_data.evaluation.frames import Frame
 from salient_imagenet_data.evaluation.metrics import Estimate, auroc, iou
 from salient_imagenet_data.evaluation.models import Classifier
 from salient_imagenet_data.evaluation.protocols import FOREGROUND, Plan, rival2022
+from salient_imagenet_data.evaluation.reliance import DRAWS, estimate
 from salient_imagenet_data.images import ImageSource
 from salient_imagenet_data.join import Missing, join
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store import Store
 
-DRAWS = 2_000
-"""Bootstrap draws of an interval."""
 Saliency = Callable[[Tensor, Tensor], Tensor]
 """Images (B, 3, S, S) in [0, 1] and classes (B,) -> maps (B, S, S), larger where the model looks."""
 
@@ -163,7 +162,7 @@ def align(
     with progress((), total=len(items), what=classifier.name) as bar:
         for start in range(0, len(items), batch_size):
             batch = [items[k] for k in range(start, min(start + batch_size, len(items)))]
-            images = torch.stack([item.image for item in batch]).to(device).float() / 255.0
+            images = on_device([item.image for item in batch], device)
             classes = torch.from_numpy(labels[start : start + len(batch)]).to(device)
             maps = saliency(images, classes).float().cpu().numpy()
             for saliency_map, item in zip(maps, batch, strict=True):
@@ -184,5 +183,4 @@ def _class_mean(values: NDArray[np.float64], labels: NDArray[np.int64], seed: in
         mine = values[labels == label]
         mean += float(mine.mean())
         drawn += mine[rng.integers(0, len(mine), (DRAWS, len(mine)))].mean(axis=1)
-    low, high = np.quantile(drawn / len(present), [0.025, 0.975])
-    return Estimate(mean / len(present), len(values), float(low), float(high), len(present))
+    return estimate(mean / len(present), drawn / len(present), labels)

@@ -22,6 +22,7 @@ from salient_imagenet_data.join import Joined, join
 from salient_imagenet_data.loaders import regions as masked
 from salient_imagenet_data.loaders.corruptions import GaussianNoise, Swap, corrupt, image_seeds
 from salient_imagenet_data.loaders.kernels import normal_like
+from salient_imagenet_data.store import Store
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,7 @@ def partner_rows(joined: Joined, region: Region, seed: int) -> NDArray[np.int64]
     if len(rows) < 2:
         result[rows] = rows
         return result
-    labels = store.rows.labels[rows]
-    several = len(np.unique(labels)) > 1
-    ids = store.rows.image_ids.take(pa.array(rows)).to_pylist()
-    result[rows] = rows[masked.partners(ids, seed, labels=labels if several else None)]
+    result[rows] = rows[_partners(store, rows, seed)]
     return result
 
 
@@ -110,11 +108,16 @@ def partner_images(joined: Joined, seed: int) -> dict[int, int]:
     swapped in. Raises SalientError for a single image."""
     if len(joined) < 2:
         raise SalientError("swap: no other image", expected="at least two images", got=str(len(joined)))
-    labels = joined.store.rows.labels[joined.rows]
-    ids = joined.store.rows.image_ids.take(pa.array(joined.rows)).to_pylist()
-    several = len(np.unique(labels)) > 1
-    partners = masked.partners(ids, seed, labels=labels if several else None, condition="swap")
+    partners = _partners(joined.store, joined.rows, seed, condition="swap")
     return dict(zip(joined.rows.tolist(), partners.tolist(), strict=True))
+
+
+def _partners(store: Store, rows: NDArray[np.int64], seed: int, *, condition: str = "") -> NDArray[np.int64]:
+    """For each of some store rows the position of another, of another class where there are several."""
+    labels = store.rows.labels[rows]
+    several = len(np.unique(labels)) > 1
+    ids = store.rows.image_ids.take(pa.array(rows)).to_pylist()
+    return masked.partners(ids, seed, labels=labels if several else None, condition=condition)
 
 
 def corrupted(
@@ -154,7 +157,7 @@ class _Batch:
 
     def __init__(self, items: Sequence[Item], plan: Plan, seed: int, device: str) -> None:
         self.items, self.plan, self.seed, self.device = items, plan, seed, device
-        self.images = _unit([item.image for item in items], device)
+        self.images = on_device([item.image for item in items], device)
         self.seeds = image_seeds(seed, [item.image_id for item in items])
         self._regions: dict[tuple[str, str], Tensor] = {}
         self._places: dict[int, Tensor] = {}
@@ -166,7 +169,7 @@ class _Batch:
 
     def swapped(self, which: Sequence[int]) -> Tensor:
         """The images to swap in."""
-        return _unit([swap for k in which if (swap := self.items[k].swap) is not None], self.device)
+        return on_device([swap for k in which if (swap := self.items[k].swap) is not None], self.device)
 
     def region(self, name: str, control: Control, which: Sequence[int]) -> Tensor:
         """(b, 1, S, S) float32: a region of the items in which it counts, 0 where nothing is known."""
@@ -199,5 +202,6 @@ class _Batch:
         return self._places[item]
 
 
-def _unit(images: Sequence[Tensor], device: str) -> Tensor:
+def on_device(images: Sequence[Tensor], device: str) -> Tensor:
+    """Images (3, S, S) uint8 as a batch (B, 3, S, S) float32 in [0, 1] on the device."""
     return torch.stack(list(images)).to(device).float().div_(255.0)

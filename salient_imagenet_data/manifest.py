@@ -81,6 +81,16 @@ class Manifest:
             raise SalientError(f"{name}: manifest fields missing or unknown", got=str(error)) from error
 
 
+def not_finished(place: object, *, stopped: bool) -> SalientError:
+    """The error for a place without a manifest. stopped: a build has begun there."""
+    return SalientError(
+        f"{place}: not a finished store",
+        expected=f"a folder with {MANIFEST}",
+        got="a build that was stopped" if stopped else "none",
+        then="build it, or go on with `salient-imagenet build ... --resume`",
+    )
+
+
 def check_version(data_version: str) -> None:
     """Raise SalientError unless it is a semantic version of three numbers, as `datasets` and the Hub's tags want it."""
     if re.fullmatch(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", data_version) is None:

@@ -30,7 +30,7 @@ from salient_imagenet_data.folder import Folder, upload
 from salient_imagenet_data.geometry import CropBox
 from salient_imagenet_data.hub.locate import locate
 from salient_imagenet_data.lazy_rows import LazyRows
-from salient_imagenet_data.manifest import Manifest, check_version, file_sha256, write_manifest
+from salient_imagenet_data.manifest import Manifest, check_version, file_sha256, not_finished, write_manifest
 from salient_imagenet_data.masks import published_frame, union_in_crop, union_in_image
 from salient_imagenet_data.names import (
     FEATURES_TABLE,
@@ -289,12 +289,7 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a store folder. Raises SalientError if there is none."""
     path = folder / MANIFEST
     if not path.is_file():
-        raise SalientError(
-            f"{folder}: not a finished store",
-            expected=f"a folder with {MANIFEST}",
-            got="a build that was stopped" if (folder / WORK).is_dir() else "none",
-            then="build it, or go on with `salient-imagenet build ... --resume`",
-        )
+        raise not_finished(folder, stopped=(folder / WORK).is_dir())
     return Manifest.from_json(path.read_text(encoding="utf-8"), str(path))
 
 

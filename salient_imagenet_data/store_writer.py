@@ -216,8 +216,8 @@ def _array(path: Path, shape: tuple[int, ...], dtype: type[np.generic], shard_ro
 
 
 def _compressors(dtype: np.dtype[Any], shape: tuple[int, ...]) -> list[Any]:
-    """For maps plain zstd, since shuffled bits are larger, and for small grids a level that takes 5 % less and still
-    packs 30,000 images a second. For floats zstd over shuffled bytes."""
+    """For maps plain zstd, since shuffled bits are larger, and for small grids, which are soon packed, a high level.
+    For floats zstd over shuffled bytes."""
     if dtype == np.uint8:
         return [ZstdCodec(level=15 if math.prod(shape[1:]) <= SMALL_GRID else 5), Crc32cCodec()]
     return [BloscCodec(cname="zstd", clevel=5, shuffle="shuffle", typesize=dtype.itemsize), Crc32cCodec()]

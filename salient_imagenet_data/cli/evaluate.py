@@ -26,22 +26,37 @@ FORMS = (
 )  # fmt: skip
 
 
+_MODELS = (
+    click.argument("store"),
+    click.option("--images", required=True, help=IMAGES),
+    click.option(
+        "--model",
+        "models",
+        multiple=True,
+        metavar="SPEC",
+        help="timm:NAME, torchvision:NAME, hf:NAME, clip:NAME or MODULE:FUNCTION; repeat for several.",
+    ),
+    click.option(
+        "--weights",
+        multiple=True,
+        help="A file or hf://owner/name/file. With --model: its weights, one each. Alone: as of `train`; repeat.",
+    ),
+    click.option("--architecture", help="Network of --weights alone: resnet50, torchvision:NAME or timm:NAME."),
+    click.option("--skip-missing", is_flag=True, help="Leave out images that are not there, and say how many."),
+    click.option("--device", default="cpu"),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+)
+
+
+def _models(command: Any) -> Any:
+    """What a command needs that runs models over a store's images."""
+    for option in reversed(_MODELS):
+        command = option(command)
+    return command
+
+
 @cli.command()
-@click.argument("store")
-@click.option("--images", required=True, help=IMAGES)
-@click.option(
-    "--model",
-    "models",
-    multiple=True,
-    metavar="SPEC",
-    help="timm:NAME, torchvision:NAME, hf:NAME, clip:NAME or MODULE:FUNCTION; repeat for several.",
-)
-@click.option(
-    "--weights",
-    multiple=True,
-    help="A file or hf://owner/name/file. With --model: its weights, one each. Alone: as of `train`; repeat.",
-)
-@click.option("--architecture", help="Network of --weights alone: resnet50, torchvision:NAME or timm:NAME.")
+@_models
 @click.option("--protocol", "protocols", type=click.Choice(PROTOCOLS), multiple=True, default=("iclr2022",))
 @click.option("--sigma", default="0.25", help="Noise levels on the [0, 1] scale, with commas.")
 @click.option(
@@ -59,9 +74,6 @@ FORMS = (
 @click.option("--batch-size", type=click.IntRange(1), default=64)
 @click.option("--workers", type=click.IntRange(0), default=0)
 @click.option("--seed", type=int, default=0)
-@click.option("--skip-missing", is_flag=True, help="Leave out images that are not there, and say how many.")
-@click.option("--device", default="cpu")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(
     store: str,
     images: str,
@@ -135,15 +147,8 @@ def score(store: str, predictions: tuple[Path, ...], images: str | None, out: Pa
 
 
 @cli.command()
-@click.argument("store")
-@click.option("--images", required=True, help=IMAGES)
-@click.option("--model", "models", multiple=True, metavar="SPEC", help="As of `evaluate`; repeat for several.")
-@click.option("--weights", multiple=True, help="As of `evaluate`.")
-@click.option("--architecture", help="Network of --weights alone: resnet50, torchvision:NAME or timm:NAME.")
+@_models
 @click.option("--batch-size", type=click.IntRange(1), default=32)
-@click.option("--skip-missing", is_flag=True, help="Leave out images that are not there.")
-@click.option("--device", default="cpu")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def align(
     store: str,
     images: str,

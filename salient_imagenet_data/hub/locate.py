@@ -11,7 +11,7 @@ from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.folder import Folder, is_url
-from salient_imagenet_data.manifest import Manifest, file_sha256
+from salient_imagenet_data.manifest import Manifest, file_sha256, not_finished
 from salient_imagenet_data.names import MANIFEST, WORK
 
 STORE_FOLDER = "store"
@@ -71,13 +71,9 @@ def download_url(url: str) -> Path:
     import huggingface_hub
 
     remote = Folder.of(url)
-    if MANIFEST not in remote.names():
-        raise SalientError(
-            f"{url}: not a finished store",
-            expected=f"a folder with {MANIFEST}",
-            got="a build that was stopped" if WORK in remote.names() else "none",
-            then="build it, or go on with `salient-imagenet build ... --resume`",
-        )
+    there = remote.names()
+    if MANIFEST not in there:
+        raise not_finished(url, stopped=WORK in there)
     with remote.open(MANIFEST) as file:
         manifest = file.read()
     key = hashlib.sha256(remote.place.encode() + manifest).hexdigest()[:32]
