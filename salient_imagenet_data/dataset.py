@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import FRAMES, Frame
@@ -30,7 +31,7 @@ from salient_imagenet_data.mask_table import MaskTable, features
 from salient_imagenet_data.names import MANIFEST
 from salient_imagenet_data.sources import open_source
 from salient_imagenet_data.store import Store, read_manifest
-from salient_imagenet_data.table_join import join_stream, join_table
+from salient_imagenet_data.table_join import join_stream, join_table, tell_joined
 from salient_imagenet_data.table_source import TableSource
 
 _ROWS_COME_FROM = ("dataset", "mask_table", "mask_feature", "join", "sources", "images", "imagenet", "store", "tables")
@@ -101,7 +102,8 @@ def load_dataset(
     is no image column. split: the store's own split by default, slices such as `train[:10%]` too (not with streaming).
     frame: "crop" gives image and masks as the robust model saw them; "image" the original image, masks 0 outside the
     crop. missing: what to do about images of the store that are not found, "error" or "skip"; how many rows were joined
-    is told on stderr. A stream of images cannot be searched before it is read: it needs missing="skip".
+    is told on stderr. A stream of images cannot be searched before it is read: it needs missing="skip", and the rows are
+    told after each of its shards.
 
     Columns: image_id string; image RGB; label ClassLabel; core_mask and spurious_mask 8-bit gray images of the
     image's size, 255 = 1, or None where the class has no such feature. Images are read and masks are made when they
@@ -150,12 +152,9 @@ def load_dataset(
 
 
 def _told(joined: Joined) -> Joined:
-    """Say how many rows have an image, and name the first five that have none."""
-    text = f"{len(joined)} of {len(joined.store)} rows joined to images"
-    if joined.missing:
-        text += f"; {len(joined.missing)} missing: {', '.join(joined.missing[:5])}"
-        text += ", ..." if len(joined.missing) > 5 else ""
-    print(text, file=sys.stderr)
+    found = np.zeros(len(joined.store), dtype=bool)
+    found[joined.rows] = True
+    tell_joined(joined.store, found)
     return joined
 
 

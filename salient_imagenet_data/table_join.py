@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import datasets
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Frame
@@ -18,6 +21,9 @@ from salient_imagenet_data.mask_table import MaskTable, features
 from salient_imagenet_data.names import IMAGE, MANIFEST
 from salient_imagenet_data.store import Store
 from salient_imagenet_data.table_source import ID_COLUMNS, TableSource, find_image_column, find_label, ids_of_names
+
+BATCH = 256
+"""Rows of a stream that are joined together."""
 
 
 def join_table(joined: Joined, frame: Frame) -> datasets.Dataset:
@@ -51,46 +57,83 @@ def join_table(joined: Joined, frame: Frame) -> datasets.Dataset:
 
 
 def join_stream(store: Store, images: datasets.IterableDataset, frame: Frame, missing: Missing) -> Any:
-    """Images as they stream by, with their masks; those that the store does not know are left out."""
+    """Images as they stream by, with their masks; those that the store does not know are left out.
+
+    Told on stderr, after each of its shards: how many rows were joined by this process, and after all, which were not.
+    """
     if missing != "skip":
         raise SalientError(
             "a stream of images cannot be searched before it is read",
             expected='missing="skip" with a stream',
             then="or give the images as a folder or a datasets.Dataset, where missing ones are named at once",
         )
-    image, label = find_image_column(images.features), find_label(images.features)
-    names = next((name for name in ID_COLUMNS if name in images.features), None)
-    theirs = tuple(images.features[label].names)
-    stream = images.cast_column(image, datasets.Image(decode=False))
-    adder = _Adder(store, frame, image, label, names, theirs)
-    # Columns named in `map` would count as decoded already; `cast` decodes them as they are read.
-    return stream.map(adder, batched=True, remove_columns=list(images.features)).cast(adder.features)
+    joiner = _StreamJoiner(store, images, frame)
+    shards = {"shards": list(range(images.num_shards))}  # a list is what workers share
+    return datasets.IterableDataset.from_generator(joiner, features=joiner.features, gen_kwargs=shards)
 
 
-class _Adder:
-    """Called with batches of a stream."""
+class _StreamJoiner:
+    """Generates the joined rows of some shards of a stream."""
 
-    def __init__(self, store: Store, frame: Frame, image: str, label: str, names: str | None, theirs: Any) -> None:
+    def __init__(self, store: Store, images: datasets.IterableDataset, frame: Frame) -> None:
+        self._image, label = find_image_column(images.features), find_label(images.features)
+        self._label, self._theirs = label, tuple(images.features[label].names)
+        self._names = next((name for name in ID_COLUMNS if name in images.features), None)
+        self._images = images.with_format(None).cast_column(self._image, datasets.Image(decode=False))
         self.features = features(store, True, frame)
-        self._table, self._image, self._label, self._names = MaskTable(store, frame), image, label, names
+        self._store, self._table, self._shards = store, MaskTable(store, frame), images.num_shards
         self._rows = {image_id: row for row, image_id in enumerate(store.rows.image_ids.to_pylist())}
-        self._ours, self._theirs, self._like = store.class_names, theirs, store.rows[0].image_id
+        # Of this process: `datasets` calls once for every shard, epoch after epoch.
+        self._shard_of, self._read = np.full(len(store), -1), set[int]()
 
-    def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    def __call__(self, shards: list[int]) -> Iterator[dict[str, Any]]:
+        for shard in shards:
+            # `iter`, since a loop over the stream would share it among a DataLoader's workers once more.
+            begun: set[int] = set()
+            for batch in self._images.shard(self._shards, shard).iter(BATCH):
+                yield from self._joined(batch, shard, begun)
+            if shard not in self._read:
+                self._read.add(shard)
+                self._tell()
+
+    def _joined(self, batch: dict[str, list[Any]], shard: int, begun: set[int]) -> Iterator[dict[str, Any]]:
         images = batch[self._image]
         names = batch[self._names] if self._names else [value["path"] for value in images]
         classes = [self._theirs[value] for value in batch[self._label]]
-        ids = ids_of_names([name or "" for name in names], classes, self._like)
+        ids = ids_of_names([name or "" for name in names], classes, self._store.rows[0].image_id)
         kept = [i for i, image_id in enumerate(ids) if image_id in self._rows]
-        for i in kept:
-            self._check_class(ids[i], batch[self._label][i])
         rows = np.array([self._rows[ids[i]] for i in kept], dtype=np.int64)
+        for i, row in zip(kept, rows.tolist(), strict=True):
+            if row in begun or self._shard_of[row] not in (-1, shard):
+                raise SalientError(f"two images of the stream have the id {ids[i]!r}", expected="one an image")
+            begun.add(row)
+            self._check_class(ids[i], row, batch[self._label][i])
+        self._shard_of[rows] = shard
         columns = {name: array.to_pylist() for name, array in self._table.columns(rows).items()}
-        return {**columns, IMAGE: [images[i] for i in kept]}
+        for place, i in enumerate(kept):
+            yield {**{name: values[place] for name, values in columns.items()}, IMAGE: images[i]}
 
-    def _check_class(self, image_id: str, label: int) -> None:
+    def _tell(self) -> None:
+        found = np.isin(self._shard_of, list(self._read))
+        if len(self._read) == self._shards:
+            tell_joined(self._store, found)
+        else:
+            so_far = f"{len(self._read)} of {self._shards} shards of images"
+            print(f"{found.sum()} of {len(found)} rows joined to {so_far}", file=sys.stderr)
+
+    def _check_class(self, image_id: str, row: int, label: int) -> None:
         imagenet = len(self._theirs) == len(wnids()) and is_imagenet(image_id)
         theirs = (wnids() if imagenet else self._theirs)[label]
-        ours = self._ours[self._table.labels[self._rows[image_id]]]
+        ours = self._store.class_names[self._table.labels[row]]
         if ours != theirs:
             raise SalientError(f"{image_id}: class differs", expected=repr(ours), got=repr(theirs))
+
+
+def tell_joined(store: Store, found: NDArray[np.bool_]) -> None:
+    """Say on stderr how many rows of a store have an image, and name the first five that have none. found: (N,)."""
+    absent = np.flatnonzero(~found)
+    text = f"{len(found) - len(absent)} of {len(found)} rows joined to images"
+    if len(absent):
+        text += f"; {len(absent)} missing: {', '.join(store.rows[int(row)].image_id for row in absent[:5])}"
+        text += ", ..." if len(absent) > 5 else ""
+    print(text, file=sys.stderr)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import datasets
+import datasets.distributed
 import numpy as np
 import pytest
 from PIL import Image
@@ -133,7 +135,7 @@ def test_writing_a_joined_table_is_refused(drawn: Store, photos: Path, cache: st
         table.features["core_mask"].embed_storage(table.data.column("core_mask").chunk(0))
 
 
-def test_a_stream_of_images(drawn: Store, photos: Path) -> None:
+def test_a_stream_of_images(drawn: Store, photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
     extra = write_images(Path(shutil.copytree(photos, photos.parent / "more", dirs_exist_ok=True)), ["bar/unknown"])
     stream = image_table(extra, ["bar/unknown", *IDS]).to_iterable_dataset(num_shards=3)
     with pytest.raises(
@@ -144,6 +146,16 @@ def test_a_stream_of_images(drawn: Store, photos: Path) -> None:
     rows = list(joined)
     assert [row["image_id"] for row in rows] == IDS and set(rows[0]) == set(COLUMNS)
     check_rows(rows, drawn, photos)
+    told = capfd.readouterr().err
+    assert "29 of 44 rows joined to 2 of 3 shards of images\n44 of 44 rows joined to images\n" in told
+    list(joined)
+    assert "joined" not in capfd.readouterr().err
+    few = load_dataset(drawn.path, images=image_table(photos, IDS[2:]).to_iterable_dataset(), missing="skip")
+    assert len(list(few)) == 42
+    assert f"42 of 44 rows joined to images; 2 missing: {IDS[0]}, {IDS[1]}\n" in capfd.readouterr().err
+    again = image_table(photos, [*IDS, IDS[3]]).to_iterable_dataset()
+    with pytest.raises(SalientError, match=f"two images of the stream have the id '{IDS[3]}'"):
+        list(load_dataset(drawn.path, images=again, missing="skip"))
     wrong = image_table(photos, IDS).cast_column("label", datasets.ClassLabel(names=["bar", "cross", "star", "ring"]))
     with pytest.raises(SalientError, match="class differs; expected 'ring'; got 'star'"):
         list(load_dataset(drawn.path, images=wrong.to_iterable_dataset(), missing="skip"))
@@ -154,14 +166,23 @@ def test_streaming_a_folder_lazily(drawn: Store, photos: Path, cache: str) -> No
     check_rows(list(stream), drawn, photos)
 
 
-def test_workers_and_loaders(drawn: Store, exported: Path, photos: Path, cache: str) -> None:
+def test_workers_and_loaders(
+    drawn: Store, exported: Path, photos: Path, cache: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     torch = pytest.importorskip("torch", reason="the base install has no torch")
     from salient_imagenet_data.loaders import SalientImageNet
 
-    for images in (photos, image_table(photos, IDS)):
-        stream = load_dataset(drawn.path, images=images, streaming=True, cache_dir=cache).select_columns(["image_id"])
-        loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=2)
+    table = image_table(photos, IDS)
+    for images in (photos, table, table.to_iterable_dataset(num_shards=3), table.to_iterable_dataset().with_format("np")):
+        stream = load_dataset(drawn.path, images=images, streaming=True, missing="skip", cache_dir=cache)
+        capfd.readouterr()
+        loader = torch.utils.data.DataLoader(stream.select_columns(["image_id"]), batch_size=None, num_workers=2)
         assert sorted(row["image_id"] for row in loader) == sorted(IDS)
+        told = re.findall(r"(\d+) of 44 rows joined to ([12]) of 3 shards of images", capfd.readouterr().err)
+        assert len(told) == (3 if getattr(images, "num_shards", 1) == 3 else 0)
+        assert {int(rows) for rows, shards in told if shards == "2"} <= {29, 30}
+        nodes = [datasets.distributed.split_dataset_by_node(stream, rank=rank, world_size=2) for rank in range(2)]
+        assert sorted(row["image_id"] for node in nodes for row in node) == sorted(IDS)
     samples = SalientImageNet(str(exported), TableSource(image_table(photos, IDS)))
     assert len(samples) == 44 and samples[6]["image"].shape == (3, 32, 32)
 
