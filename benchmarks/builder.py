@@ -1,6 +1,6 @@
 """The builder against its limits and against the straightforward pipeline, in one run on the same JPEG files.
 
-    python benchmarks/builder.py [--images 250] [--precision fp32 bf16] [--compile] [--device cpu]
+    python benchmarks/builder.py [--images 250] [--precision fp32 bf16] [--compile] [--decoder pillow+torch]
 
 Makes JPEGs of ImageNet's size (500 x 375, about 110 kB) in ten classes and a network with random weights. Then, in
 images a second: decoding alone (decode, resize, crop, on the same threads), forward passes alone (crops ready in
@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from torch.nn import functional
 from salient_imagenet_data.annotations import Annotations
 from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
+from salient_imagenet_data.builder.decoding import Decoder
 from salient_imagenet_data.builder.engine import default_batch_size
 from salient_imagenet_data.builder.model import ImageClassifier
 from salient_imagenet_data.builder.stream import batches, numerics, run_model
@@ -66,6 +67,7 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--architecture", default="resnet50")
     parser.add_argument("--compile", action="store_true", help="also compiled, which is done before the clock starts")
+    parser.add_argument("--decoder", default="pillow", choices=get_args(Decoder))
     parser.add_argument("--batch-size", type=int, help="default: that of the builder on this device")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
@@ -84,10 +86,12 @@ def main() -> None:
         few = FolderSource(root / "few")
         kilobytes = np.mean([path.stat().st_size for path in (root / "all").rglob("*.jpg")]) / 1000
         print(f"{len(source)} JPEGs of {kilobytes:.0f} kB, {options.architecture}, batches of {size}")
-        print(f"{options.device}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+        print(
+            f"{options.device}, decoder {options.decoder}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+        )
 
         def decode() -> None:
-            for _ in batches(source, range(len(source)), model.preprocessing, 64, [], options.threads):
+            for _ in batches(source, range(len(source)), model.preprocessing, 64, [], run, options.decoder):
                 pass
 
         decoding = rate(len(source), decode)
@@ -98,7 +102,9 @@ def main() -> None:
         print("| --- | --- | --- | --- | --- | --- |")
         for precision, compiled in itertools.product(options.precision, (False, True)[: 1 + options.compile]):
             name = precision + (" compiled" if compiled else "")
-            config = BuildConfig(group_by="label", precision=precision, compiled=compiled, batch_size=size)
+            config = BuildConfig(
+                group_by="label", precision=precision, compiled=compiled, batch_size=size, decoder=options.decoder
+            )
 
             def forward(config: BuildConfig = config) -> None:
                 with numerics(config.precision, options.device):

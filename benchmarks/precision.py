@@ -1,6 +1,7 @@
-"""What half precision costs: masks, top features and top images against float32, on the same images and weights.
+"""What half precision, compiling and other decoders cost, on the same images and weights, against plain float32.
 
     python benchmarks/precision.py --images DIR --weights FILE [--architecture NAME] [--precision bf16] [--compile]
+        [--decoder pillow+torch]
 
 Prints a table: mean and 99.9th percentile of the masks' difference in 1/255, over the pairs that both stores have, the
 share of (class, feature) pairs in common, and of top images in common for those pairs.
@@ -12,11 +13,13 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.config import BuildConfig, Precision, RunConfig
+from salient_imagenet_data.builder.decoding import Decoder
 from salient_imagenet_data.builder.engine import default_batch_size
 from salient_imagenet_data.builder.model import load_model
 from salient_imagenet_data.sources import open_source
@@ -51,21 +54,30 @@ def main() -> None:
     parser.add_argument("--weights", required=True)
     parser.add_argument("--architecture")
     parser.add_argument("--precision", nargs="+", default=["bf16"], choices=["tf32", "bf16", "fp16"])
+    parser.add_argument("--decoder", nargs="*", default=[], choices=get_args(Decoder), help="with float32")
     parser.add_argument("--top-images", type=int, default=65, help="fewer than the images of a class, to say something")
     parser.add_argument("--compile", action="store_true", help="also compiled, float32 too; the time holds compiling")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     source = open_source(options.images)
     stores: dict[str, tuple[Store, float]] = {}
-    kinds: list[tuple[Precision, bool]] = [(p, False) for p in ("fp32", *options.precision)]
+    kinds: list[tuple[Precision, bool, Decoder]] = [(p, False, "pillow") for p in ("fp32", *options.precision)]
     if options.compile:
-        kinds += [(p, True) for p, _ in kinds]
+        kinds += [(p, True, "pillow") for p, _, _ in kinds]
+    kinds += [("fp32", False, decoder) for decoder in options.decoder]
     with tempfile.TemporaryDirectory() as folder:
-        for precision, compiled in kinds:
+        for precision, compiled, decoder in kinds:
             name = f"{precision} compiled" if compiled else precision
+            name += f" {decoder}" if decoder != "pillow" else ""
             model, sha256 = load_model(options.weights, architecture=options.architecture)
             size = default_batch_size(options.device, model.preprocessing.crop)
-            config = BuildConfig(precision=precision, compiled=compiled, batch_size=size, top_images=options.top_images)
+            config = BuildConfig(
+                precision=precision,
+                compiled=compiled,
+                decoder=decoder,
+                batch_size=size,
+                top_images=options.top_images,
+            )
             start = time.perf_counter()
             store = build(
                 source,

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.annotations import Annotations
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig, Stage
+from salient_imagenet_data.builder.decoding import check_decoder
 from salient_imagenet_data.builder.engine import Engine, LocalEngine
 from salient_imagenet_data.builder.finish import (
     feature_rows,
@@ -127,6 +128,7 @@ def build_until(
         _fingerprint(source, model, weights_sha256, annotations, config),
     )
     check_classes(model, source.class_names, "images")
+    check_decoder(config.decoder, this.run.device)
     if annotations is not None:
         _check_range(annotations, *model.weight.shape)
     if not this.engine.leader:
@@ -236,6 +238,7 @@ def _manifest(this: _Build, images: int, features: int, grid: tuple[int, int], q
         edition=this.config.edition,
         precision=this.config.precision,
         compiled=this.config.compiled,
+        decoder=this.config.decoder,
         made_of=made_of(this.fingerprint),
         data_version=this.config.data_version,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from salient_imagenet_data.builder.decoding import Decoder
 from salient_imagenet_data.builder.ranking import GroupBy
 from salient_imagenet_data.manifest import check_version
 from salient_imagenet_data.store_writer import SHARD_ROWS
@@ -21,7 +22,8 @@ class BuildConfig:
     group_by: whether a class's images are those predicted or those labelled as it. top_features: K, features a class.
     top_images: images of a pair that count as its top. edition: `full` stores every image, `top65` only the top images
     of at least one pair. majority: answers for a spurious feature that make it one. precision: of the network.
-    compiled: run it through torch.compile. data_version: semantic version of what is built, also its tag on the Hub.
+    compiled: run it through torch.compile. decoder: of the images (`decoding`). data_version: semantic version of what
+    is built, also its tag on the Hub.
     """
 
     group_by: GroupBy = "prediction"
@@ -32,6 +34,7 @@ class BuildConfig:
     split: str = "train"
     precision: Precision = "fp32"
     compiled: bool = False
+    decoder: Decoder = "pillow"
     batch_size: int = 64
     shard_rows: int = SHARD_ROWS
     data_version: str = "1.0.0"

@@ -10,14 +10,14 @@ from functools import lru_cache, partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 
-from salient_imagenet_data.builder.config import Precision
+from salient_imagenet_data.builder.config import Precision, RunConfig
+from salient_imagenet_data.builder.decoding import Decoder, crops
 from salient_imagenet_data.builder.model import RobustModel
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.images import ImageSource, read_ahead
+from salient_imagenet_data.images import ImageSource
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -26,7 +26,7 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Batch:
     """Images of one batch. indices: (B,) into the source. sizes: (B, 2) width and height of the originals.
 
-    images: (B, 3, S, S) uint8, channels last in memory.
+    images: (B, 3, S, S) uint8, channels last in memory; on the device already if they were decoded there.
     """
 
     indices: NDArray[np.int64]
@@ -40,16 +40,15 @@ def batches(
     preprocessing: Preprocessing,
     batch_size: int,
     failed: list[tuple[int, ImageError]],
-    threads: int = 2,
+    run: RunConfig | None = None,
+    decoder: Decoder = "pillow",
 ) -> Iterator[Batch]:
     """Batches of crops in order; images that cannot be decoded are appended to `failed` and left out."""
-
-    def ready(picture: Image.Image) -> tuple[tuple[int, int], NDArray[np.uint8]]:
-        return picture.size, preprocessing.apply_to_picture(picture)
-
+    threads, device = (run or RunConfig()).threads, (run or RunConfig()).device
     window = max(2 * batch_size, 8 * threads)
-    kept: list[tuple[int, tuple[int, int], NDArray[np.uint8]]] = []
-    for index, item in read_ahead(source, indices, threads=threads, window=window, then=ready):
+    kept: list[tuple[int, tuple[int, int], Tensor]] = []
+    ready = crops(source, indices, preprocessing, decoder, device=device, threads=threads, window=window)
+    for index, item in ready:
         if isinstance(item, ImageError):
             failed.append((index, item))
             continue
@@ -61,8 +60,10 @@ def batches(
         yield _stack(kept)
 
 
-def _stack(items: list[tuple[int, tuple[int, int], NDArray[np.uint8]]]) -> Batch:
-    images = torch.from_numpy(np.stack([crop for _, _, crop in items])).permute(0, 3, 1, 2)
+def _stack(items: list[tuple[int, tuple[int, int], Tensor]]) -> Batch:
+    # On the device if one of them is: what a decoder there does not take, Pillow read on the CPU.
+    device = next((crop.device for _, _, crop in items if crop.device.type != "cpu"), torch.device("cpu"))
+    images = torch.stack([crop.permute(1, 2, 0).to(device) for _, _, crop in items]).permute(0, 3, 1, 2)
     return Batch(np.array([i for i, _, _ in items]), np.array([size for _, size, _ in items]), images)
 
 

@@ -19,7 +19,7 @@ from salient_imagenet_data.builder.model import SmallNetModel
 from salient_imagenet_data.builder.networks import SmallNet, SmallNetConfig
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.images import ImageSource, read_ahead
+from salient_imagenet_data.images import ImageSource, picture_of, read_ahead
 from salient_imagenet_data.progress import counted, progress
 
 
@@ -64,7 +64,7 @@ def load_images(
         )
     images = np.empty((len(source), size, size, 3), dtype=np.uint8)
     labels, broken, count = np.empty(len(source), dtype=np.int64), list[str](), 0
-    crops = read_ahead(source, range(len(source)), then=preprocessing.apply_to_picture)
+    crops = read_ahead(range(len(source)), lambda i: preprocessing.apply_to_picture(picture_of(source, i)))
     for index, crop in counted(crops, total=len(source), what="read"):
         entry = source.entry(index)
         if isinstance(crop, ImageError):

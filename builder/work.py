@@ -79,7 +79,9 @@ def do_unit(job: Job, unit: int, tick: Tick) -> None:
     pooled = np.empty((len(rows) if job.keep_features else 0, width), dtype=np.float32)
     done = 0
     with numerics(config.precision, job.run.device):
-        stream = batches(job.source, rows.tolist(), job.model.preprocessing, config.batch_size, failed, job.run.threads)
+        stream = batches(
+            job.source, rows.tolist(), job.model.preprocessing, config.batch_size, failed, job.run, config.decoder
+        )
         for batch in stream:
             maps, on_device = run_model(
                 job.model, batch.images, config.precision, job.run.device,

@@ -102,8 +102,8 @@ def load_dataset(
     is no image column. split: the store's own split by default, slices such as `train[:10%]` too (not with streaming).
     frame: "crop" gives image and masks as the robust model saw them; "image" the original image, masks 0 outside the
     crop. missing: what to do about images of the store that are not found, "error" or "skip"; how many rows were joined
-    is told on stderr. A stream of images cannot be searched before it is read: it needs missing="skip", and the rows are
-    told after each of its shards.
+    is told on stderr. A stream of images cannot be searched before it is read: it needs missing="skip", and its rows
+    are told after each of its shards.
 
     Columns: image_id string; image RGB; label ClassLabel; core_mask and spurious_mask 8-bit gray images of the
     image's size, 255 = 1, or None where the class has no such feature. Images are read and masks are made when they

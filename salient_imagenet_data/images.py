@@ -268,31 +268,24 @@ def labels_of(source: ImageSource) -> NDArray[np.int32]:
 
 
 def read_ahead(
-    source: ImageSource,
-    indices: Sequence[int],
-    *,
-    threads: int = 2,
-    window: int = 64,
-    then: Callable[[Image.Image], T],
+    indices: Sequence[int], read: Callable[[int], T], *, threads: int = 2, window: int = 64
 ) -> Iterator[tuple[int, T | ImageError]]:
-    """Decode `indices` in order, always up to `window` images ahead, on threads (Pillow frees the interpreter lock).
+    """`read` every index in order, always up to `window` ahead, on threads (decoders free the interpreter lock).
 
-    `then` is applied to the picture on the same thread. Yields (index, what `then` made of it), or (index, ImageError)
-    for an image that cannot be decoded.
+    Yields (index, what `read` gave), or (index, the ImageError that it raised).
     """
 
-    def read(index: int) -> T | ImageError:
+    def attempt(index: int) -> T | ImageError:
         try:
-            picture = picture_of(source, index)
+            return read(index)
         except ImageError as error:
             return error
-        return then(picture)
 
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[tuple[int, Future[T | ImageError]]] = deque()
         try:
             for index in indices:
-                waiting.append((index, pool.submit(read, index)))
+                waiting.append((index, pool.submit(attempt, index)))
                 if len(waiting) >= window:
                     first, result = waiting.popleft()
                     yield first, result.result()

@@ -83,7 +83,7 @@ def test_memory_source_checks_its_input() -> None:
 def test_read_ahead_keeps_order_and_reports_failures() -> None:
     source = MemorySource([np.full((2, 2, 3), i, dtype=np.uint8) for i in range(5)], [0] * 5, ["x"])
     source._images[3] = np.zeros((1,), dtype=np.uint8)
-    got = list(read_ahead(source, [4, 3, 0], threads=2, window=2, then=np.asarray))
+    got = list(read_ahead([4, 3, 0], source.pixels, threads=2, window=2))
     assert [index for index, _ in got] == [4, 3, 0]
     assert isinstance(got[1][1], ImageError) and got[0][1].max() == 4
 

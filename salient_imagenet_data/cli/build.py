@@ -28,6 +28,12 @@ from salient_imagenet_data.cli.commands import FILE, FOLDER, IMAGES, VERSION, an
 @click.option("--data-version", default="1.0.0", help=VERSION)
 @click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16", "fp16"]), default="fp32")
 @click.option("--compile", "compiled", is_flag=True, help="Run the network through torch.compile.")
+@click.option(
+    "--decoder",
+    type=click.Choice(["pillow", "pillow+torch", "nvjpeg"]),
+    default="pillow",
+    help="Of images: the reference, a faster one, or the CUDA device.",
+)
 @click.option("--batch-size", type=click.IntRange(1), help="[default: 64, on a CPU fewer large images]")
 @click.option("--stop-after", type=click.Choice(["features", "ranking", "maps"]), default="maps", help="Last stage.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Who runs it; torchrun is local.")

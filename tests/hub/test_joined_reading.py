@@ -173,7 +173,12 @@ def test_workers_and_loaders(
     from salient_imagenet_data.loaders import SalientImageNet
 
     table = image_table(photos, IDS)
-    for images in (photos, table, table.to_iterable_dataset(num_shards=3), table.to_iterable_dataset().with_format("np")):
+    for images in (
+        photos,
+        table,
+        table.to_iterable_dataset(num_shards=3),
+        table.to_iterable_dataset().with_format("np"),
+    ):
         stream = load_dataset(drawn.path, images=images, streaming=True, missing="skip", cache_dir=cache)
         capfd.readouterr()
         loader = torch.utils.data.DataLoader(stream.select_columns(["image_id"]), batch_size=None, num_workers=2)
