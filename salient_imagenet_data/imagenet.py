@@ -45,7 +45,5 @@ def id_of_path(path: str) -> str:
     An ImageNet file's id is its bare name without the Hub's class suffix: `train/n01440764/n01440764_18.JPEG` and
     `n01440764_18_n01440764.JPEG` are both `n01440764_18`. Any other path loses only its extension.
     """
-    pure = PurePosixPath(path)
-    stem = pure.name.split(".")[0]
-    match = _FILE.fullmatch(stem)
-    return match["id"] if match else pure.with_suffix("").as_posix()
+    match = _FILE.fullmatch(path.rpartition("/")[2].split(".", 1)[0])
+    return match["id"] if match else PurePosixPath(path).with_suffix("").as_posix()

@@ -219,5 +219,5 @@ def _compressors(dtype: np.dtype[Any], shape: tuple[int, ...]) -> list[Any]:
     """For maps plain zstd, since shuffled bits are larger, and for small grids, which are soon packed, a high level.
     For floats zstd over shuffled bytes."""
     if dtype == np.uint8:
-        return [ZstdCodec(level=15 if math.prod(shape[1:]) <= SMALL_GRID else 5), Crc32cCodec()]
+        return [ZstdCodec(level=13 if math.prod(shape[1:]) <= SMALL_GRID else 5), Crc32cCodec()]
     return [BloscCodec(cname="zstd", clevel=5, shuffle="shuffle", typesize=dtype.itemsize), Crc32cCodec()]

@@ -19,7 +19,7 @@ from tests.release_files import release, write_folder, write_zip
 def read(archive: Archive, path: str, limit: int = MASK_LIMIT) -> bytes:
     (place,) = archive.index.find([path])
     assert place >= 0, path
-    return archive.reader.read(archive.index.member(int(place), path), limit)
+    return archive.reader.read(archive.index.members(np.array([place]), [path])[0], limit)
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

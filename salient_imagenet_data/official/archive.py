@@ -11,10 +11,12 @@ import zipfile
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+import deflate
 import numpy as np
 from numpy.typing import NDArray
 
@@ -61,10 +63,10 @@ class Index:
         place = np.minimum(np.searchsorted(self.hashes, wanted), len(self) - 1)
         return np.where(self.hashes[place] == wanted, place, -1).astype(np.int64)
 
-    def member(self, place: int, path: str) -> Member:
-        """The file at a place, whose name is known to be `path`."""
+    def members(self, places: NDArray[np.int64], paths: Iterable[str]) -> list[Member]:
+        """The files at some places, whose names are known to be `paths`."""
         columns = (self.offset, self.packed, self.size, self.crc, self.method)
-        return Member(path, *(int(c[place]) for c in columns))
+        return [Member(*fields) for fields in zip(paths, *(column[places].tolist() for column in columns), strict=True)]
 
 
 class Reader(Protocol):
@@ -195,6 +197,8 @@ def _unpack(member: Member, data: bytes) -> bytes:
     """The file's bytes, at most one more than the directory says: what unpacks to more is never made."""
     limit = member.size + 1
     if member.method == zipfile.ZIP_DEFLATED:
+        with suppress(deflate.DeflateError):  # half the time, but no word of what is wrong, which zlib then has
+            return bytes(deflate.deflate_decompress(data, member.size))
         return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, limit)
     if member.method == zipfile.ZIP_BZIP2:
         return bz2.BZ2Decompressor().decompress(data, limit)

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import pickle
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -72,6 +73,30 @@ class ImportConfig:
         return self.shard_rows or (FULL_SHARD_ROWS if self.grid is None else CHUNK_ROWS)
 
 
+@dataclass(frozen=True)
+class _Pool:
+    """Worker processes. size: how many."""
+
+    executor: ProcessPoolExecutor
+    size: int
+
+
+@contextmanager
+def _workers(processes: int) -> Iterator[_Pool]:
+    """Processes that start at once, while the release is being looked through."""
+    with _one_thread_each(), ProcessPoolExecutor(processes, get_context("spawn"), initializer=start) as executor:
+        for _ in range(processes):
+            executor.submit(os.getpid)
+        try:
+            yield _Pool(executor, processes)
+        except BrokenProcessPool as error:
+            raise SalientError(
+                "a worker process was stopped", then="is there enough memory? go on with --resume and fewer --processes"
+            ) from error
+        finally:
+            executor.shutdown(cancel_futures=True)
+
+
 def import_official(
     release: str | os.PathLike[str],
     out: str | os.PathLike[str],
@@ -91,45 +116,52 @@ def import_official(
     """
     if is_url(os.fspath(out)):
         raise SalientError(f"{out}: an import writes to a folder", then="import to a disk, then copy or publish it")
-    config, folder = config or ImportConfig(), Path(out)
+    config = config or ImportConfig()
+    with _workers(processes or os.cpu_count() or 1) as pool:
+        this = _read(release, annotations, images, config)
+        place, key, of = Folder.of(out), _fingerprint(this), "release, answers, images and options"
+        with claimed(place, resume=resume, overwrite=overwrite):
+            if not check_finished(place, key, of=of):
+                claim_work(place, "import", key, of=of)
+                _make(this, Path(out), made_of(key), pool)
+            place.delete(WORK)
+    return Store(out)
+
+
+@dataclass(frozen=True)
+class _Import:
+    """All that an import is given, read and checked. sizes: (N, 2) int32. sha256: of the archive."""
+
+    archive: Archive
+    plan: Plan
+    features: list[dict[str, Any]]
+    sizes: NDArray[np.int32]
+    annotations: Annotations | None
+    sha256: str
+    config: ImportConfig
+
+
+def _read(
+    release: str | os.PathLike[str], annotations: Annotations | None, images: ImageSource | None, config: ImportConfig
+) -> _Import:
     archive = open_archive(release)
     verdicts = annotations.verdicts(config.majority) if annotations else ()
     plan = make_plan(archive, verdicts, config.feature_count)
     features = feature_rows(plan)
     if annotations is not None:
         features = with_verdicts(features, verdicts, plan.class_names)
-    sha256 = archive.fingerprint()
-    sizes = image_sizes(plan, images)
-    place = Folder.of(out)
-    with claimed(place, resume=resume, overwrite=overwrite):
-        key, of = _fingerprint(sha256, sizes, annotations, config), "release, answers, images and options"
-        if not check_finished(place, key, of=of):
-            claim_work(place, "import", key, of=of)
-            workers = processes or os.cpu_count() or 1
-            _make(archive, plan, folder, features, sizes, annotations, sha256, config, made_of(key), workers)
-        place.delete(WORK)
-    return Store(folder)
+    return _Import(archive, plan, features, image_sizes(plan, images), annotations, archive.fingerprint(), config)
 
 
-def _make(
-    archive: Archive,
-    plan: Plan,
-    folder: Path,
-    features: list[dict[str, Any]],
-    sizes: NDArray[np.int32],
-    annotations: Annotations | None,
-    sha256: str,
-    config: ImportConfig,
-    key: str,
-    processes: int,
-) -> None:
+def _make(this: _Import, folder: Path, key: str, pool: _Pool) -> None:
     """Maps, tables and manifest, in a folder that is claimed."""
+    archive, plan, config = this.archive, this.plan, this.config
     work, size = folder / WORK, config.preprocessing.crop
     grid = config.grid or (size, size)
     rows, slots = plan.places.shape
     writer = StoreWriter(folder, images=rows, features=slots, grid=grid, shard_rows=config.rows_of_a_shard)
     settings = Settings(archive.reader, size, slots, config.grid, config.broken == "skip", not archive.is_zip)
-    _write_maps(writer, archive, plan, settings, work, processes)
+    _write_maps(writer, this, settings, work, pool)
 
     reports = [Report.from_json(_report_path(work, s).read_text()) for s in range(-(-rows // writer.shard_rows))]
     broken = [(writer.rows(s).start + row, slot, why) for s, r in enumerate(reports) for row, slot, why in r.broken]
@@ -150,27 +182,25 @@ def _make(
         architecture="unknown",
         feature_count=config.feature_count,
         quarantined=len(broken),
-        annotations_sha256=annotations.sha256 if annotations else None,
+        annotations_sha256=this.annotations.sha256 if this.annotations else None,
         majority=config.majority,
         versions={name: version(name) for name in ("salient-imagenet-data", "numpy", "pillow", "zarr")},
         files={},
         data_version=config.data_version,
         made_of=key,
-        origin=_origin(archive, plan, reports, sha256, config),
+        origin=_origin(this, reports),
     )
     quarantine = [
         {"image_id": plan.image_id(row), "label": int(plan.labels[row]), "reason": why} for row, _, why in broken
     ]
-    writer.finish(manifest, image_table(plan, sizes, in_top, config.preprocessing), features, quarantine)
+    writer.finish(manifest, image_table(plan, this.sizes, in_top, config.preprocessing), this.features, quarantine)
 
 
-def _write_maps(
-    writer: StoreWriter, archive: Archive, plan: Plan, settings: Settings, work: Path, processes: int
-) -> None:
-    missing = writer.missing()
-    total = sum(int((plan.places[_slice(writer.rows(s))] >= 0).sum()) for s in missing)
+def _write_maps(writer: StoreWriter, this: _Import, settings: Settings, work: Path, pool: _Pool) -> None:
+    missing, places = writer.missing(), this.plan.places
+    total = sum(int((places[_slice(writer.rows(s))] >= 0).sum()) for s in missing)
     with progress((), total=total, what="masks", unit="mask") as bar:
-        for shard, maps, report in _results((_task(writer, archive, plan, s) for s in missing), settings, processes):
+        for shard, maps, report in _results((_task(writer, this, s) for s in missing), settings, pool):
             write_text(_report_path(work, shard), report.to_json())
             # The release holds neither: not zeros, which would be values.
             unknown = np.full(maps.shape[:2], np.nan, dtype=np.float32)
@@ -178,44 +208,30 @@ def _write_maps(
             bar.update(report.masks + len(report.broken))
 
 
-def _results(
-    tasks: Iterator[Task], settings: Settings, processes: int
-) -> Iterator[tuple[int, NDArray[np.uint8], Report]]:
-    """Do tasks in worker processes, two waiting for each; the first error ends all."""
-    with (
-        _one_thread_each(),
-        ProcessPoolExecutor(processes, get_context("spawn"), initializer=start, initargs=(settings,)) as pool,
-    ):
-        running: set[Future[tuple[int, NDArray[np.uint8], Report]]] = set()
-        try:
-            while True:
-                while len(running) < 2 * processes and (task := next(tasks, None)) is not None:
-                    running.add(pool.submit(run, task))
-                if not running:
-                    return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                # A list would keep finished shards alive while the next ones are made.
-                while done:
-                    yield done.pop().result()
-        except BrokenProcessPool as error:
-            raise SalientError(
-                "a worker process was stopped", then="is there enough memory? go on with --resume and fewer --processes"
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+def _results(tasks: Iterator[Task], settings: Settings, pool: _Pool) -> Iterator[tuple[int, NDArray[np.uint8], Report]]:
+    """Do tasks in worker processes, two waiting for each."""
+    packed, running = pickle.dumps(settings), set[Future[tuple[int, NDArray[np.uint8], Report]]]()
+    while True:
+        while len(running) < 2 * pool.size and (task := next(tasks, None)) is not None:
+            running.add(pool.executor.submit(run, packed, task))
+        if not running:
+            return
+        done, running = wait(running, return_when=FIRST_COMPLETED)
+        # A list would keep finished shards alive while the next ones are made.
+        while done:
+            yield done.pop().result()
 
 
-def _task(writer: StoreWriter, archive: Archive, plan: Plan, shard: int) -> Task:
-    rows = writer.rows(shard)
+def _task(writer: StoreWriter, this: _Import, shard: int) -> Task:
+    archive, plan, rows = this.archive, this.plan, writer.rows(shard)
     places = plan.places[_slice(rows)]
     found = np.argwhere(places >= 0)
     # In the order of the zip, so that a disk reads forward.
     found = found[np.argsort(archive.index.offset[places[found[:, 0], found[:, 1]]], kind="stable")]
-    masks = []
-    for row, slot in found.tolist():
-        path = plan.mask_path(rows.start + row, slot)
-        masks.append((row, slot, archive.index.member(int(places[row, slot]), path)))
-    return Task(shard, len(rows), masks)
+    where = found.tolist()
+    paths = (plan.mask_path(rows.start + row, slot) for row, slot in where)
+    files = archive.index.members(places[found[:, 0], found[:, 1]], paths)
+    return Task(shard, len(rows), [(row, slot, file) for (row, slot), file in zip(where, files, strict=True)])
 
 
 @contextmanager
@@ -234,11 +250,14 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _origin(archive: Archive, plan: Plan, reports: list[Report], sha256: str, config: ImportConfig) -> dict[str, Any]:
+def _origin(this: _Import, reports: list[Report]) -> dict[str, Any]:
+    archive, plan, config = this.archive, this.plan, this.config
     masks = sum(r.masks for r in reports)
     origin: dict[str, Any] = {
         "kind": OFFICIAL_RELEASE,
-        "sha256": sha256 if archive.is_zip else hashlib.sha256("".join(r.digest for r in reports).encode()).hexdigest(),
+        "sha256": this.sha256
+        if archive.is_zip
+        else hashlib.sha256("".join(r.digest for r in reports).encode()).hexdigest(),
         "sha256_of": "the zip file" if archive.is_zip else "the masks read, shard by shard",
         "masks": masks,
         "classes_absent": plan.absent,
@@ -265,12 +284,12 @@ def _longest_list(plan: Plan) -> int:
     return int(np.add.reduceat(listed.astype(np.int64), starts, axis=0).max())
 
 
-def _fingerprint(sha256: str, sizes: NDArray[np.int32], annotations: Annotations | None, config: ImportConfig) -> str:
+def _fingerprint(this: _Import) -> str:
     fields = {
-        "release": sha256,
-        "sizes": hashlib.sha256(sizes.tobytes()).hexdigest(),
-        "annotations": annotations.sha256 if annotations else None,
-        "config": dataclasses.asdict(config),
+        "release": this.sha256,
+        "sizes": hashlib.sha256(this.sizes.tobytes()).hexdigest(),
+        "annotations": this.annotations.sha256 if this.annotations else None,
+        "config": dataclasses.asdict(this.config),
     }
     return json.dumps(fields, indent=2, sort_keys=True) + "\n"
 

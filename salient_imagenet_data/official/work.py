@@ -7,10 +7,12 @@ import hashlib
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -171,21 +173,15 @@ def _digest(read: Sequence[tuple[Mask, bytes]]) -> str:
     return digest.hexdigest()
 
 
-_worker: Worker | None = None
-"""Of this process; set once when it starts."""
-
-
-def start(settings: Settings) -> None:
+def start() -> None:
     """Make this process a worker of the importing one, which alone acts on an interrupt from the terminal.
 
     A worker ends with it, too: one that waits for tasks would not notice that the other was killed.
     """
-    global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     importing = multiprocessing.parent_process()
     if importing is not None:
         threading.Thread(target=_end_after, args=(importing,), daemon=True).start()
-    _worker = Worker(settings)
 
 
 def _end_after(importing: BaseProcess) -> None:
@@ -193,8 +189,11 @@ def _end_after(importing: BaseProcess) -> None:
     os._exit(1)
 
 
-def run(task: Task) -> tuple[int, NDArray[np.uint8], Report]:
-    """Do a task in a process where `start` ran."""
-    if _worker is None:
-        raise RuntimeError("start() comes before run()")
-    return _worker(task)
+def run(settings: bytes, task: Task) -> tuple[int, NDArray[np.uint8], Report]:
+    """Do a task. settings: pickled, and the same for all tasks of an import."""
+    return _worker(settings)(task)
+
+
+@lru_cache(maxsize=1)
+def _worker(settings: bytes) -> Worker:
+    return Worker(pickle.loads(settings))
