@@ -190,6 +190,7 @@ class _Batch:
             "not_core" if region.complement else "core",
             dilation=region.iterations(masks.shape[-1]),
             normalise=region.dilation > 0,
+            box=region.box,
         )
         known = torch.stack([item.known for item in items])[:, None].to(self.device)
         return masked.region_masks(masks, masks, spec) * known

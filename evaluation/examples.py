@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from salient_imagenet_data.evaluation.conditions import Condition
-from salient_imagenet_data.evaluation.protocols import Region, corm2022, iclr2022, labels_of, rival2022
+from salient_imagenet_data.evaluation.protocols import Region, boxed, corm2022, iclr2022, labels_of, rival2022
 from salient_imagenet_data.images import ImageSource, ids_of
 from salient_imagenet_data.join import join
 from salient_imagenet_data.masks import union_in_crop
@@ -49,7 +49,8 @@ def with_images(
 
     Images that the source lacks are left out.
     """
-    regions = {r.name: r for r in [*iclr2022(store, single_features=True), *corm2022(store), *rival2022(store)]}
+    plain = [*iclr2022(store, single_features=True), *corm2022(store), *rival2022(store)]
+    regions = {r.name: r for r in [*plain, *map(boxed, plain)]}
     labels = labels_of(store)
     result = []
     for drop in drops:
@@ -69,8 +70,24 @@ def _pairs(store: Store, source: ImageSource, region: Region, rows: list[int], c
     for item, row in enumerate(shown):
         crop = joined.crop(item)
         mask = union_in_crop(store.maps[row], region.chosen[row], *crop.shape[:2])
-        pairs.append((data_uri(crop), data_uri(overlay(crop, 1.0 - mask if region.complement else mask))))
+        pairs.append((data_uri(crop), data_uri(overlay(crop, shape_of(region, mask)))))
     return pairs
+
+
+def shape_of(region: Region, mask: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a region makes of a union of maps, (S, S): as `loaders.regions.region_masks` has it, without torch."""
+    iterations = region.iterations(mask.shape[0])
+    for _ in range(iterations):
+        wide = np.pad(mask, 1)
+        mask = np.max([wide[1:-1, 1:-1], wide[:-2, 1:-1], wide[2:, 1:-1], wide[1:-1, :-2], wide[1:-1, 2:]], axis=0)
+    if region.dilation and mask.max() > 0:
+        mask = mask / mask.max()
+    if region.box and mask.max() > 0:
+        inside = mask >= mask.max() / 2
+        rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+        mask = np.zeros_like(mask)
+        mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 1.0
+    return 1.0 - mask if region.complement else mask
 
 
 def overlay(image: NDArray[np.uint8], mask: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ by its maximum. Noise on 1 - c and on c, on every image whose class has a core f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -43,12 +43,13 @@ FOREGROUND, BACKGROUND = "foreground", "background"
 class Region:
     """Where a corruption goes. chosen: (N, K) bool, by store row, the maps that are united; rows without one do not
     count. dilation: iterations of the maximum filter at 224 pixels, then division by the maximum. complement: 1 minus
-    that."""
+    that. box: the bounding box of the pixels of at least half the maximum instead."""
 
     name: str
     chosen: NDArray[np.bool_]
     dilation: int = 0
     complement: bool = False
+    box: bool = False
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -89,6 +90,11 @@ def rival2022(store: Store) -> list[Region]:
     return [Region(FOREGROUND, chosen), Region(BACKGROUND, chosen, complement=True)]
 
 
+def boxed(region: Region) -> Region:
+    """The bounding box of a region [Moayeri et al. 2022]: where corrupting it must not leave the object's outline."""
+    return replace(region, name=f"{region.name}_box", box=True)
+
+
 def spuriosity_ends(store: Store) -> Ends:
     """The most and least spurious rows of every class with a spurious feature."""
     labels = labels_of(store)
@@ -119,8 +125,10 @@ def make_plan(
     *,
     controls: bool = True,
     single_features: bool = False,
+    boxes: bool = False,
 ) -> Plan:
-    """Regions and conditions of the protocols. corruptions: names, as in a condition's.
+    """Regions and conditions of the protocols. corruptions: names, as in a condition's. boxes: also the bounding box of
+    every region that is not a complement or a single feature.
 
     Controls are run on the protocol's own regions, not on single features. Raises SalientError for a protocol that is
     not known or where no image counts.
@@ -135,6 +143,9 @@ def make_plan(
     if unknown or not protocols:
         raise SalientError("protocol is not known", expected=f"one of {', '.join(PROTOCOLS)}", got=", ".join(unknown))
     regions = {r.name: r for p in dict.fromkeys(protocols) for r in makers[p]() if len(r.rows)}
+    if boxes:
+        plain = [r for r in regions.values() if not r.complement and not r.name.startswith("rank_")]
+        regions |= {box.name: box for box in map(boxed, plain)}
     counted = [region.rows for region in regions.values()]
     if "spuriosity2023" in protocols:
         found = spuriosity_ends(store)

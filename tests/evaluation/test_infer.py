@@ -23,6 +23,7 @@ from salient_imagenet_data.evaluation.conditioned import Items, corrupted, partn
 from salient_imagenet_data.evaluation.conditions import CLEAN, Condition
 from salient_imagenet_data.evaluation.corruptions import hiding
 from salient_imagenet_data.evaluation.evaluate import Conditions, evaluate, run_models
+from salient_imagenet_data.evaluation.examples import shape_of
 from salient_imagenet_data.evaluation.frames import Frame
 from salient_imagenet_data.evaluation.infer import Settings, infer
 from salient_imagenet_data.evaluation.models import Classifier, open_model
@@ -34,6 +35,7 @@ from salient_imagenet_data.join import Joined, join
 from salient_imagenet_data.loaders.corruptions import gaussian_noise, image_generator
 from salient_imagenet_data.loaders.layer_masking import LayerMasking
 from salient_imagenet_data.loaders.missingness import TokenDropping
+from salient_imagenet_data.masks import union_in_crop
 from salient_imagenet_data.store import Store
 
 ALL = Conditions(("iclr2022", "corm2022", "spuriosity2023"), (0.5,), ("fill_gray",))
@@ -140,6 +142,33 @@ def test_rival2022_against_a_plain_loop(store: Store, images: Path) -> None:
     middle = (inside + outside) / 2
     assert own["rfs"]["value"] == pytest.approx((outside - inside) / (2 * min(middle, 1 - middle)))
     assert result["corm2022"] == [] and own["rfs"]["n"] == 36
+
+
+def test_boxes_of_the_regions(store: Store, images: Path) -> None:
+    """Gray in the bounding box of the object, against a plain loop; and the masks that the report shows."""
+    plan = make_plan(store, ["iclr2022", "corm2022", "rival2022"], ["fill_gray"], boxes=True)
+    names = {"core", "spurious", INSIDE, "foreground"}
+    assert plan.regions.keys() == {*names, *(f"{name}_box" for name in names), OUTSIDE, "background"}
+    joined = join(store, FolderSource(images), rows=plan.rows.tolist())
+    items = Items(joined, plan, Frame.of(store.manifest.preprocessing), list(plan.regions), seed=0)
+    batch = [items[k] for k in range(len(items))]
+    seen = {n: (w, x) for n, w, x, _ in corrupted(batch, plan.conditions, plan, seed=0, device="cpu", clean=False)}
+    which, gray = seen["fill_gray@foreground_box"]
+    assert len(which) == 36
+    for k, x in zip(which, gray, strict=True):
+        mask = store.mask(batch[k].row, "core")
+        assert mask is not None
+        rows, columns = np.nonzero(mask >= mask.max() / 2)
+        expected = batch[k].image.float() / 255
+        expected[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = 0.5
+        assert torch.allclose(x, expected, atol=1e-6)
+    white = [dataclasses.replace(item, image=torch.full_like(item.image, 255)) for item in batch]
+    black = [dataclasses.replace(c, corruption="fill_black") for c in plan.conditions if not c.control]
+    for name, which, x, _ in corrupted(white, black, plan, seed=0, device="cpu", clean=False):
+        region = plan.regions[Condition.parse(name).region]
+        for k, image in zip(which, x, strict=True):
+            union = union_in_crop(store.maps[batch[k].row], region.chosen[batch[k].row], 56, 56)
+            assert np.allclose(shape_of(region, union), 1 - image[0].numpy(), atol=1e-6), name
 
 
 def test_controls_are_area_matched_and_from_another_class(store: Store, images: Path) -> None:
