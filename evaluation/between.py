@@ -63,7 +63,7 @@ def comparisons(files: Sequence[PredictionsFile], store: Store) -> list[dict[str
     rows = []
     for first, second in combinations(lined, 2):
         for name in lined[first]:
-            if name not in lined[second] or (name != CLEAN and Condition.parse(name).control):
+            if name not in lined[second] or (name != CLEAN and not _claims(Condition.parse(name))):
                 continue
             a, b = lined[first][name], lined[second][name]
             common = np.intersect1d(a.rows, b.rows)
@@ -74,6 +74,10 @@ def comparisons(files: Sequence[PredictionsFile], store: Store) -> list[dict[str
                 {"first": first, "second": second, "condition": name, **asdict(compare(a.hits, b.hits, a.labels))}
             )
     return rows
+
+
+def _claims(condition: Condition) -> bool:
+    return not condition.control and condition.trial == 1
 
 
 def robustness(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

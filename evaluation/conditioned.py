@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -145,9 +144,9 @@ def corrupted(
             images,
             masks,
             corruption,
-            [batch.seeds[k] for k in which],
+            [batch.seeds(condition.trial)[k] for k in which],
             others=batch.swapped(which) if isinstance(corruption, Swap) else None,
-            noise=batch.noise[which] if isinstance(corruption, GaussianNoise) else None,
+            noise=batch.noise(condition.trial)[which] if isinstance(corruption, GaussianNoise) else None,
         )
         yield condition.name, which, done, None
 
@@ -158,14 +157,19 @@ class _Batch:
     def __init__(self, items: Sequence[Item], plan: Plan, seed: int, device: str) -> None:
         self.items, self.plan, self.seed, self.device = items, plan, seed, device
         self.images = on_device([item.image for item in items], device)
-        self.seeds = image_seeds(seed, [item.image_id for item in items])
+        self._noise: dict[int, Tensor] = {}
         self._regions: dict[tuple[str, str], Tensor] = {}
         self._places: dict[int, Tensor] = {}
 
-    @cached_property
-    def noise(self) -> Tensor:
+    def seeds(self, trial: int) -> list[int]:
+        """One an image."""
+        return image_seeds(self.seed, [item.image_id for item in self.items], f"trial {trial}" if trial > 1 else "")
+
+    def noise(self, trial: int) -> Tensor:
         """(B, 3, S, S) standard normal numbers."""
-        return normal_like(self.images, self.seeds)
+        if trial not in self._noise:
+            self._noise[trial] = normal_like(self.images, self.seeds(trial))
+        return self._noise[trial]
 
     def swapped(self, which: Sequence[int]) -> Tensor:
         """The images to swap in."""

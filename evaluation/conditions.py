@@ -1,7 +1,8 @@
 """The name of a condition: what was done to the images before a model saw them.
 
 `clean`, or `<corruption>@<region>`: `noise_0.25@spurious`, `fill_gray@core_dilated15`. A region that ends in `_random`
-or `_other` is a control: the same mask values at a random place, or another image's mask.
+or `_other` is a control: the same mask values at a random place, or another image's mask. `noise_0.25#2@foreground` is
+a second trial of a random corruption.
 """
 
 from __future__ import annotations
@@ -17,22 +18,27 @@ Control = Literal["", "random", "other"]
 CONTROLS: tuple[Control, ...] = ("random", "other")
 CONTROL_WORDS = {"random": "area-matched random region", "other": "another image's mask"}
 
-_NAME = re.compile(r"(?P<corruption>[^@\s]+)@(?P<region>[a-z0-9_]+?)(?:_(?P<control>random|other))?")
+_NAME = re.compile(
+    r"(?P<corruption>[^@#\s]+)(?:#(?P<trial>[1-9]\d*))?@(?P<region>[a-z0-9_]+?)(?:_(?P<control>random|other))?"
+)
 _NOISE = re.compile(r"noise_(?P<sigma>\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 
 
 @dataclass(frozen=True, order=True)
 class Condition:
-    """A corruption of a region. corruption: its name, such as noise_0.25. control: "" on the region itself."""
+    """A corruption of a region. corruption: its name, such as noise_0.25. control: "" on the region itself. trial: from
+    1; each draws other random numbers."""
 
     corruption: str
     region: str
     control: Control = ""
+    trial: int = 1
 
     @property
     def name(self) -> str:
         """As the predictions file writes it."""
-        return f"{self.corruption}@{self.region}" + (f"_{self.control}" if self.control else "")
+        trial = f"#{self.trial}" if self.trial > 1 else ""
+        return f"{self.corruption}{trial}@{self.region}" + (f"_{self.control}" if self.control else "")
 
     @property
     def sigma(self) -> float | None:
@@ -49,4 +55,5 @@ class Condition:
                 f"condition {name!r} is not understood",
                 expected=f"{CLEAN!r} or 'corruption@region', such as 'noise_0.25@spurious'",
             )
-        return Condition(found["corruption"], found["region"], found["control"] or "")  # type: ignore[arg-type]
+        control: Control = found["control"] or ""  # type: ignore[assignment]
+        return Condition(found["corruption"], found["region"], control, int(found["trial"] or 1))

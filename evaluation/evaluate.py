@@ -27,7 +27,7 @@ Opener = Callable[[], Classifier]
 class Conditions:
     """What is run. protocols: names. sigmas: levels of Gaussian noise on the [0, 1] scale. corruptions: others, by
     name. controls: also on area-matched random regions and other images' masks. single_features: also one feature at
-    a time. boxes: also the regions' bounding boxes."""
+    a time. boxes: also the regions' bounding boxes. trials: of what is random, where the protocol gives a ratio."""
 
     protocols: Sequence[str] = ("iclr2022",)
     sigmas: Sequence[float] = (0.25,)
@@ -35,6 +35,7 @@ class Conditions:
     controls: bool = True
     single_features: bool = False
     boxes: bool = False
+    trials: int = 1
 
     def plan(self, store: Store) -> Plan:
         """The plan for a store. Raises SalientError for levels, names or a store that will not do."""
@@ -42,8 +43,15 @@ class Conditions:
             raise SalientError("noise levels", expected="one or more numbers >= 0", got=str(list(self.sigmas)))
         names = [f"noise_{sigma:g}" for sigma in self.sigmas] + list(self.corruptions)
         distinct = list(dict.fromkeys(corruption_of(name).name for name in names))
-        options = {"controls": self.controls, "single_features": self.single_features, "boxes": self.boxes}
-        return make_plan(store, self.protocols, distinct, **options)
+        return make_plan(
+            store,
+            self.protocols,
+            distinct,
+            controls=self.controls,
+            single_features=self.single_features,
+            boxes=self.boxes,
+            trials=self.trials,
+        )
 
 
 def evaluate(
@@ -57,6 +65,7 @@ def evaluate(
     controls: bool = True,
     single_features: bool = False,
     boxes: bool = False,
+    trials: int = 1,
     batch_size: int = 64,
     workers: int = 0,
     seed: int = 0,
@@ -69,7 +78,7 @@ def evaluate(
     stand core_accuracy and spurious_accuracy of "iclr2022". Where no class has a spurious (or core) feature that entry
     is absent. Raises SalientError for a model of another number of classes.
     """
-    plan = Conditions(protocols, sigmas, corruptions, controls, single_features, boxes).plan(store)
+    plan = Conditions(protocols, sigmas, corruptions, controls, single_features, boxes, trials).plan(store)
     joined = join(store, source, missing=missing, rows=plan.rows.tolist())
     settings = Settings(batch_size, workers, seed, device)
     found: dict[str, list[Answers]] = {}

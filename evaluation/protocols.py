@@ -37,6 +37,9 @@ INSIDE, OUTSIDE = "core_dilated15", "not_core_dilated15"
 """The two regions of "corm2022"."""
 FOREGROUND, BACKGROUND = "foreground", "background"
 """The two regions of "rival2022"."""
+RATIOS = (INSIDE, OUTSIDE, FOREGROUND, BACKGROUND)
+"""Regions that come in pairs, for a ratio of accuracies."""
+MOST_TRIALS = 10
 
 
 @dataclass(frozen=True)
@@ -126,9 +129,11 @@ def make_plan(
     controls: bool = True,
     single_features: bool = False,
     boxes: bool = False,
+    trials: int = 1,
 ) -> Plan:
     """Regions and conditions of the protocols. corruptions: names, as in a condition's. boxes: also the bounding box of
-    every region that is not a complement or a single feature.
+    every region that is not a complement or a single feature. trials: of what is random, under "corm2022" and
+    "rival2022", whose ratio is then of the mean accuracies.
 
     Controls are run on the protocol's own regions, not on single features. Raises SalientError for a protocol that is
     not known or where no image counts.
@@ -143,6 +148,8 @@ def make_plan(
     if unknown or not protocols:
         raise SalientError("protocol is not known", expected=f"one of {', '.join(PROTOCOLS)}", got=", ".join(unknown))
     regions = {r.name: r for p in dict.fromkeys(protocols) for r in makers[p]() if len(r.rows)}
+    if not 1 <= trials <= MOST_TRIALS:
+        raise SalientError("trials", expected=f"1 to {MOST_TRIALS}", got=str(trials))
     if boxes:
         plain = [r for r in regions.values() if not r.complement and not r.name.startswith("rank_")]
         regions |= {box.name: box for box in map(boxed, plain)}
@@ -154,12 +161,18 @@ def make_plan(
     if not len(rows):
         raise SalientError(f"{store.path}: nothing to evaluate", expected="core or spurious features", got="none")
     conditions = [
-        Condition(corruption, name, control)
+        Condition(corruption, name, control, trial)
         for name in regions
         for control in _controls(name, controls)
         for corruption in corruptions
+        for trial in range(1, 1 + (trials if name in RATIOS and is_random(corruption) else 1))
     ]
     return Plan(tuple(p for p in PROTOCOLS if p in protocols), rows, regions, tuple(conditions))
+
+
+def is_random(corruption: str) -> bool:
+    """Whether a corruption, by its name, draws random numbers for each image."""
+    return corruption.startswith("noise_") or corruption == "shuffle"
 
 
 def _controls(region: str, wanted: bool) -> tuple[Control, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from salient_imagenet_data.evaluation.metrics import Estimate
+from salient_imagenet_data.evaluation.metrics import Estimate, class_average
 
 DRAWS = 2_000
 """Bootstrap draws; enough that the ends of an interval move by about a twentieth of its width between seeds."""
@@ -70,11 +70,22 @@ def difference(before: NDArray[np.bool_], after: NDArray[np.bool_], labels: NDAr
     return estimate(float(first - second), drawn[:, 0] - drawn[:, 1], labels)
 
 
+def mean_accuracy(outcomes: NDArray[np.bool_], labels: NDArray[np.integer]) -> Estimate:
+    """Class-averaged accuracy, the mean of trials. outcomes: (T, n)."""
+    if len(outcomes) == 1:
+        return class_average(outcomes[0], labels)
+    drawn = resampled(outcomes, labels).mean(axis=1)
+    return estimate(float(class_means(outcomes, labels).mean()), drawn, labels)
+
+
 def sensitivity(kept: NDArray[np.bool_], lost: NDArray[np.bool_], labels: NDArray[np.integer]) -> Estimate:
-    """`relative_sensitivity` of class-averaged accuracies (averaged before the ratio), with its interval."""
-    outcomes = np.stack([kept, lost])
-    a, b = class_means(outcomes, labels)
-    drawn = resampled(outcomes, labels)
+    """`relative_sensitivity` of class-averaged accuracies (averaged before the ratio), with its interval.
+
+    kept, lost: (T, n), trials of the same images, at most 10, whose accuracies are averaged; labels (n,).
+    """
+    outcomes, trials = np.concatenate([kept, lost]), len(kept)
+    a, b = class_means(outcomes, labels).reshape(2, trials).mean(axis=1)
+    drawn = resampled(outcomes, labels).reshape(DRAWS, 2, trials).mean(axis=2)
     room = np.minimum(drawn.sum(axis=1), 2.0 - drawn.sum(axis=1))
     ratio = np.divide(drawn[:, 0] - drawn[:, 1], room, out=np.zeros(len(drawn)), where=room > 1e-12)
     return estimate(relative_sensitivity(float(a), float(b)), np.clip(ratio, -1.0, 1.0), labels)

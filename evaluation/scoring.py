@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from salient_imagenet_data.evaluation.conditions import CLEAN, CONTROL_WORDS, CONTROLS, Condition
 from salient_imagenet_data.evaluation.metrics import class_average, wilson
@@ -19,7 +20,7 @@ from salient_imagenet_data.evaluation.protocols import (
     OUTSIDE,
     spuriosity_ends,
 )
-from salient_imagenet_data.evaluation.reliance import area, difference, sensitivity
+from salient_imagenet_data.evaluation.reliance import area, difference, mean_accuracy, sensitivity
 from salient_imagenet_data.evaluation.spuriosity import spurious_gap
 from salient_imagenet_data.names import KINDS, SPURIOUS
 from salient_imagenet_data.store import Store
@@ -36,7 +37,8 @@ def score(file: PredictionsFile, store: Store) -> dict[str, Any]:
     """
     outcomes = line_up(file, store)
     clean = outcomes.pop(CLEAN)
-    by_condition = {Condition.parse(name): outcome for name, outcome in outcomes.items()}
+    every = {Condition.parse(name): outcome for name, outcome in outcomes.items()}
+    by_condition = {c: outcome for c, outcome in every.items() if c.trial == 1}
     return {
         "model": file.metadata.get("model") or {"name": file.model},
         "name": file.model,
@@ -47,8 +49,8 @@ def score(file: PredictionsFile, store: Store) -> dict[str, Any]:
         "clean_calibration": clean.calibration(),
         "conditions": [_condition(c, o, clean.at(o.rows), store) for c, o in by_condition.items()],
         "sigma": _by_sigma(by_condition, clean, store),
-        "corm2022": _sensitivities(by_condition, INSIDE, OUTSIDE, "rcs"),
-        "rival2022": _sensitivities(by_condition, FOREGROUND, BACKGROUND, "rfs"),
+        "corm2022": _sensitivities(every, INSIDE, OUTSIDE, "rcs"),
+        "rival2022": _sensitivities(every, FOREGROUND, BACKGROUND, "rfs"),
         "curves": _curves(by_condition, clean),
         "controls": [_control(c, by_condition, clean) for c in by_condition if not c.control and _controlled(c)],
         "spurious_gap": _gap(clean, store),
@@ -122,23 +124,42 @@ def _by_sigma(outcomes: Outcomes, clean: Outcome, store: Store) -> dict[str, Any
 
 
 def _sensitivities(outcomes: Outcomes, within: str, without: str, ratio: str) -> list[dict[str, Any]]:
-    """Accuracies under noise inside and outside a region, and the ratio of "corm2022" or "rival2022", by corruption;
-    and the same with controls in place of the masks."""
+    """Accuracies under noise inside and outside a region, and the ratio of "corm2022" or "rival2022", by corruption,
+    of the mean of its trials; and the same with controls in place of the masks."""
     rows = []
     for condition, inside in outcomes.items():
-        outside = outcomes.get(Condition(condition.corruption, without, condition.control))
-        if condition.region != within or outside is None or not np.array_equal(outside.rows, inside.rows):
+        if condition.region != within or condition.trial > 1:
             continue
+        kept, lost = _trials(condition, without, inside, outcomes)
+        if not kept:
+            continue
+        outside_hits, inside_hits = np.stack(kept), np.stack(lost)
         rows.append(
             {
                 "corruption": condition.corruption,
                 "control": condition.control,
-                "accuracy_outside": asdict(class_average(outside.hits, outside.labels)),
-                "accuracy_inside": asdict(class_average(inside.hits, inside.labels)),
-                ratio: asdict(sensitivity(outside.hits, inside.hits, inside.labels)),
+                "trials": len(kept),
+                "accuracy_outside": asdict(mean_accuracy(outside_hits, inside.labels)),
+                "accuracy_inside": asdict(mean_accuracy(inside_hits, inside.labels)),
+                ratio: asdict(sensitivity(outside_hits, inside_hits, inside.labels)),
             }
         )
     return rows
+
+
+def _trials(
+    first: Condition, without: str, same: Outcome, outcomes: Outcomes
+) -> tuple[list[NDArray[np.bool_]], list[NDArray[np.bool_]]]:
+    """Hits under noise outside, and inside, of the trials that both sides have, on the images of `same`."""
+    kept, lost = [], []
+    for condition, inside in outcomes.items():
+        outside = outcomes.get(replace(condition, region=without))
+        if replace(condition, trial=1) != first or outside is None:
+            continue
+        if np.array_equal(inside.rows, same.rows) and np.array_equal(outside.rows, same.rows):
+            kept.append(outside.hits)
+            lost.append(inside.hits)
+    return kept, lost
 
 
 def _curves(outcomes: Outcomes, clean: Outcome) -> list[dict[str, Any]]:

@@ -67,6 +67,7 @@ def _models(command: Any) -> Any:
 )
 @click.option("--controls/--no-controls", default=True, help="Also random regions and other images' masks.")
 @click.option("--single-features", is_flag=True, help="Also noise on one feature at a time.")
+@click.option("--trials", type=click.IntRange(1, 10), default=1, help="Of the noise, for RCS and RFS.")
 @click.option("--boxes", is_flag=True, help="Also the bounding boxes of the regions.")
 @click.option("--frame", type=click.Choice(["model", "store"]), default="model", help="Whose resize and crop.")
 @click.option("--out", type=FOLDER, help="Folder for predictions and report; the same command goes on with it.")
@@ -87,6 +88,7 @@ def evaluate(
     controls: bool,
     single_features: bool,
     boxes: bool,
+    trials: int,
     frame: str,
     out: Path | None,
     overwrite: bool,
@@ -107,7 +109,7 @@ def evaluate(
     opened = Store(store)
     source = open_source(images, opened.manifest.split)
     levels = numbers(sigma, float, "--sigma")
-    plan = Conditions(protocols, levels, corruptions, controls, single_features, boxes).plan(opened)
+    plan = Conditions(protocols, levels, corruptions, controls, single_features, boxes, trials).plan(opened)
     openers = _openers(models, weights, architecture, opened, model_frame=frame == "model")
     settings = Settings(batch_size, workers, seed, check_device(device), top_k or None)
     with tempfile.TemporaryDirectory() as scratch:

@@ -32,7 +32,7 @@ from salient_imagenet_data.evaluation.protocols import INSIDE, OUTSIDE, Plan, ic
 from salient_imagenet_data.evaluation.reliance import relative_sensitivity
 from salient_imagenet_data.images import FolderSource
 from salient_imagenet_data.join import Joined, join
-from salient_imagenet_data.loaders.corruptions import gaussian_noise, image_generator
+from salient_imagenet_data.loaders.corruptions import gaussian_noise, image_generator, image_seeds
 from salient_imagenet_data.loaders.layer_masking import LayerMasking
 from salient_imagenet_data.loaders.missingness import TokenDropping
 from salient_imagenet_data.masks import union_in_crop
@@ -142,6 +142,28 @@ def test_rival2022_against_a_plain_loop(store: Store, images: Path) -> None:
     middle = (inside + outside) / 2
     assert own["rfs"]["value"] == pytest.approx((outside - inside) / (2 * min(middle, 1 - middle)))
     assert result["corm2022"] == [] and own["rfs"]["n"] == 36
+
+
+def test_three_trials_draw_three_times(store: Store, images: Path) -> None:
+    source = FolderSource(images)
+    (own, *_) = evaluate(sensitive, store, source, protocols=("rival2022",), sigmas=(0.5,), trials=3)["rival2022"]
+    assert own["trials"] == 3 and own["control"] == ""
+    hits: dict[int, list[bool]] = {}
+    for row, record in enumerate(store.rows):
+        mask = store.mask(row, "core")
+        if mask is None:
+            continue
+        for trial in ("", "trial 2", "trial 3"):
+            (seed,) = image_seeds(0, [record.image_id], trial)
+            generator = torch.Generator().manual_seed(seed)
+            noisy = gaussian_noise(pixels_of(store, source, row), torch.from_numpy(mask), 0.5, generator)
+            hits.setdefault(record.label, []).append(int(sensitive(noisy[None]).argmax()) == record.label)
+    assert own["accuracy_inside"]["value"] == pytest.approx(np.mean([np.mean(h) for h in hits.values()]))
+    plan = make_plan(store, ["iclr2022", "rival2022"], ["noise_0.5", "fill_gray", "shuffle"], trials=2)
+    again = {c.name for c in plan.conditions if c.trial == 2}
+    assert "noise_0.5#2@foreground" in again and "shuffle#2@background_random" in again and len(again) == 12
+    with pytest.raises(SalientError, match="trials; expected 1 to 10; got 11"):
+        make_plan(store, trials=11)
 
 
 def test_boxes_of_the_regions(store: Store, images: Path) -> None:

@@ -98,7 +98,14 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["noise_0.25@core", "fill_gray@core_dilated15_random", "blur_10@rank_2", "tile@spurious_other"]
+    "name",
+    [
+        "noise_0.25@core",
+        "fill_gray@core_dilated15_random",
+        "blur_10@rank_2",
+        "tile@spurious_other",
+        "shuffle#3@foreground_other",
+    ],
 )
 def test_condition_names_round_trip(name: str) -> None:
     assert Condition.parse(name).name == name

@@ -6,11 +6,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import integrate
 
+from salient_imagenet_data.evaluation.metrics import class_average
 from salient_imagenet_data.evaluation.reliance import (
     area,
     class_means,
     curve_area,
     difference,
+    mean_accuracy,
     relative_sensitivity,
     resampled,
     sensitivity,
@@ -60,10 +62,23 @@ def test_difference_against_a_plain_bootstrap_over_images_within_class() -> None
 def test_sensitivity_averages_classes_before_the_ratio() -> None:
     before, after, labels = paired_sample()
     a, b = class_means(np.stack([before, after]), labels)
-    found = sensitivity(before, after, labels)
+    found = sensitivity(before[None], after[None], labels)
     assert found.value == relative_sensitivity(a, b) and found.low <= found.value <= found.high
-    same = sensitivity(before, before, labels)
+    same = sensitivity(before[None], before[None], labels)
     assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+
+
+def test_trials_are_averaged_before_the_ratio() -> None:
+    kept, lost, labels = paired_sample()
+    worse = kept & lost
+    a, b = class_means(np.stack([kept, worse]), labels).mean(), class_means(np.stack([lost, worse]), labels).mean()
+    found = sensitivity(np.stack([kept, worse]), np.stack([lost, worse]), labels)
+    assert found.value == pytest.approx(relative_sensitivity(a, b)) and found.low < found.value < found.high
+    assert mean_accuracy(np.stack([kept, worse]), labels).value == pytest.approx(a)
+    assert mean_accuracy(kept[None], labels) == class_average(kept, labels)
+    thrice = sensitivity(np.stack([kept] * 3), np.stack([lost] * 3), labels)
+    once = sensitivity(kept[None], lost[None], labels)
+    assert (thrice.value, thrice.low, thrice.high) == pytest.approx((once.value, once.low, once.high))
 
 
 def test_resampled_keeps_pairs_together() -> None:
