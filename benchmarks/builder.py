@@ -27,11 +27,11 @@ from torch.nn import functional
 
 from salient_imagenet_data.annotations import Annotations
 from salient_imagenet_data.builder.build import build
-from salient_imagenet_data.builder.config import BuildConfig, RunConfig
-from salient_imagenet_data.builder.decoding import Decoder
+from salient_imagenet_data.builder.config import BuildConfig, Precision, RunConfig
+from salient_imagenet_data.builder.decoding import Decoder, batches
 from salient_imagenet_data.builder.engine import default_batch_size
+from salient_imagenet_data.builder.forward import numerics, run_model
 from salient_imagenet_data.builder.model import ImageClassifier
-from salient_imagenet_data.builder.stream import batches, numerics, run_model
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images import FolderSource
 
@@ -44,16 +44,25 @@ def rate(count: int, run: Callable[[], Any]) -> float:
     return count / (time.perf_counter() - start)
 
 
+def synchronise(device: str) -> None:
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def straightforward(model: ImageClassifier, source: FolderSource, features: Annotations, device: str) -> None:
-    """Features of every image; then, one image and feature at a time, the map, resized and written as a JPEG."""
+    """Features of every image; then, one image and feature at a time, the map, resized and written as a JPEG.
+
+    In the precision of torch's defaults, where convolutions on a CUDA device take TensorFloat-32.
+    """
+    precision: Precision = "tf32" if torch.device(device).type == "cuda" else "fp32"
     wanted = [[a.feature_index for a in features.answers if a.class_index == c] for c in range(CLASSES)]
-    with tempfile.TemporaryDirectory() as folder, numerics("fp32", device):
+    with tempfile.TemporaryDirectory() as folder, numerics(precision, device):
         for batch in batches(source, range(len(source)), model.preprocessing, 64, []):
-            run_model(model, batch.images, "fp32", device)
+            run_model(model, batch.images, precision, device)
         for index in range(len(source)):
             for feature in wanted[source.entry(index).label]:
                 crop = model.preprocessing.apply(source.pixels(index))
-                maps, _ = run_model(model, torch.from_numpy(crop).permute(2, 0, 1)[None], "fp32", device)
+                maps, _ = run_model(model, torch.from_numpy(crop).permute(2, 0, 1)[None], precision, device)
                 one = maps[:, feature : feature + 1]
                 mask = functional.interpolate(one / one.max().clamp_min(1e-12), size=(224, 224), mode="bilinear")[0, 0]
                 picture = Image.fromarray((mask.cpu().numpy() * 255).astype(np.uint8))
@@ -84,19 +93,34 @@ def main() -> None:
         source = FolderSource(root / "all")
         write_photos(root / "few", CLASSES, options.baseline_images // CLASSES)
         few = FolderSource(root / "few")
+        write_photos(root / "warm", CLASSES, 1)
         kilobytes = np.mean([path.stat().st_size for path in (root / "all").rglob("*.jpg")]) / 1000
         print(f"{len(source)} JPEGs of {kilobytes:.0f} kB, {options.architecture}, batches of {size}")
         print(
             f"{options.device}, decoder {options.decoder}, torch {torch.__version__}, {torch.get_num_threads()} threads"
         )
 
-        def decode() -> None:
-            for _ in batches(source, range(len(source)), model.preprocessing, 64, [], run, options.decoder):
+        def decode(images: int) -> None:
+            stream = batches(
+                source,
+                range(images),
+                model.preprocessing,
+                64,
+                [],
+                options.decoder,
+                device=options.device,
+                threads=options.threads,
+            )
+            for _ in stream:
                 pass
+            synchronise(options.device)
 
-        decoding = rate(len(source), decode)
+        decode(min(128, len(source)))  # the first use of a decoder or a device is slower
+        decoding = rate(len(source), lambda: decode(len(source)))
+        straightforward(model, FolderSource(root / "warm"), known, options.device)
         baseline = rate(len(few), lambda: straightforward(model, few, known, options.device))
         crops = torch.randint(0, 256, (size, 224, 224, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+        crops, forwards = crops.to(options.device), max(1, options.images // size)
         print(f"decoding alone {decoding:.1f} images/s; straightforward pipeline {baseline:.2f} images/s")
         print("| network | forward alone | one pass | of the limit | x straightforward | two passes |")
         print("| --- | --- | --- | --- | --- | --- |")
@@ -108,11 +132,10 @@ def main() -> None:
 
             def forward(config: BuildConfig = config) -> None:
                 with numerics(config.precision, options.device):
-                    for _ in range(options.images // size):
+                    for _ in range(forwards):
                         compile_for = size if config.compiled else None
-                        run_model(model, crops, config.precision, options.device, compile_for=compile_for)[
-                            1
-                        ].sum().item()
+                        run_model(model, crops, config.precision, options.device, compile_for=compile_for)
+                synchronise(options.device)
 
             def make(
                 passes: str, annotations: Annotations | None, config: BuildConfig = config, name: str = name
@@ -121,7 +144,7 @@ def main() -> None:
                 build(source, model, out, weights_sha256="0", annotations=annotations, config=config, run=run)
 
             forward()
-            alone = rate(options.images // size * size, forward)
+            alone = rate(forwards * size, forward)
             once = rate(len(source), lambda: make("once", known))
             twice = rate(len(source), lambda: make("twice", None))
             limit = min(decoding, alone)

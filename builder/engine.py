@@ -6,12 +6,14 @@ All write the same bytes; the files say what is left to do, so an engine needs n
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import Literal, Protocol
 
 import torch
 from torch import distributed
 
-from salient_imagenet_data.builder.work import Job, do_unit
+from salient_imagenet_data.builder.model import RobustModel
+from salient_imagenet_data.builder.work import Job, do_units
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.progress import progress
 
@@ -39,12 +41,11 @@ class LocalEngine:
     leader = True
 
     def run(self, job: Job) -> None:
-        job.model.to(job.run.device)  # type: ignore[attr-defined]
+        move(job.model, job.run.device)
         missing = job.missing()
         with progress((), total=len(job.rows), what=job.name) as bar:
             bar.update(len(job.rows) - sum(_size(job, unit) for unit in missing))
-            for unit in missing:
-                do_unit(job, unit, bar.update)
+            do_units(job, missing, bar.update)
 
     def wait(self) -> None: ...
 
@@ -55,7 +56,8 @@ class TorchrunEngine:
     def __init__(self) -> None:
         self.rank, self.world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         if not distributed.is_initialized():
-            distributed.init_process_group("gloo")
+            # The others wait while one writes or uploads the store.
+            distributed.init_process_group("gloo", timeout=timedelta(days=7))
 
     @property
     def leader(self) -> bool:
@@ -64,11 +66,10 @@ class TorchrunEngine:
     def run(self, job: Job) -> None:
         missing = job.missing()
         self.wait()  # all have seen the same list before anyone adds to it
-        job.model.to(job.run.device)  # type: ignore[attr-defined]
+        move(job.model, job.run.device)
         mine = missing[self.rank :: self.world]
         with progress((), total=sum(_size(job, unit) for unit in mine), what=f"{job.name} {self.rank}") as bar:
-            for unit in mine:
-                do_unit(job, unit, bar.update)
+            do_units(job, mine, bar.update)
         self.wait()
 
     def wait(self) -> None:
@@ -88,9 +89,28 @@ def make_engine(name: EngineName, address: str | None = None, workers: int | Non
     return RayEngine(address, workers)
 
 
-def default_device() -> str:
-    """A CUDA device of this process where there is one, else the CPU."""
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+def device_of(name: str | None) -> str:
+    """The device of a name. None: CUDA where there is a device, else the CPU. `cuda` without a number: under torchrun
+    one for each process of the host, or the only one that a process sees."""
+    device = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device != "cuda":
+        return device
+    return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % max(torch.cuda.device_count(), 1)}"
+
+
+def default_threads() -> int:
+    """This process's share of the processors it may run on, at most 16."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(here // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 16))
+
+
+def move(model: RobustModel, device: str) -> None:
+    """Onto a device; there in the layout that convolutions want, which images have too."""
+    on_gpu = torch.device(device).type == "cuda"
+    layout = torch.channels_last if on_gpu else torch.preserve_format
+    model.to(device, memory_format=layout)  # type: ignore[attr-defined]
+    if on_gpu:
+        torch.cuda.set_device(torch.device(device))
 
 
 def default_batch_size(device: str, crop: int) -> int:

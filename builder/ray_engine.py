@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import ray
 
+from salient_imagenet_data.builder.engine import move
 from salient_imagenet_data.builder.work import Job, do_unit
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.progress import progress
@@ -41,7 +43,8 @@ class RayEngine:
         if not missing:
             return
         on_gpu = job.run.device.startswith("cuda")
-        task = ray.remote(max_retries=RETRIES, num_cpus=1, num_gpus=1 if on_gpu else 0)(_remote)
+        # max_calls: else Ray takes a new process for every task on a GPU, and with it the model and what was compiled.
+        task = ray.remote(max_retries=RETRIES, num_cpus=1, num_gpus=int(on_gpu), max_calls=0)(_remote)
         # The model goes through the object store once, not once a unit. In a list Ray hands over the reference itself.
         shared = [ray.put(job)]
         limit = self.workers or int(_resources().get("GPU" if on_gpu else "CPU", 1))
@@ -68,8 +71,9 @@ def _resources() -> dict[str, float]:
 def _held(shared: Any) -> Job:
     """A worker's copy of the job, its model on the device: fetched for the first of its units."""
     job: Job = ray.get(shared)
-    device = job.run.device
-    job.model.to("cuda:0" if device.startswith("cuda") else device)  # type: ignore[attr-defined]
+    if job.run.device.startswith("cuda"):  # Ray shows a worker its own device only
+        job = replace(job, run=replace(job.run, device="cuda:0"))
+    move(job.model, job.run.device)
     return job
 
 

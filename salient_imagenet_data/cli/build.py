@@ -39,7 +39,9 @@ from salient_imagenet_data.cli.commands import FILE, FOLDER, IMAGES, VERSION, an
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Who runs it; torchrun is local.")
 @click.option("--address", help="Of the Ray cluster; none starts one on this machine.")
 @click.option("--workers", type=click.IntRange(1), help="Ray workers.  [default: all CPUs, or GPUs]")
-@click.option("--threads", type=click.IntRange(1), help="Threads that decode.  [default: the CPUs, at most 16]")
+@click.option(
+    "--threads", type=click.IntRange(1), help="Threads that decode.  [default: the CPUs of a process, at most 16]"
+)
 @click.option("--device", help="torch's name of a device.  [default: cuda if there is one, else cpu]")
 @click.option("--resume", is_flag=True, help="Go on with a build that was stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there.")
@@ -64,11 +66,9 @@ def build(
     **options: Any,
 ) -> None:
     """Build a store: features, ranking and maps of every image. Under torchrun, on several GPUs."""
-    import os
-
     from salient_imagenet_data.builder.build import build_until
     from salient_imagenet_data.builder.config import BuildConfig, RunConfig
-    from salient_imagenet_data.builder.engine import default_batch_size, default_device, make_engine
+    from salient_imagenet_data.builder.engine import default_batch_size, default_threads, device_of, make_engine
     from salient_imagenet_data.builder.model import load_model
     from salient_imagenet_data.geometry import Preprocessing
     from salient_imagenet_data.sources import open_source
@@ -83,7 +83,9 @@ def build(
         sha256=weights_sha256,
     )
     runner = make_engine(engine, address, workers)
-    on = check_device(device or default_device())
+    on = device_of(device)
+    if engine != "ray":  # whose workers may have devices that this machine has not
+        check_device(on)
     batch = batch_size or default_batch_size(on, model.preprocessing.crop)
     store = build_until(
         source,
@@ -93,7 +95,7 @@ def build(
         weights_sha256=sha256,
         annotations=annotations_of(annotations) if annotations else None,
         config=BuildConfig(batch_size=batch, **options),
-        run=RunConfig(threads or min(os.cpu_count() or 1, 16), on),
+        run=RunConfig(threads or default_threads(), on),
         engine=runner,
         resume=resume,
         overwrite=overwrite,

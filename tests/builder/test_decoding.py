@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,13 @@ from PIL import Image
 from salient_imagenet_data.builder import decoding
 from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.config import BuildConfig
-from salient_imagenet_data.builder.decoding import Crop, crops, crops_of_files, jpeg_of
+from salient_imagenet_data.builder.decoding import Batch, Decoder, batches, jpeg_of
 from salient_imagenet_data.builder.model import load_model
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.images import FolderSource, MemorySource
+from salient_imagenet_data.images import FolderSource, MemorySource, read_ahead
 from salient_imagenet_data.store import Store
-from tests.builder.test_stream import OPTIONS
+from tests.builder.test_forward import OPTIONS
 from tests.conftest import Run
 
 PREPROCESSING = Preprocessing(64, 56)
@@ -74,60 +74,103 @@ def odd(tmp_path: Path) -> FolderSource:
     return source
 
 
-def by_name(source: FolderSource, items: Any) -> dict[str, Any]:
-    return {source.entry(index).image_id.partition("/")[2]: item for index, item in items}
+Read = dict[str, tuple[tuple[int, int], torch.Tensor] | ImageError]
+
+
+def by_name(source: FolderSource, found: Iterable[Batch], failed: list[tuple[int, ImageError]]) -> Read:
+    result: Read = {}
+    for batch in found:
+        for index, (width, height), image in zip(batch.indices, batch.sizes.tolist(), batch.images, strict=True):
+            result[source.entry(int(index)).image_id[2:]] = (width, height), image.cpu()
+    return result | {source.entry(index).image_id[2:]: error for index, error in failed}
+
+
+def read(source: FolderSource, decoder: Decoder = "pillow", device: str = "cpu") -> Read:
+    failed: list[tuple[int, ImageError]] = []
+    found = batches(source, range(len(source)), PREPROCESSING, 4, failed, decoder, device=device)
+    return by_name(source, found, failed)
 
 
 def test_resizing_with_torch_is_off_by_a_level_at_most(odd: FolderSource) -> None:
-    names = range(len(odd))
-    exact = by_name(odd, crops(odd, names, PREPROCESSING))
-    fast = by_name(odd, crops(odd, names, PREPROCESSING, "pillow+torch"))
-    assert {name for name, item in exact.items() if isinstance(item, ImageError)} == BROKEN
-    assert {name for name, item in fast.items() if isinstance(item, ImageError)} == BROKEN
-    for name in exact.keys() - BROKEN:
-        (size, a), (other_size, b) = exact[name], fast[name]
-        assert size == other_size and a.shape == b.shape == (3, 56, 56) and a.dtype == b.dtype == torch.uint8
-        difference = (a.int() - b.int()).abs()
+    exact, fast = read(odd), read(odd, "pillow+torch")
+    assert exact.keys() == fast.keys() and len(exact) == len(FILES) + 1
+    for name, item in exact.items():
+        other = fast[name]
+        assert isinstance(item, ImageError) == isinstance(other, ImageError) == (name in BROKEN)
+        if isinstance(item, ImageError) or isinstance(other, ImageError):
+            assert str(item) == str(other)
+            continue
+        assert item[0] == other[0] and item[1].shape == other[1].shape == (3, 56, 56)
+        difference = (item[1].int() - other[1].int()).abs()
         assert difference.max() <= 1 and difference.float().mean() < 0.02, name
         if name == "fits":
-            assert torch.equal(a, b)
+            assert torch.equal(item[1], other[1])
 
 
-def on_the_cpu(source: FolderSource, batch_size: int) -> Iterator[tuple[int, Crop | ImageError]]:
+def on_the_cpu(source: FolderSource, batch_size: int) -> Read:
     """The way of nvJPEG, with torchvision's decoder for CPUs, which is Pillow's library."""
-    files = ((index, jpeg_of(source, index)) for index in range(len(source)))
-    return decoding._ahead(crops_of_files(source, files, PREPROCESSING, "cpu", batch_size))
+    failed: list[tuple[int, ImageError]] = []
+    files = read_ahead(range(len(source)), lambda index: decoding._file(source, index, PREPROCESSING))
+    made = decoding.batches_of_files(source, files, PREPROCESSING, batch_size, failed, "cpu")
+    return by_name(source, decoding._ahead(made, 2), failed)
 
 
 def test_only_plain_jpegs_leave_pillow(odd: FolderSource, monkeypatch: pytest.MonkeyPatch) -> None:
     by_pillow: set[str] = set()
     monkeypatch.setattr(decoding, "picture_of", lambda s, i: by_pillow.add(s.entry(i).image_id[2:]) or s.picture(i))
-    list(on_the_cpu(odd, 4))
+    on_the_cpu(odd, 4)
     assert by_pillow == NO_PLAIN_JPEG | {"truncated"}
     assert jpeg_of(MemorySource([np.zeros((4, 4, 3), np.uint8)], [0], ["a"]), 0) is None
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 def test_many_files_a_call_give_what_one_gives(odd: FolderSource, batch_size: int) -> None:
-    exact = by_name(odd, crops(odd, range(len(odd)), PREPROCESSING))
-    resized = by_name(odd, crops(odd, range(len(odd)), PREPROCESSING, "pillow+torch"))
-    together = by_name(odd, on_the_cpu(odd, batch_size))
-    assert list(together) == list(exact)
+    exact, resized, together = read(odd), read(odd, "pillow+torch"), on_the_cpu(odd, batch_size)
+    assert together.keys() == exact.keys()
     for name, item in together.items():
-        if name in BROKEN:
-            assert isinstance(item, ImageError) and str(item) == str(exact[name])
+        expected = (exact if name in NO_PLAIN_JPEG | BROKEN else resized)[name]
+        if isinstance(item, ImageError) or isinstance(expected, ImageError):
+            assert name in BROKEN and str(item) == str(expected)
         else:
-            size, crop = (exact if name in NO_PLAIN_JPEG else resized)[name]
-            assert item[0] == size and torch.equal(item[1], crop)
+            assert item[0] == expected[0] and torch.equal(item[1], expected[1])
+
+
+def test_a_device_that_fails_is_not_taken_for_a_broken_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torchvision.io
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torchvision.io, "decode_jpeg", fail)
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        decoding._decoded([torch.zeros(3, dtype=torch.uint8)], "cpu")
+    with pytest.raises(SalientError, match="decoder nvjpeg: this torchvision cannot decode on the device"):
+        decoding._try_nvjpeg("cpu")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="nvJPEG needs a CUDA device")
 def test_nvjpeg_is_near_pillow(odd: FolderSource) -> None:
-    exact = by_name(odd, crops(odd, range(len(odd)), PREPROCESSING))
-    fast = by_name(odd, crops(odd, range(len(odd)), PREPROCESSING, "nvjpeg", device="cuda"))
+    exact, fast = read(odd), read(odd, "nvjpeg", "cuda")
     assert {name for name, item in fast.items() if isinstance(item, ImageError)} <= BROKEN
     for name in exact.keys() - BROKEN:
-        assert (exact[name][1].int() - fast[name][1].cpu().int()).abs().float().mean() < 4, name
+        a, b = exact[name], fast[name]
+        assert not isinstance(a, ImageError) and not isinstance(b, ImageError)
+        # nvJPEG repeats chroma where libjpeg interpolates, which shows most where nothing is reduced.
+        assert (a[1].int() - b[1].int()).abs().float().mean() < (8 if name in ("small", "fits") else 4), name
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="nvJPEG needs a CUDA device")
+def test_nvjpeg_beside_a_busy_device(odd: FolderSource) -> None:
+    """Decoding while another stream computes and frees memory gives the same pixels again and again."""
+    first, weight = read(odd, "nvjpeg", "cuda"), torch.randn(4096, 4096, device="cuda")
+    for _ in range(20):
+        for _ in range(50):
+            weight = (weight @ weight).div_(64.0)
+        again = read(odd, "nvjpeg", "cuda")
+        for name, item in first.items():
+            other = again[name]
+            if not isinstance(item, ImageError) and not isinstance(other, ImageError):
+                assert torch.equal(item[1], other[1]), name
 
 
 def test_a_store_says_how_its_images_were_decoded(

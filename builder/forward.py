@@ -1,70 +1,20 @@
-"""From a source to the network's maps and features, batch by batch, with decoding ahead on threads."""
+"""Crops through the network, in a chosen precision, compiled or not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from salient_imagenet_data.builder.config import Precision, RunConfig
-from salient_imagenet_data.builder.decoding import Decoder, crops
+from salient_imagenet_data.builder.config import Precision
 from salient_imagenet_data.builder.model import RobustModel
-from salient_imagenet_data.errors import ImageError, SalientError
-from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.images import ImageSource
+from salient_imagenet_data.errors import SalientError
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Images of one batch. indices: (B,) into the source. sizes: (B, 2) width and height of the originals.
-
-    images: (B, 3, S, S) uint8, channels last in memory; on the device already if they were decoded there.
-    """
-
-    indices: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-    images: Tensor
-
-
-def batches(
-    source: ImageSource,
-    indices: Sequence[int],
-    preprocessing: Preprocessing,
-    batch_size: int,
-    failed: list[tuple[int, ImageError]],
-    run: RunConfig | None = None,
-    decoder: Decoder = "pillow",
-) -> Iterator[Batch]:
-    """Batches of crops in order; images that cannot be decoded are appended to `failed` and left out."""
-    threads, device = (run or RunConfig()).threads, (run or RunConfig()).device
-    window = max(2 * batch_size, 8 * threads)
-    kept: list[tuple[int, tuple[int, int], Tensor]] = []
-    ready = crops(source, indices, preprocessing, decoder, device=device, threads=threads, window=window)
-    for index, item in ready:
-        if isinstance(item, ImageError):
-            failed.append((index, item))
-            continue
-        kept.append((index, *item))
-        if len(kept) == batch_size:
-            yield _stack(kept)
-            kept = []
-    if kept:
-        yield _stack(kept)
-
-
-def _stack(items: list[tuple[int, tuple[int, int], Tensor]]) -> Batch:
-    # On the device if one of them is: what a decoder there does not take, Pillow read on the CPU.
-    device = next((crop.device for _, _, crop in items if crop.device.type != "cpu"), torch.device("cpu"))
-    images = torch.stack([crop.permute(1, 2, 0).to(device) for _, _, crop in items]).permute(0, 3, 1, 2)
-    return Batch(np.array([i for i, _, _ in items]), np.array([size for _, size, _ in items]), images)
 
 
 def run_model(
@@ -75,6 +25,8 @@ def run_model(
     With bf16 or fp16 the network's layers run in that type where torch's autocast says so. compile_for: the batch size
     to compile the network for; smaller batches are filled up. Raises SalientError where it cannot be compiled.
     """
+    if images.is_cuda:
+        images.record_stream(torch.cuda.current_stream(images.device))  # it may come from a decoder's stream
     if compile_for is None:
         return _forward(model, images.to(device, non_blocking=True), precision)
     from torch._dynamo.exc import TorchDynamoException
@@ -83,16 +35,16 @@ def run_model(
     # Always one shape, one layout and one kind of tensor, since anything else is compiled anew.
     count, shape = len(images), (compile_for, *images.shape[1:])
     batch = torch.empty(shape, dtype=torch.uint8, device=device, memory_format=torch.channels_last)
-    batch[:count] = images
+    batch[:count].copy_(images, non_blocking=True)
     batch[count:] = 0
     try:
         # Frozen weights let the compiler fold batch norms into layers; it reads this setting, not the option, when it
         # compiles, and that is at the first call.
         with inductor.patch(freezing=True):
             maps, features = _compiled(model, precision, _version(model))(batch)  # type: ignore[arg-type]
-    except torch.OutOfMemoryError:
-        raise
     except (TorchDynamoException, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or "CUDA error" in str(error):
+            raise
         raise SalientError(
             f"{model.architecture}: cannot be compiled",
             got=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"[:300],
@@ -126,13 +78,47 @@ def _compiled(
 
 @contextmanager
 def numerics(precision: Precision, device: str) -> Iterator[None]:
-    """Set TensorFloat-32 as asked, and put it back: fp32 is fp32 everywhere. Raises SalientError for tf32 on a CPU."""
+    """Set TensorFloat-32 as asked and cuDNN to algorithms that repeat themselves, and put all back: fp32 is fp32
+    everywhere. Raises SalientError for tf32 on a CPU."""
     if precision == "tf32" and torch.device(device).type != "cuda":
         raise SalientError(f"{device}: no TensorFloat-32 here", expected="a CUDA device", then="choose fp32 or bf16")
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    backends = torch.backends
+    before = backends.cudnn.deterministic
+    backends.cudnn.deterministic = True
+    put_back = _allow_tf32(precision == "tf32")
     try:
         with torch.inference_mode():
             yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        put_back()
+        backends.cudnn.deterministic = before
+
+
+def _allow_tf32(allowed: bool) -> Callable[[], None]:
+    """For products and convolutions; returns what puts all back.
+
+    Newer torch has a string for each, beside its older flags, which cannot be read once someone has set one of the
+    strings alone. So both are set.
+    """
+    backends = torch.backends
+    try:
+        flags = torch.get_float32_matmul_precision(), backends.cudnn.allow_tf32
+    except RuntimeError:
+        flags = None
+    parts = [(backends.cuda, "matmul"), *((b, p) for b in (backends.cudnn, backends.mkldnn) for p in ("conv", "rnn"))]
+    every: list[Any] = [getattr(backend, part, None) for backend, part in (*parts, (backends.mkldnn, "matmul"))]
+    named = [backend for backend in every if hasattr(backend, "fp32_precision")]
+    strings = [backend.fp32_precision for backend in named]
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    backends.cudnn.allow_tf32 = allowed
+    for backend in named:
+        backend.fp32_precision = "tf32" if allowed else "ieee"
+
+    def put_back() -> None:
+        if flags is not None:
+            torch.set_float32_matmul_precision(flags[0])
+            backends.cudnn.allow_tf32 = flags[1]
+        for backend, string in zip(named, strings, strict=True):
+            backend.fp32_precision = string
+
+    return put_back

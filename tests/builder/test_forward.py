@@ -12,8 +12,8 @@ import torch
 
 from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.config import BuildConfig
+from salient_imagenet_data.builder.forward import numerics, run_model
 from salient_imagenet_data.builder.model import load_model
-from salient_imagenet_data.builder.stream import numerics, run_model
 from salient_imagenet_data.images import FolderSource
 from salient_imagenet_data.store import Store
 
@@ -33,6 +33,51 @@ def test_a_compiled_network_gives_the_same_store_to_the_last_bits(
     assert len(bare_store) % 16 % 7 and list(store.rows) == list(bare_store.rows)
     assert np.allclose(store.activations, bare_store.activations, rtol=1e-4, atol=1e-6)
     assert np.abs(np.asarray(store.maps).astype(int) - np.asarray(bare_store.maps).astype(int)).max() <= 1
+
+
+SET_BEFORE = {
+    "nothing": "pass",
+    "by the old flag": "backends.cuda.matmul.allow_tf32 = True",
+    "by the old function": "torch.set_float32_matmul_precision('high')",
+    "for convolutions": "backends.cudnn.conv.fp32_precision = 'ieee'",
+    "for products": "backends.cuda.matmul.fp32_precision = 'tf32'",
+    "for all": "backends.fp32_precision = 'tf32'",
+}
+
+
+@pytest.mark.parametrize("what", SET_BEFORE)
+def test_tensor_float_32_is_set_and_put_back(what: str) -> None:
+    """Whatever way the process had set it, each in a process of its own. The compiler reads the old function."""
+    if "fp32_precision" in SET_BEFORE[what] and not hasattr(torch.backends.cudnn, "conv"):
+        pytest.skip("this torch has no such setting")
+    program = f"""
+import torch
+from torch import backends
+from salient_imagenet_data.builder.forward import _allow_tf32, numerics
+
+def state():
+    named = (backends, backends.cuda.matmul, backends.cudnn, getattr(backends.cudnn, "conv", None))
+    found = [getattr(b, "fp32_precision", None) for b in named]
+    try:
+        return found, (torch.get_float32_matmul_precision(), backends.cudnn.allow_tf32)
+    except RuntimeError:  # "mix of the legacy and new APIs"
+        return found, None
+
+def same(before, after):
+    return before[0] == after[0] and before[1] in (None, after[1])
+
+{SET_BEFORE[what]}
+before = state()
+with numerics("fp32", "cpu"):
+    assert torch.get_float32_matmul_precision() == "highest" and not backends.cudnn.allow_tf32
+assert same(before, state()), (before, state())
+put_back = _allow_tf32(True)
+assert torch.get_float32_matmul_precision() == "high" and backends.cudnn.allow_tf32
+put_back()
+assert same(before, state()), (before, state())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
