@@ -77,7 +77,7 @@ def measure(work: dict[str, Callable[[], object]], rounds: int, device: str) -> 
             start = time.perf_counter()
             job()
             if device != "cpu":
-                torch.cuda.synchronize()
+                torch.cuda.synchronize(device)
             if turn:  # the first round warms up
                 times[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in times.items()}

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import torch
 
 from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.config import BuildConfig, Precision, RunConfig
 from salient_imagenet_data.builder.decoding import Decoder
 from salient_imagenet_data.builder.engine import default_batch_size
+from salient_imagenet_data.builder.forward import numerics, run_model
 from salient_imagenet_data.builder.model import load_model
 from salient_imagenet_data.sources import open_source
 from salient_imagenet_data.store import Store
@@ -57,6 +59,7 @@ def main() -> None:
     parser.add_argument("--decoder", nargs="*", default=[], choices=get_args(Decoder), help="with float32")
     parser.add_argument("--top-images", type=int, default=65, help="fewer than the images of a class, to say something")
     parser.add_argument("--compile", action="store_true", help="also compiled, float32 too; the time holds compiling")
+    parser.add_argument("--threads", type=int, default=2, help="that decode")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     source = open_source(options.images)
@@ -78,6 +81,14 @@ def main() -> None:
                 batch_size=size,
                 top_images=options.top_images,
             )
+            side = model.preprocessing.crop
+            with numerics(precision, options.device):  # the first pass on a device is slower
+                run_model(
+                    model.to(options.device),
+                    torch.zeros(size, 3, side, side, dtype=torch.uint8),
+                    precision,
+                    options.device,
+                )
             start = time.perf_counter()
             store = build(
                 source,
@@ -85,7 +96,7 @@ def main() -> None:
                 Path(folder) / name,
                 weights_sha256=sha256,
                 config=config,
-                run=RunConfig(device=options.device),
+                run=RunConfig(options.threads, options.device),
             )
             stores[name] = store, time.perf_counter() - start
         exact, seconds = stores["fp32"]

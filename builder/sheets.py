@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,23 +83,27 @@ def _class_sheet(
     rows: list[dict[str, Any]],
     images: int,
     pixels: int,
-    attack: Callable[[list[NDArray[np.uint8]], int], list[NDArray[np.uint8]]] | None,
+    attack: Callable[[list[NDArray[np.uint8]], list[int]], list[NDArray[np.uint8]]] | None,
 ) -> Image.Image:
     store, header = joined.store, 16
     height = (2 if attack is None else 3) * pixels + header
     sheet = Image.new("RGB", (images * pixels, len(rows) * height), "white")
     draw = ImageDraw.Draw(sheet)
+    chosen = [top_rows(store, class_index, row["rank"] - 1, images).tolist() for row in rows]
+    crops = [[joined.crop(item) for item in items] for items in chosen]
+    changed: Iterator[NDArray[np.uint8]] = iter(())
+    if attack is not None:  # of all features of the class at once, which a device does faster
+        features = [row["feature_index"] for row, items in zip(rows, chosen, strict=True) for _ in items]
+        changed = iter(attack([crop for some in crops for crop in some], features))
     for line, row in enumerate(rows):
         name = display_names(store.class_names)[class_index]
         text = f"{name}  rank {row['rank']}  feature {row['feature_index']}"
         draw.text((4, line * height + 2), text + (f"  {row['kind']}" if row["kind"] else ""), fill="black")
-        slot = row["rank"] - 1
-        chosen = top_rows(store, class_index, slot, images).tolist()
-        crops = [joined.crop(item) for item in chosen]
-        maps = [dequantise(store.maps[item, slot]) for item in chosen]
-        tiles = [crops, [heatmap(c, to_crop_frame(m, *c.shape[:2])) for c, m in zip(crops, maps, strict=True)]]
+        maps = [dequantise(store.maps[item, row["rank"] - 1]) for item in chosen[line]]
+        tops = crops[line]
+        tiles = [tops, [heatmap(c, to_crop_frame(m, *c.shape[:2])) for c, m in zip(tops, maps, strict=True)]]
         if attack is not None:
-            tiles.append(attack(crops, row["feature_index"]))
+            tiles.append(list(itertools.islice(changed, len(tops))))
         for band, band_tiles in enumerate(tiles):
             for column, tile in enumerate(band_tiles):
                 big = Image.fromarray(tile).resize((pixels, pixels), Image.Resampling.BICUBIC)
@@ -107,13 +112,13 @@ def _class_sheet(
 
 
 def _attacks(
-    model: RobustModel, crops: list[NDArray[np.uint8]], feature: int, *, iterations: int, device: str
+    model: RobustModel, crops: list[NDArray[np.uint8]], features: list[int], *, iterations: int, device: str
 ) -> list[NDArray[np.uint8]]:
+    if not crops:
+        return []
     x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(device).float() / 255.0
     step = STEP * model.preprocessing.crop / 224
-    changed = feature_attack(
-        model, x, torch.full((len(crops),), feature, device=device), step=step, iterations=iterations
-    )
+    changed = feature_attack(model, x, torch.tensor(features, device=device), step=step, iterations=iterations)
     return list((changed * 255.0).round().byte().permute(0, 2, 3, 1).cpu().numpy())
 
 

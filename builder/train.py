@@ -110,7 +110,7 @@ def train(
                 x = augment(pixels[chosen].float().div_(255.0), config, generator)
                 x = x.to(device).contiguous(memory_format=torch.channels_last)
                 y = targets[chosen].to(device)
-                with torch.autocast(device, torch.bfloat16, enabled=config.bfloat16):
+                with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=config.bfloat16):
                     if config.epsilon > 0:
                         x = attack(net, x, y, config.epsilon, config.steps, generator)
                     loss = functional.cross_entropy(net(x), y)
@@ -161,11 +161,11 @@ def correct(
     model: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int64], batch_size: int = 250
 ) -> NDArray[np.bool_]:
     """Whether each crop of (N, S, S, 3) uint8 is classified right, (N,)."""
-    hits = np.empty(len(images), dtype=np.bool_)
+    hits, device = np.empty(len(images), dtype=np.bool_), next(model.parameters()).device
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)
-        x = torch.from_numpy(images[part]).permute(0, 3, 1, 2).float().div_(255.0)
-        hits[part] = model(x).argmax(dim=1).numpy() == labels[part]
+        x = torch.from_numpy(images[part]).to(device).permute(0, 3, 1, 2).float().div_(255.0)
+        hits[part] = model(x).argmax(dim=1).cpu().numpy() == labels[part]
     return hits
 
 
@@ -179,10 +179,10 @@ def robust_accuracy(
     batch_size: int = 250,
 ) -> float:
     """Share of crops still classified right after an l2 attack of `steps` steps."""
-    generator, hits = torch.Generator().manual_seed(seed), 0
+    generator, hits, device = torch.Generator().manual_seed(seed), 0, next(model.parameters()).device
     for start in range(0, len(images), batch_size):
-        x = torch.from_numpy(images[start : start + batch_size]).permute(0, 3, 1, 2).float().div_(255.0)
-        y = torch.from_numpy(labels[start : start + batch_size])
+        x = torch.from_numpy(images[start : start + batch_size]).to(device).permute(0, 3, 1, 2).float().div_(255.0)
+        y = torch.from_numpy(labels[start : start + batch_size]).to(device)
         hits += int((model(attack(model, x, y, epsilon, steps, generator)).argmax(dim=1) == y).sum())
     return hits / len(images)
 

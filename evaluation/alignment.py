@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.conditioned import Items, on_device
+from salient_imagenet_data.evaluation.conditioned import ItemBatch, Items, unit_images
 from salient_imagenet_data.evaluation.frames import Frame
 from salient_imagenet_data.evaluation.metrics import Estimate, auroc, iou
 from salient_imagenet_data.evaluation.models import Classifier
@@ -135,6 +136,7 @@ def align(
     saliency: Saliency | None = None,
     rows: Sequence[int] | None = None,
     batch_size: int = 32,
+    workers: int = 0,
     missing: Missing = "error",
     device: str = "cpu",
 ) -> dict[str, Any]:
@@ -160,14 +162,14 @@ def align(
     labels = store.rows.labels[joined.rows].astype(np.int64)
     found: list[dict[str, float]] = []
     with progress((), total=len(items), what=classifier.name) as bar:
-        for start in range(0, len(items), batch_size):
-            batch = [items[k] for k in range(start, min(start + batch_size, len(items)))]
-            images = on_device([item.image for item in batch], device)
-            classes = torch.from_numpy(labels[start : start + len(batch)]).to(device)
+        for batch in DataLoader(items, batch_size, collate_fn=ItemBatch.of, num_workers=workers):
+            images = unit_images(batch.images.to(device))
+            images = images.contiguous(memory_format=torch.channels_last) if classifier.channels_last else images
+            classes = torch.from_numpy(labels[batch.positions]).to(device)
             maps = saliency(images, classes).float().cpu().numpy()
-            for saliency_map, item in zip(maps, batch, strict=True):
-                known = item.known.numpy()
-                found.append(alignment(saliency_map[known], item.masks[region.name].numpy()[known]))
+            for saliency_map, known, mask in zip(maps, batch.known[:, 0], batch.masks[region.name][:, 0], strict=True):
+                there = known.numpy()
+                found.append(alignment(saliency_map[there], mask.numpy()[there]))
             bar.update(len(batch))
     return {key: asdict(_class_mean(np.array([row[key] for row in found]), labels)) for key in found[0]}
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +38,60 @@ class Item:
     masks: dict[str, Tensor] = field(default_factory=dict)
     others: dict[str, Tensor] = field(default_factory=dict)
     swap: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ItemBatch:
+    """Items stacked, so that a worker hands over few pieces of memory.
+
+    images: (B, S, S, 3) uint8. known: (B, 1, S, S) bool. masks: by region, which items it counts for and their masks
+    (b, 1, S, S) float32; others: those of other images. swaps: (B, S, S, 3) uint8, or None.
+    """
+
+    positions: list[int]
+    image_ids: list[str]
+    images: Tensor
+    known: Tensor
+    which: dict[str, list[int]]
+    masks: dict[str, Tensor]
+    others: dict[str, Tensor]
+    swaps: Tensor | None
+
+    @staticmethod
+    def of(items: Sequence[Item]) -> ItemBatch:
+        regions = list(dict.fromkeys(name for item in items for name in item.masks))
+        controlled = list(dict.fromkeys(name for item in items for name in item.others))
+        swaps = [item.swap.permute(1, 2, 0) for item in items if item.swap is not None]
+        return ItemBatch(
+            [item.position for item in items],
+            [item.image_id for item in items],
+            torch.stack([item.image.permute(1, 2, 0) for item in items]),
+            torch.stack([item.known for item in items])[:, None],
+            {name: [k for k, item in enumerate(items) if name in item.masks] for name in regions},
+            {name: torch.stack([i.masks[name] for i in items if name in i.masks])[:, None] for name in regions},
+            {name: torch.stack([i.others[name] for i in items if name in i.others])[:, None] for name in controlled},
+            torch.stack(swaps) if swaps else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def pin_memory(self) -> ItemBatch:
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def to(self, device: str) -> ItemBatch:
+        """The same on a device; from pinned memory without waiting."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> ItemBatch:
+        return replace(
+            self,
+            images=change(self.images),
+            known=change(self.known),
+            masks={name: change(mask) for name, mask in self.masks.items()},
+            others={name: change(mask) for name, mask in self.others.items()},
+            swaps=None if self.swaps is None else change(self.swaps),
+        )
 
 
 class Items(Dataset[Item]):
@@ -120,7 +174,7 @@ def _partners(store: Store, rows: NDArray[np.int64], seed: int, *, condition: st
 
 
 def corrupted(
-    items: Sequence[Item], conditions: Sequence[Condition], plan: Plan, *, seed: int, device: str, clean: bool
+    items: ItemBatch, conditions: Sequence[Condition], plan: Plan, *, seed: int, device: str, clean: bool
 ) -> Iterator[tuple[str, list[int], Tensor, Tensor | None]]:
     """For each condition: its name, which of the items count, their images (b, 3, S, S) float32 in [0, 1], and under
     `Missing`, where these are as they were, the masks (b, 1, S, S) of what the model must not be shown, else None.
@@ -132,21 +186,22 @@ def corrupted(
     if clean:
         yield CLEAN, list(range(len(items))), batch.images, None
     for condition in conditions:
-        which = [k for k, item in enumerate(items) if condition.region in item.masks]
+        which = items.which.get(condition.region, [])
         if not which:
             continue
-        images, masks = batch.images[which], batch.region(condition.region, condition.control, which)
+        images, masks = batch.images[batch.rows(which)], batch.region(condition.region, condition.control)
         corruption = corruption_of(condition.corruption)
         if isinstance(corruption, Missing):
             yield condition.name, which, images, masks
             continue
+        seeds = batch.seeds(condition.trial)
         done = corrupt(
             images,
             masks,
             corruption,
-            [batch.seeds(condition.trial)[k] for k in which],
+            [seeds[k] for k in which],
             others=batch.swapped(which) if isinstance(corruption, Swap) else None,
-            noise=batch.noise(condition.trial)[which] if isinstance(corruption, GaussianNoise) else None,
+            noise=batch.noise(condition.trial)[batch.rows(which)] if isinstance(corruption, GaussianNoise) else None,
         )
         yield condition.name, which, done, None
 
@@ -154,16 +209,20 @@ def corrupted(
 class _Batch:
     """Items on a device, and what several conditions share: drawn or made once. images: (B, 3, S, S) float32."""
 
-    def __init__(self, items: Sequence[Item], plan: Plan, seed: int, device: str) -> None:
-        self.items, self.plan, self.seed, self.device = items, plan, seed, device
-        self.images = on_device([item.image for item in items], device)
+    def __init__(self, items: ItemBatch, plan: Plan, seed: int, device: str) -> None:
+        self.items, self.plan, self.seed = items.to(device), plan, seed
+        self.images = unit_images(self.items.images)
         self._noise: dict[int, Tensor] = {}
         self._regions: dict[tuple[str, str], Tensor] = {}
         self._places: dict[int, Tensor] = {}
 
+    def rows(self, which: Sequence[int]) -> slice | list[int]:
+        """An index of some items; of all of them, one that copies nothing."""
+        return slice(None) if len(which) == len(self.items) else list(which)
+
     def seeds(self, trial: int) -> list[int]:
         """One an image."""
-        return image_seeds(self.seed, [item.image_id for item in self.items], f"trial {trial}" if trial > 1 else "")
+        return image_seeds(self.seed, self.items.image_ids, f"trial {trial}" if trial > 1 else "")
 
     def noise(self, trial: int) -> Tensor:
         """(B, 3, S, S) standard normal numbers."""
@@ -173,40 +232,40 @@ class _Batch:
 
     def swapped(self, which: Sequence[int]) -> Tensor:
         """The images to swap in."""
-        return on_device([swap for k in which if (swap := self.items[k].swap) is not None], self.device)
+        assert self.items.swaps is not None
+        return unit_images(self.items.swaps[self.rows(which)])
 
-    def region(self, name: str, control: Control, which: Sequence[int]) -> Tensor:
+    def region(self, name: str, control: Control) -> Tensor:
         """(b, 1, S, S) float32: a region of the items in which it counts, 0 where nothing is known."""
         if (name, control) not in self._regions:
-            self._regions[name, control] = self._made(name, control, which)
+            self._regions[name, control] = self._made(name, control)
         return self._regions[name, control]
 
-    def _made(self, name: str, control: Control, which: Sequence[int]) -> Tensor:
+    def _made(self, name: str, control: Control) -> Tensor:
+        which = self.items.which[name]
         if control == "random":
             # What is known of the region is what is moved, so that the areas match.
-            masks = self.region(name, "", which)
+            masks = self.region(name, "")
             moved = masked.Region("core", control="random")
             return masked.region_masks(masks, masks, moved, places=[self._place(k) for k in which])
-        region, items = self.plan.regions[name], [self.items[k] for k in which]
-        given = [item.others[name] if control == "other" else item.masks[name] for item in items]
-        masks = torch.stack(given)[:, None].to(self.device)
+        region = self.plan.regions[name]
+        masks = (self.items.others if control == "other" else self.items.masks)[name]
         spec = masked.Region(
             "not_core" if region.complement else "core",
             dilation=region.iterations(masks.shape[-1]),
             normalise=region.dilation > 0,
             box=region.box,
         )
-        known = torch.stack([item.known for item in items])[:, None].to(self.device)
-        return masked.region_masks(masks, masks, spec) * known
+        return masked.region_masks(masks, masks, spec) * self.items.known[self.rows(which)]
 
     def _place(self, item: int) -> Tensor:
         """Where an item's masks are moved to. A seed of its own: it has nothing to do with the noise."""
         if item not in self._places:
-            (seed,) = image_seeds(self.seed, [self.items[item].image_id], "region")
-            self._places[item] = masked.random_places(self.images.shape[2:], seed, self.device)
+            (seed,) = image_seeds(self.seed, [self.items.image_ids[item]], "region")
+            self._places[item] = masked.random_places(self.images.shape[2:], seed, self.images.device)
         return self._places[item]
 
 
-def on_device(images: Sequence[Tensor], device: str) -> Tensor:
-    """Images (3, S, S) uint8 as a batch (B, 3, S, S) float32 in [0, 1] on the device."""
-    return torch.stack(list(images)).to(device).float().div_(255.0)
+def unit_images(images: Tensor) -> Tensor:
+    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 in [0, 1], in one layout for all, since random numbers fill it."""
+    return images.permute(0, 3, 1, 2).contiguous().float().div_(255.0)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.conditioned import Items, corrupted
+from salient_imagenet_data.evaluation.conditioned import ItemBatch, Items, corrupted
 from salient_imagenet_data.evaluation.conditions import CLEAN, Condition
 from salient_imagenet_data.evaluation.corruptions import Missing, hiding
 from salient_imagenet_data.evaluation.frames import Frame
@@ -82,7 +82,8 @@ def answers_of(
         Subset(items, range(start, len(items))),
         batch_size=settings.batch_size,
         num_workers=settings.workers,
-        collate_fn=list,
+        collate_fn=ItemBatch.of,
+        pin_memory=torch.device(settings.device).type == "cuda",
     )
     model = classifier.to(settings.device).model
     # Last digits hang on the layout, so it is one for all.
@@ -97,15 +98,14 @@ def answers_of(
                 for name, which, images, masks in corrupted(
                     batch, conditions, plan, seed=settings.seed, device=settings.device, clean=clean
                 ):
-                    chosen = [batch[k] for k in which]
                     images = images.contiguous(memory_format=layout)
                     logits = model(images) if masks is None or hidden is None else hidden(images, masks)
-                    p = _probabilities(logits, len(store.class_names), len(chosen))
-                    places = [item.position for item in chosen]
-                    ids = [item.image_id for item in chosen]
+                    p = _probabilities(logits, len(store.class_names), len(which))
+                    places = [batch.positions[k] for k in which]
+                    ids = [batch.image_ids[k] for k in which]
                     found[name] = from_probabilities(ids, p, labels[places], settings.top_k)
             bar.update(len(batch))
-            yield batch[-1].position + 1, found
+            yield batch.positions[-1] + 1, found
 
 
 def infer(

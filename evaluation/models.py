@@ -163,7 +163,7 @@ def _normalisation(
 
 def _hf(name: str, class_names: tuple[str, ...], weights: Checkpoint | None) -> Opened:
     transformers = _needed("transformers", "hf")
-    net = transformers.AutoModelForImageClassification.from_pretrained(name)
+    net = transformers.AutoModelForImageClassification.from_pretrained(name).float()
     if weights:
         load_into(net, weights, f"hf:{name}")
     config = transformers.AutoImageProcessor.from_pretrained(name).to_dict()

@@ -91,10 +91,28 @@ def from_probabilities(
     image_ids: Sequence[str], probabilities: NDArray[np.float32], labels: NDArray[np.integer], top_k: int | None
 ) -> Answers:
     """Answers of class probabilities (n, C): the top k, ties by class index, and what scoring needs of the rest."""
-    order = np.argsort(-probabilities, axis=1, kind="stable").astype(np.int32)
-    everything = Answers(tuple(image_ids), order, np.take_along_axis(probabilities, order, axis=1))
-    full = everything.with_label(labels, probabilities.shape[1])
-    return replace(full, classes=full.classes[:, :top_k], probabilities=full.probabilities[:, :top_k])
+    order = _most_probable(probabilities, top_k or probabilities.shape[1])
+    at_label = probabilities[np.arange(len(labels)), labels]
+    squares = np.square(probabilities.astype(np.float64)).sum(axis=1)
+    return Answers(
+        tuple(image_ids),
+        order.astype(np.int32),
+        np.take_along_axis(probabilities, order, axis=1),
+        at_label.astype(np.float32),
+        squares.astype(np.float32),
+    )
+
+
+def _most_probable(probabilities: NDArray[np.float32], k: int) -> NDArray[np.intp]:
+    """(n, k) columns of the largest values of each row in order, ties by column; without sorting all of a row."""
+    if k >= probabilities.shape[1]:
+        return np.argsort(-probabilities, axis=1, kind="stable")
+    least = np.partition(probabilities, -k, axis=1)[:, -k]
+    rows, columns = np.nonzero(probabilities >= least[:, None])  # k a row, and more where the last ones tie
+    order = np.lexsort((columns, -probabilities[rows, columns], rows))
+    starts = np.searchsorted(rows, np.arange(len(probabilities)))
+    result: NDArray[np.intp] = columns[order][starts[:, None] + np.arange(k)]
+    return result
 
 
 def concatenated(parts: Sequence[Answers]) -> Answers:

@@ -48,10 +48,11 @@ def masks_from_maps(maps: Tensor, chosen: Tensor, frames: Tensor) -> SoftMask:
     down = _weights(frames[:, 1], frames[:, 3], height, maps.shape[2])
     across = _weights(frames[:, 0], frames[:, 2], width, maps.shape[3])
     result = maps.new_zeros((len(maps), 1, height, width), dtype=torch.float32)
-    for slot in range(maps.shape[1]):
-        # One feature at a time: all at once would take K times the memory of the masks.
-        grid = maps[:, slot].float() / 255.0 * chosen[:, slot, None, None]
-        torch.maximum(result, (down @ grid @ across.mT)[:, None], out=result)
+    with torch.autocast(maps.device.type, enabled=False):  # else a mixed-precision loop would round the masks
+        for slot in range(maps.shape[1]):
+            # One feature at a time: all at once would take K times the memory of the masks.
+            grid = maps[:, slot].float() / 255.0 * chosen[:, slot, None, None]
+            torch.maximum(result, (down @ grid @ across.mT)[:, None], out=result)
     return result.clamp_(max=1.0).as_subclass(SoftMask)
 
 

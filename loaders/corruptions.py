@@ -184,7 +184,9 @@ def corrupt(
         else:
             added = kernels.each(kernels.rescaled, noise.mul_(masks), corruption.l2_norm)
         return kernels.from_unit(added.add_(x).clamp_(0.0, 1.0), images.dtype)
-    made = _made(images, x, masks, corruption, seeds, others)
+    # A mixed-precision training loop must not round what the corruption is made of.
+    with torch.autocast(images.device.type, enabled=False):
+        made = _made(images, x, masks, corruption, seeds, others)
     return kernels.from_unit(torch.lerp(x, made, masks), images.dtype)
 
 
@@ -221,7 +223,7 @@ def _made(
         case Tile():
             return kernels.each(kernels.tile, x, masks)
         case Inpaint(sweeps):
-            return kernels.each(kernels.inpaint, x, masks, sweeps)
+            return kernels.inpaint(x, masks, sweeps)
         case Composite(transform, as_uint8):
             return kernels.each(kernels.transformed, images, seeds, transform, as_uint8)
         case _:

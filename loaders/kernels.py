@@ -72,12 +72,13 @@ def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
 
     As two products with band matrices: at the widths used here that is faster than a convolution on the CPU.
     """
-    rows, columns = (_blur_matrix(n, sigma).to(image.device) for n in image.shape[1:])
+    rows, columns = (_blur_matrix(n, sigma, image.device) for n in image.shape[1:])
     return (rows @ (image @ columns.T)).clamp(0.0, 1.0)
 
 
 @lru_cache(maxsize=16)
-def _blur_matrix(size: int, sigma: float) -> Tensor:
+@torch.inference_mode(False)  # a kept tensor must also serve who wants gradients
+def _blur_matrix(size: int, sigma: float, device: torch.device) -> Tensor:
     """(size, size) float32: row i holds the weights of the inputs of output i."""
     reach = max(1, math.ceil(4 * sigma))
     offsets = torch.arange(-reach, reach + 1)
@@ -86,7 +87,7 @@ def _blur_matrix(size: int, sigma: float) -> Tensor:
     place = torch.where(place < size, place, 2 * size - 1 - place)
     matrix = torch.zeros(size, size, dtype=torch.float64)
     matrix.scatter_add_(1, place, (weights / weights.sum()).expand(size, -1))
-    return matrix.float()
+    return matrix.float().to(device)
 
 
 def shuffle(image: Tensor, mask: Tensor, seed: int) -> Tensor:
@@ -133,28 +134,45 @@ def tile(image: Tensor, mask: Tensor) -> Tensor:
     return strip[:, rows[:, None], columns]
 
 
-def inpaint(image: Tensor, mask: Tensor, sweeps: int) -> Tensor:
-    """Fill by diffusion from the pixels outside the region.
+def boxes(masks: Tensor) -> Tensor:
+    """(B, 1, H, W): 1 in the `bounding_box` of each mask, 0 elsewhere; without waiting for the device."""
+    peaks = masks.amax(dim=(2, 3), keepdim=True)
+    inside = (masks >= peaks / 2) & (peaks > 0)
+    return (_between(inside.any(dim=3)).unsqueeze(3) & _between(inside.any(dim=2)).unsqueeze(2)).to(masks)
+
+
+def _between(marked: Tensor) -> Tensor:
+    """(..., n) bool: true from the first marked place to the last."""
+    counts = marked.long()
+    return (counts.cumsum(-1) > 0) & (counts.flip(-1).cumsum(-1).flip(-1) > 0)
+
+
+def inpaint(images: Tensor, masks: Tensor, sweeps: int) -> Tensor:
+    """Fill by diffusion from the pixels outside the region. images (B, 3, H, W), masks (B, 1, H, W).
 
     A pixel is known to the degree k = 1 - m. Down: blocks of 2 x 2 are averaged, weighted by k, until one pixel is
     left. Up: the coarser level, repeated, fills what is unknown, u = k x + (1 - k) up(u); then `sweeps` times
     u = k x + (1 - k) (mean of the four neighbours). For a 0/1 mask this goes towards the solution of Laplace's
-    equation with the known pixels as boundary values.
+    equation with the known pixels as boundary values. Gray where nothing is known.
     """
-    known = 1.0 - mask
-    if not known.any():
-        return plain(image, "gray")
-    levels = [(image, known)]
-    while max(levels[-1][0].shape[1:]) > 1:
+    known = 1.0 - masks
+    if images.device.type == "cpu" and len(images) > 1:  # one image stays in the caches
+        return torch.cat([_diffused(x[None], k[None], sweeps) for x, k in zip(images, known, strict=True)])
+    return _diffused(images, known, sweeps)
+
+
+def _diffused(images: Tensor, known: Tensor, sweeps: int) -> Tensor:
+    levels = [(images, known)]
+    while max(levels[-1][0].shape[2:]) > 1:
         levels.append(_halve(*levels[-1]))
     filled = levels[-1][0]
     for pixels, sure in reversed(levels[:-1]):
-        height, width = pixels.shape[1:]
-        filled = filled.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)[:, :height, :width]
+        height, width = pixels.shape[2:]
+        filled = filled.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)[:, :, :height, :width]
         filled = torch.lerp(filled, pixels, sure)
         for _ in range(sweeps):
             filled = torch.lerp(_neighbours(filled), pixels, sure)
-    return filled.clamp(0.0, 1.0)
+    return torch.where(known.amax(dim=(2, 3), keepdim=True) > 0, filled.clamp(0.0, 1.0), GRAY)
 
 
 def _halve(pixels: Tensor, sure: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,16 +184,20 @@ def _halve(pixels: Tensor, sure: Tensor) -> tuple[Tensor, Tensor]:
 
 def _neighbours(pixels: Tensor) -> Tensor:
     """Mean of the four neighbours, the edge repeated."""
-    wide = F.pad(pixels[None], (1, 1, 1, 1), mode="replicate")[0]
-    return (wide[:, :-2, 1:-1] + wide[:, 2:, 1:-1] + wide[:, 1:-1, :-2] + wide[:, 1:-1, 2:]) / 4.0
+    wide = F.pad(pixels, (1, 1, 1, 1), mode="replicate")
+    around = wide[:, :, :-2, 1:-1] + wide[:, :, 2:, 1:-1] + wide[:, :, 1:-1, :-2] + wide[:, :, 1:-1, 2:]
+    return around / 4.0
 
 
 def transformed(image: Tensor, seed: int, transform: Callable[[Any], Any], as_uint8: bool) -> Tensor:
     """The image (uint8 or float) after a v2 transform run under its own seed, float32 in [0, 1]."""
     given = from_unit(to_unit(image), torch.uint8).cpu() if as_uint8 else image
-    devices = [image.device] if image.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+    on_gpu = image.device.type == "cuda"
+    with torch.random.fork_rng(devices=[image.device] if on_gpu else []):
+        # Not torch.manual_seed, which would also seed the devices whose state is not put back.
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            torch.cuda.default_generators[image.device.index or 0].manual_seed(seed)
         made = transform(tv_tensors.Image(given)).as_subclass(Tensor)
     if made.shape != image.shape:
         raise ValueError(f"Composite: expected a transform that keeps {tuple(image.shape)}, got {tuple(made.shape)}")

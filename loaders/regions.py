@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from salient_imagenet_data.loaders.kernels import bounding_box
+from salient_imagenet_data.loaders.kernels import boxes
 
 RegionName = Literal["core", "spurious", "neither", "not_core"]
 Control = Literal["random", "other"]
@@ -91,13 +91,13 @@ def region_masks(
         raise ValueError(f"region_masks: expected core and spurious masks (B, 1, H, W), got {shapes}")
     masks = _named(core, spurious, region)
     if region.box:
-        masks = torch.stack([_box(mask) for mask in masks]) if len(masks) else masks
+        masks = boxes(masks) if len(masks) else masks
     if region.control == "random":
         if places is None and seeds is not None:
             places = [random_places(masks.shape[2:], seed, masks.device) for seed in seeds]
         if places is None or len(places) != len(masks):
             raise ValueError(f'region_masks: expected {len(masks)} seeds for control "random"')
-        masks = torch.stack([_elsewhere(m, p) for m, p in zip(masks, places, strict=True)]) if len(masks) else masks
+        masks = _elsewhere(masks, torch.stack(list(places))) if len(masks) else masks
     return masks
 
 
@@ -166,16 +166,6 @@ def _named(core: Tensor, spurious: Tensor, region: Region) -> Tensor:
             return 1.0 - torch.maximum(_prepared(core, region), _prepared(spurious, region))
 
 
-def _box(mask: Tensor) -> Tensor:
-    """(1, H, W) -> 1 in the bounding box."""
-    result = torch.zeros_like(mask)
-    box = bounding_box(mask)
-    if box is not None:
-        top, left, bottom, right = box
-        result[:, top:bottom, left:right] = 1.0
-    return result
-
-
 def random_places(size: Sequence[int], seed: int, device: torch.device | str) -> Tensor:
     """(H * W,) int64: all pixels, from where a random smooth field is lowest to where it is highest."""
     generator = torch.Generator(device).manual_seed(seed)
@@ -184,13 +174,12 @@ def random_places(size: Sequence[int], seed: int, device: torch.device | str) ->
     return field.argsort(stable=True)
 
 
-def _elsewhere(mask: Tensor, places: Tensor) -> Tensor:
-    """The values of a mask (1, H, W) put in the order of `places`: the largest where the field is highest. Area and
-    every other count of values stay exactly as they are; the place has nothing to do with the image."""
-    values = mask.flatten()
+def _elsewhere(masks: Tensor, places: Tensor) -> Tensor:
+    """The values of each mask (B, 1, H, W) put in the order of `places` (B, H * W): the largest where the field is
+    highest. Area and every other count of values stay exactly as they are; the place has nothing to do with the image.
+    """
+    values = masks.flatten(1)
     # On a CPU numpy is quicker; equal values are alike, so both give the same.
     quick = values.device.type == "cpu" and not values.requires_grad
-    ordered = torch.from_numpy(np.sort(values.numpy())) if quick else values.sort().values
-    result = torch.empty_like(values)
-    result[places] = ordered
-    return result.view_as(mask)
+    ordered = torch.from_numpy(np.sort(values.numpy(), axis=1)) if quick else values.sort(dim=1).values
+    return torch.empty_like(values).scatter_(1, places, ordered).view_as(masks)

@@ -74,7 +74,7 @@ def _models(command: Any) -> Any:
 @click.option("--overwrite", is_flag=True, help="Run again what --out holds.")
 @click.option("--top-k", type=click.IntRange(0), default=5, help="Classes that are kept of each answer; 0 keeps all.")
 @click.option("--batch-size", type=click.IntRange(1), default=64)
-@click.option("--workers", type=click.IntRange(0), default=0)
+@click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
 @click.option("--seed", type=int, default=0)
 def evaluate(
     store: str,
@@ -153,6 +153,7 @@ def score(store: str, predictions: tuple[Path, ...], images: str | None, out: Pa
 @cli.command()
 @_models
 @click.option("--batch-size", type=click.IntRange(1), default=32)
+@click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
 def align(
     store: str,
     images: str,
@@ -160,6 +161,7 @@ def align(
     weights: tuple[str, ...],
     architecture: str | None,
     batch_size: int,
+    workers: int,
     skip_missing: bool,
     device: str,
     as_json: bool,
@@ -171,9 +173,10 @@ def align(
 
     opened = Store(store)
     source = open_source(images, opened.manifest.split)
-    device, missing = check_device(device), "skip" if skip_missing else "error"
+    missing: Any = "skip" if skip_missing else "error"
+    options = {"batch_size": batch_size, "workers": workers, "missing": missing, "device": check_device(device)}
     results = {
-        name: align_model(opener(), opened, source, batch_size=batch_size, missing=missing, device=device)  # type: ignore[arg-type]
+        name: align_model(opener(), opened, source, **options)
         for name, opener in _openers(models, weights, architecture, opened, model_frame=True).items()
     }
     if as_json:

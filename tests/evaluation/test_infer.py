@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from torchvision.transforms import functional
 from salient_imagenet_data.builder.model import load_model
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation import infer as infer_module
-from salient_imagenet_data.evaluation.conditioned import Items, corrupted, partner_images
+from salient_imagenet_data.evaluation.conditioned import ItemBatch, Items, corrupted, partner_images
 from salient_imagenet_data.evaluation.conditions import CLEAN, Condition
 from salient_imagenet_data.evaluation.corruptions import hiding
 from salient_imagenet_data.evaluation.evaluate import Conditions, evaluate, run_models
@@ -174,7 +176,10 @@ def test_boxes_of_the_regions(store: Store, images: Path) -> None:
     joined = join(store, FolderSource(images), rows=plan.rows.tolist())
     items = Items(joined, plan, Frame.of(store.manifest.preprocessing), list(plan.regions), seed=0)
     batch = [items[k] for k in range(len(items))]
-    seen = {n: (w, x) for n, w, x, _ in corrupted(batch, plan.conditions, plan, seed=0, device="cpu", clean=False)}
+    seen = {
+        n: (w, x)
+        for n, w, x, _ in corrupted(ItemBatch.of(batch), plan.conditions, plan, seed=0, device="cpu", clean=False)
+    }
     which, gray = seen["fill_gray@foreground_box"]
     assert len(which) == 36
     for k, x in zip(which, gray, strict=True):
@@ -186,7 +191,7 @@ def test_boxes_of_the_regions(store: Store, images: Path) -> None:
         assert torch.allclose(x, expected, atol=1e-6)
     white = [dataclasses.replace(item, image=torch.full_like(item.image, 255)) for item in batch]
     black = [dataclasses.replace(c, corruption="fill_black") for c in plan.conditions if not c.control]
-    for name, which, x, _ in corrupted(white, black, plan, seed=0, device="cpu", clean=False):
+    for name, which, x, _ in corrupted(ItemBatch.of(white), black, plan, seed=0, device="cpu", clean=False):
         region = plan.regions[Condition.parse(name).region]
         for k, image in zip(which, x, strict=True):
             union = union_in_crop(store.maps[batch[k].row], region.chosen[batch[k].row], 56, 56)
@@ -202,7 +207,7 @@ def test_controls_are_area_matched_and_from_another_class(store: Store, images: 
     # With white images and black fill, what is left is 1 - m: the mask itself can be read off.
     batch = [dataclasses.replace(item, image=torch.full_like(item.image, 255)) for item in batch]
     black = [dataclasses.replace(c, corruption="fill_black") for c in plan.conditions]
-    for name, which, x, _ in corrupted(batch, black, plan, seed=0, device="cpu", clean=False):
+    for name, which, x, _ in corrupted(ItemBatch.of(batch), black, plan, seed=0, device="cpu", clean=False):
         condition = Condition.parse(name)
         seen[condition.region, condition.control] = {batch[k].row: 1 - x[i, 0] for i, k in enumerate(which)}
     for region in ("core", "spurious"):
@@ -223,7 +228,10 @@ def test_a_frame_wider_than_the_crop_is_touched_only_where_something_is_known(st
     # The store sees 56 of 60 pixels, this frame all of them.
     items = Items(joined, plan, Frame(60, 60), [INSIDE, OUTSIDE], seed=0)
     batch = [dataclasses.replace(items[k], image=torch.full((3, 60, 60), 255, dtype=torch.uint8)) for k in range(6)]
-    seen = {n: 1 - x[:, 0] for n, _, x, _ in corrupted(batch, plan.conditions, plan, seed=0, device="cpu", clean=False)}
+    seen = {
+        n: 1 - x[:, 0]
+        for n, _, x, _ in corrupted(ItemBatch.of(batch), plan.conditions, plan, seed=0, device="cpu", clean=False)
+    }
     border = torch.ones(60, 60, dtype=torch.bool)
     border[2:58, 2:58] = False
     inside, outside = seen[f"fill_black@{INSIDE}"], seen[f"fill_black@{OUTSIDE}"]
@@ -264,7 +272,7 @@ def test_other_corruptions_against_plain_loops(store: Store, images: Path) -> No
     batch, partner = [items[k] for k in range(len(items))], partner_images(pool, 3)
     conditions = [c for c in plan.conditions if c.region == "core"]
     seen = set()
-    for name, which, found, _ in corrupted(batch, conditions, plan, seed=3, device="cpu", clean=False):
+    for name, which, found, _ in corrupted(ItemBatch.of(batch), conditions, plan, seed=3, device="cpu", clean=False):
         seen.add(name)
         for place, k in enumerate(which):
             row = batch[k].row
@@ -444,3 +452,24 @@ def test_a_model_that_fails_is_one_line_and_the_others_go_on(store: Store, image
     }
     assert len(lines) == 4 and not any("\n" in line for line in lines)
     assert [p.name for p in tmp_path.iterdir()] == ["good.parquet"]
+
+
+def test_workers_with_few_file_descriptors(store: Store, images: Path, tmp_path: Path) -> None:
+    """A worker hands over a few pieces of memory a batch, not several an image: each takes a descriptor."""
+    program = tmp_path / "few.py"
+    program.write_text(
+        "import resource, sys\n"
+        "from salient_imagenet_data import FolderSource, Store\n"
+        "from salient_imagenet_data.evaluation.evaluate import evaluate\n"
+        "if __name__ == '__main__':\n"
+        "    resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160))\n"
+        "    model = lambda images: images.mean((2, 3)) @ images.new_ones(3, 10)\n"
+        "    options = {'protocols': ('iclr2022', 'corm2022'), 'workers': 2, 'batch_size': 40}\n"
+        "    result = evaluate(model, Store(sys.argv[1]), FolderSource(sys.argv[2]), **options)\n"
+        "    print(result['images'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(program), str(store.path), str(images)],
+        capture_output=True, text=True, check=False, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0 and int(done.stdout) == 40, done.stderr[-2000:]

@@ -97,6 +97,15 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         read_predictions(tmp_path / "short.parquet", 3)
 
 
+@pytest.mark.parametrize("k", [1, 3, 7, 8])
+def test_the_top_k_is_the_head_of_a_stable_sort(k: int) -> None:
+    """Values of few levels, so that ties are everywhere, also at the end of the list."""
+    p = np.random.default_rng(k).integers(0, 4, (200, 8)).astype(np.float32) / 32
+    answers = from_probabilities([str(i) for i in range(200)], p, np.zeros(200, dtype=np.int64), k)
+    assert np.array_equal(answers.classes, np.argsort(-p, axis=1, kind="stable")[:, :k])
+    assert np.array_equal(answers.probabilities, np.take_along_axis(p, answers.classes, axis=1))
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -119,3 +119,12 @@ def test_numpy_batches_in_the_compact_form(store: Store) -> None:
         made = masks_from_maps(torch.from_numpy(small["maps"]), chosen, frames)[:, 0]
         assert np.abs(made.numpy() - full[f"{kind}_mask"]).max() < 1e-5
         assert np.array_equal(small[f"has_{kind}"], chosen.any(dim=1).numpy())
+
+
+def test_mixed_precision_around_it_rounds_nothing() -> None:
+    rng = np.random.default_rng(0)
+    maps = torch.from_numpy(rng.integers(0, 256, (2, 3, 7, 7), dtype=np.uint8))
+    chosen, frames = torch.ones(2, 3, dtype=torch.bool), torch.stack([MapFrame.whole(56)] * 2)
+    expected = masks_from_maps(maps, chosen, frames)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(masks_from_maps(maps, chosen, frames), expected)

@@ -327,3 +327,30 @@ def test_on_a_gpu(corruption: Corruption) -> None:
     assert got.is_cuda and torch.equal(run(corruption, *(t[:1] for t in moved), seeds[:1])[0], got[0])
     if not isinstance(corruption, (GaussianNoise, Shuffle)):
         assert (got.cpu() - run(corruption, images, others, masks, seeds)).abs().max() < 1e-2
+
+
+@pytest.mark.parametrize("corruption", [Blur(5.0), Inpaint(), GaussianNoise(0.5)], ids=lambda c: c.name)
+def test_mixed_precision_around_it_rounds_nothing(corruption: Corruption) -> None:
+    images, masks = torch.rand(2, 3, 32, 32), torch.rand(2, 1, 32, 32)
+    expected = corrupt(images, masks, corruption, [1, 2])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(corrupt(images, masks, corruption, [1, 2]), expected)
+
+
+def test_what_is_kept_between_calls_serves_gradients() -> None:
+    """A blur first made under inference mode, of a size that no other test has."""
+    images, masks = torch.rand(1, 3, 37, 41), torch.ones(1, 1, 37, 41)
+    with torch.inference_mode():
+        corrupt(images, masks, Blur(3.0), [0])
+    images.requires_grad_(True)
+    corrupt(images, masks, Blur(3.0), [0]).sum().backward()
+    assert images.grad is not None and bool(images.grad.any())
+
+
+def test_a_composite_leaves_every_generator_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those of devices that the image is not on: torch.manual_seed would seed them and nothing put them back."""
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("seeds every CUDA device"))
+    images, masks = torch.rand(1, 3, 8, 8), torch.ones(1, 1, 8, 8)
+    before = torch.random.get_rng_state()
+    corrupt(images, masks, Composite(v2.RandomHorizontalFlip(), label="flip"), [3])
+    assert torch.equal(torch.random.get_rng_state(), before)
