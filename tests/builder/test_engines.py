@@ -18,7 +18,9 @@ import pytest
 from salient_imagenet_data.annotations import read_annotations
 from salient_imagenet_data.builder.build import build, build_until
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
+from salient_imagenet_data.builder.engine import default_threads, device_of
 from salient_imagenet_data.builder.model import load_model
+from salient_imagenet_data.builder.work import _one_behind
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.folder import Folder
 from salient_imagenet_data.images import FolderSource
@@ -204,3 +206,43 @@ def test_ray_workers_need_no_disk_in_common(
     from salient_imagenet_data.builder.ray_engine import RayEngine
 
     assert tree(made(images, weights, f"{bucket}/store", engine=RayEngine(workers=2)).path) == tree(bare_store.path)
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "devices", "expected"),
+    [
+        (None, "0", 0, "cpu"),
+        (None, "0", 1, "cuda:0"),
+        ("cuda", "5", 8, "cuda:5"),
+        ("cuda", "5", 1, "cuda:0"),
+        ("cuda:3", "5", 8, "cuda:3"),
+        ("cpu", "5", 8, "cpu"),
+    ],
+)
+def test_each_process_takes_its_own_device(
+    name: str | None, rank: str, devices: int, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: devices > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: devices)
+    assert device_of(name) == expected
+
+
+def test_processes_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(12)), raising=False)
+    assert default_threads() == 12
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert default_threads() == 1
+
+
+def test_an_item_is_finished_when_the_next_one_has_begun() -> None:
+    begun: list[int] = []
+
+    def begin() -> Iterator[int]:
+        for item in range(4):
+            begun.append(item)
+            yield item
+
+    seen = [(item, list(begun)) for item in _one_behind(begin())]
+    assert seen == [(0, [0, 1]), (1, [0, 1, 2]), (2, [0, 1, 2, 3]), (3, [0, 1, 2, 3])]
+    assert list(_one_behind(iter(()))) == []
