@@ -1,7 +1,7 @@
 """Files to batches of crops, by one of three decoders.
 
-`pillow` is the reference: Pillow decodes and resizes. With `pillow+torch`, torch resizes, which is faster and puts a
-few pixels off by one level. `nvjpeg` decodes and resizes on a CUDA device. What is no plain JPEG (a PNG called .JPEG, a
+`pillow` is the reference: Pillow decodes and resizes. With `pillow+torch`, torch resizes, which is faster and puts
+some pixels off by one level, fewer with newer torch. `nvjpeg` decodes and resizes on a CUDA device. What is no plain JPEG (a PNG called .JPEG, a
 CMYK JPEG), or is refused there, goes to Pillow; what nvJPEG makes of a damaged file is its own affair.
 """
 

@@ -85,7 +85,7 @@ def test_pinning_goes_through_the_batch(monkeypatch: pytest.MonkeyPatch, store: 
     """torch pins what has a `pin_memory` by it; without a GPU the tensors' own part is taken as done."""
     from torch.utils.data._utils.pin_memory import pin_memory
 
-    monkeypatch.setattr(Tensor, "pin_memory", lambda self: self.clone())
+    monkeypatch.setattr(Tensor, "pin_memory", lambda self, *device: self.clone())
     batch = pin_memory(collate([SalientImageNet(store, images)[0]]))
     assert type(batch) is Batch and type(batch["core_mask"]) is SoftMask and type(batch["image"]) is tv_tensors.Image
 
