@@ -1,8 +1,9 @@
 """Files to batches of crops, by one of three decoders.
 
 `pillow` is the reference: Pillow decodes and resizes. With `pillow+torch`, torch resizes, which is faster and puts
-some pixels off by one level, fewer with newer torch. `nvjpeg` decodes and resizes on a CUDA device. What is no plain JPEG (a PNG called .JPEG, a
-CMYK JPEG), or is refused there, goes to Pillow; what nvJPEG makes of a damaged file is its own affair.
+some pixels off by one level, fewer with newer torch. `nvjpeg` decodes and resizes on a CUDA device. What is no plain
+JPEG (a PNG called .JPEG, a CMYK JPEG), or is refused there, goes to Pillow; what nvJPEG makes of a damaged file is its
+own affair.
 """
 
 from __future__ import annotations
