@@ -16,6 +16,7 @@ from salient_imagenet_data.evaluation.models import Classifier, Model
 from salient_imagenet_data.evaluation.predictions import Answers, PredictionsFile, concatenated
 from salient_imagenet_data.evaluation.protocols import Plan, make_plan
 from salient_imagenet_data.evaluation.scoring import score
+from salient_imagenet_data.folds import WHOLE, Fold
 from salient_imagenet_data.images import ImageSource
 from salient_imagenet_data.join import Missing, join
 from salient_imagenet_data.store import Store
@@ -27,7 +28,8 @@ Opener = Callable[[], Classifier]
 class Conditions:
     """What is run. protocols: names. sigmas: levels of Gaussian noise on the [0, 1] scale. corruptions: others, by
     name. controls: also on area-matched random regions and other images' masks. single_features: also one feature at
-    a time. boxes: also the regions' bounding boxes. trials: of what is random, where the protocol gives a ratio."""
+    a time. boxes: also the regions' bounding boxes. trials: of what is random, where the protocol gives a ratio. fold:
+    the part of the store's images that is evaluated."""
 
     protocols: Sequence[str] = ("iclr2022",)
     sigmas: Sequence[float] = (0.25,)
@@ -36,6 +38,7 @@ class Conditions:
     single_features: bool = False
     boxes: bool = False
     trials: int = 1
+    fold: Fold = WHOLE
 
     def plan(self, store: Store) -> Plan:
         """The plan for a store. Raises SalientError for levels, names or a store that will not do."""
@@ -51,6 +54,7 @@ class Conditions:
             single_features=self.single_features,
             boxes=self.boxes,
             trials=self.trials,
+            fold=self.fold,
         )
 
 
@@ -66,6 +70,7 @@ def evaluate(
     single_features: bool = False,
     boxes: bool = False,
     trials: int = 1,
+    fold: Fold = WHOLE,
     batch_size: int = 64,
     workers: int = 0,
     seed: int = 0,
@@ -78,7 +83,7 @@ def evaluate(
     stand core_accuracy and spurious_accuracy of "iclr2022". Where no class has a spurious (or core) feature that entry
     is absent. Raises SalientError for a model of another number of classes.
     """
-    plan = Conditions(protocols, sigmas, corruptions, controls, single_features, boxes, trials).plan(store)
+    plan = Conditions(protocols, sigmas, corruptions, controls, single_features, boxes, trials, fold).plan(store)
     joined = join(store, source, missing=missing, rows=plan.rows.tolist())
     settings = Settings(batch_size, workers, seed, device)
     found: dict[str, list[Answers]] = {}
@@ -86,7 +91,7 @@ def evaluate(
         for name, answers in batch.items():
             found.setdefault(name, []).append(answers)
     conditions = {name: concatenated(parts) for name, parts in found.items()}
-    file = PredictionsFile(Path("model"), "model", {"seed": seed}, conditions)
+    file = PredictionsFile(Path("model"), "model", {"seed": seed, "fold": str(fold)}, conditions)
     return {"protocol": plan.protocols[0], "protocols": list(plan.protocols), **score(file, store)}
 
 

@@ -35,6 +35,7 @@ from salient_imagenet_data.evaluation.predictions import (
     write_tables,
 )
 from salient_imagenet_data.evaluation.protocols import Plan
+from salient_imagenet_data.folds import WHOLE
 from salient_imagenet_data.join import Joined, join
 from salient_imagenet_data.manifest import file_sha256
 from salient_imagenet_data.names import MANIFEST
@@ -130,6 +131,8 @@ def infer(
         "device": torch.device(settings.device).type,
         "top_k": settings.top_k,
     }
+    if plan.fold != WHOLE:
+        metadata["fold"] = str(plan.fold)
     work = path.with_name(path.name + ".work")
     if overwrite:
         path.unlink(missing_ok=True)

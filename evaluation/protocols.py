@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.conditions import CONTROLS, Condition, Control
 from salient_imagenet_data.evaluation.spuriosity import Ends, ends, spuriosity
+from salient_imagenet_data.folds import WHOLE, Fold
 from salient_imagenet_data.names import CORE, KINDS, SPURIOUS
 from salient_imagenet_data.store import Store
 
@@ -98,10 +99,19 @@ def boxed(region: Region) -> Region:
     return replace(region, name=f"{region.name}_box", box=True)
 
 
-def spuriosity_ends(store: Store) -> Ends:
-    """The most and least spurious rows of every class with a spurious feature."""
-    labels = labels_of(store)
-    return ends(spuriosity(store.activations, labels, store.kind_table[SPURIOUS]), labels)
+def rows_in(store: Store, fold: Fold) -> NDArray[np.int64]:
+    """Store rows of a fold, ascending."""
+    if fold.of == 1:
+        return np.arange(len(store))
+    return np.flatnonzero(fold.holds(store.rows.image_ids.to_pylist()))
+
+
+def spuriosity_ends(store: Store, fold: Fold = WHOLE) -> Ends:
+    """The most and least spurious rows of a fold, of every class with a spurious feature."""
+    rows = rows_in(store, fold)
+    labels = labels_of(store)[rows]
+    found = ends(spuriosity(store.activations[rows], labels, store.kind_table[SPURIOUS]), labels)
+    return Ends(rows[found.top], rows[found.bottom], found.labels)
 
 
 ProtocolName = Literal["iclr2022", "corm2022", "rival2022", "spuriosity2023"]
@@ -112,13 +122,14 @@ PROTOCOLS: tuple[ProtocolName, ...] = ("iclr2022", "corm2022", "rival2022", "spu
 class Plan:
     """What one evaluation runs. rows: the store rows of the clean condition, ascending; every region's are among them.
 
-    conditions: without the clean one, in the order of running. Regions by name.
+    conditions: without the clean one, in the order of running. Regions by name. fold: of the store's images.
     """
 
     protocols: tuple[ProtocolName, ...]
     rows: NDArray[np.int64]
     regions: dict[str, Region]
     conditions: tuple[Condition, ...] = field(default=())
+    fold: Fold = WHOLE
 
 
 def make_plan(
@@ -130,10 +141,11 @@ def make_plan(
     single_features: bool = False,
     boxes: bool = False,
     trials: int = 1,
+    fold: Fold = WHOLE,
 ) -> Plan:
     """Regions and conditions of the protocols. corruptions: names, as in a condition's. boxes: also the bounding box of
     every region that is not a complement or a single feature. trials: of what is random, under "corm2022" and
-    "rival2022", whose ratio is then of the mean accuracies.
+    "rival2022", whose ratio is then of the mean accuracies. fold: no other images.
 
     Controls are run on the protocol's own regions, not on single features. Raises SalientError for a protocol that is
     not known or where no image counts.
@@ -147,7 +159,10 @@ def make_plan(
     unknown = [p for p in protocols if p not in makers]
     if unknown or not protocols:
         raise SalientError("protocol is not known", expected=f"one of {', '.join(PROTOCOLS)}", got=", ".join(unknown))
-    regions = {r.name: r for p in dict.fromkeys(protocols) for r in makers[p]() if len(r.rows)}
+    here = np.zeros((len(store), 1), dtype=np.bool_)
+    here[rows_in(store, fold)] = True
+    of_fold = (replace(r, chosen=r.chosen & here) for p in dict.fromkeys(protocols) for r in makers[p]())
+    regions = {r.name: r for r in of_fold if len(r.rows)}
     if not 1 <= trials <= MOST_TRIALS:
         raise SalientError("trials", expected=f"1 to {MOST_TRIALS}", got=str(trials))
     if boxes:
@@ -155,7 +170,7 @@ def make_plan(
         regions |= {box.name: box for box in map(boxed, plain)}
     counted = [region.rows for region in regions.values()]
     if "spuriosity2023" in protocols:
-        found = spuriosity_ends(store)
+        found = spuriosity_ends(store, fold)
         counted += [found.top, found.bottom]
     rows = np.unique(np.concatenate(counted)) if counted else np.zeros(0, dtype=np.int64)
     if not len(rows):
@@ -167,7 +182,7 @@ def make_plan(
         for corruption in corruptions
         for trial in range(1, 1 + (trials if name in RATIOS and is_random(corruption) else 1))
     ]
-    return Plan(tuple(p for p in PROTOCOLS if p in protocols), rows, regions, tuple(conditions))
+    return Plan(tuple(p for p in PROTOCOLS if p in protocols), rows, regions, tuple(conditions), fold)
 
 
 def is_random(corruption: str) -> bool:

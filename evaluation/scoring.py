@@ -22,6 +22,7 @@ from salient_imagenet_data.evaluation.protocols import (
 )
 from salient_imagenet_data.evaluation.reliance import area, difference, mean_accuracy, sensitivity
 from salient_imagenet_data.evaluation.spuriosity import spurious_gap
+from salient_imagenet_data.folds import WHOLE, Fold
 from salient_imagenet_data.names import KINDS, SPURIOUS
 from salient_imagenet_data.store import Store
 
@@ -36,6 +37,7 @@ def score(file: PredictionsFile, store: Store) -> dict[str, Any]:
     `spurious_gap` are empty or None where the file lacks what they need.
     """
     outcomes = line_up(file, store)
+    fold = Fold.parse(str(file.metadata.get("fold", WHOLE)))
     clean = outcomes.pop(CLEAN)
     every = {Condition.parse(name): outcome for name, outcome in outcomes.items()}
     by_condition = {c: outcome for c, outcome in every.items() if c.trial == 1}
@@ -43,6 +45,7 @@ def score(file: PredictionsFile, store: Store) -> dict[str, Any]:
         "model": file.metadata.get("model") or {"name": file.model},
         "name": file.model,
         "seed": file.metadata.get("seed"),
+        "fold": str(fold),
         "images": len(clean.rows),
         "clean_accuracy": asdict(class_average(clean.hits, clean.labels)),
         "clean_pooled": asdict(wilson(int(clean.hits.sum()), len(clean.hits))),
@@ -53,7 +56,7 @@ def score(file: PredictionsFile, store: Store) -> dict[str, Any]:
         "rival2022": _sensitivities(every, FOREGROUND, BACKGROUND, "rfs"),
         "curves": _curves(by_condition, clean),
         "controls": [_control(c, by_condition, clean) for c in by_condition if not c.control and _controlled(c)],
-        "spurious_gap": _gap(clean, store),
+        "spurious_gap": _gap(clean, store, fold),
     }
 
 
@@ -229,11 +232,11 @@ def _verdict(entry: dict[str, Any]) -> tuple[bool | None, str]:
     return True, f"It loses more on {region} than on the {words}.{tail}"
 
 
-def _gap(clean: Outcome, store: Store) -> dict[str, Any] | None:
+def _gap(clean: Outcome, store: Store, fold: Fold) -> dict[str, Any] | None:
     """Spurious gap on the clean answers, or None where the ends of the classes were not all answered."""
     if store.manifest.annotations_sha256 is None or not store.has(SPURIOUS).any():
         return None
-    found = spuriosity_ends(store)
+    found = spuriosity_ends(store, fold)
     if not len(found.top) or not np.isin(np.concatenate([found.top, found.bottom]), clean.rows).all():
         return None
     hit = np.zeros(len(store), dtype=np.bool_)

@@ -30,8 +30,11 @@ from salient_imagenet_data.evaluation.frames import Frame
 from salient_imagenet_data.evaluation.infer import Settings, infer
 from salient_imagenet_data.evaluation.models import Classifier, open_model
 from salient_imagenet_data.evaluation.predictions import PredictionsFile
-from salient_imagenet_data.evaluation.protocols import INSIDE, OUTSIDE, Plan, iclr2022, make_plan
+from salient_imagenet_data.evaluation.protocols import INSIDE, OUTSIDE, Plan, iclr2022, make_plan, spuriosity_ends
 from salient_imagenet_data.evaluation.reliance import relative_sensitivity
+from salient_imagenet_data.evaluation.scoring import score
+from salient_imagenet_data.evaluation.spuriosity import spuriosity
+from salient_imagenet_data.folds import Fold
 from salient_imagenet_data.images import FolderSource
 from salient_imagenet_data.join import Joined, join
 from salient_imagenet_data.loaders.corruptions import gaussian_noise, image_generator, image_seeds
@@ -473,3 +476,32 @@ def test_workers_with_few_file_descriptors(store: Store, images: Path, tmp_path:
         capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0 and int(done.stdout) == 40, done.stderr[-2000:]
+
+
+def test_a_fold_is_evaluated_by_itself(store: Store, images: Path, tmp_path: Path) -> None:
+    """Its images, its spuriosity ranking, and a predictions file that says so."""
+    parts = [Fold(1, 2), Fold(2, 2)]
+    plans = [Conditions(("iclr2022", "spuriosity2023"), (0.5,), fold=fold).plan(store) for fold in parts]
+    whole = Conditions(("iclr2022", "spuriosity2023"), (0.5,)).plan(store)
+    ids = store.rows.image_ids.to_pylist()
+    for fold, plan in zip(parts, plans, strict=True):
+        assert set(plan.rows) <= set(np.flatnonzero(fold.holds(ids))) and len(plan.rows) > 5
+        for name, region in plan.regions.items():
+            assert set(region.rows) == set(whole.regions[name].rows) & set(np.flatnonzero(fold.holds(ids)))
+    file = run(store, images, tmp_path / "a.parquet", plans[0])
+    result = score(file, store)
+    found = spuriosity_ends(store, parts[0])
+    labels = store.rows.labels.astype(np.int64)
+    mine = np.flatnonzero(parts[0].holds(ids))
+    for label in np.unique(found.labels):
+        rows = mine[labels[mine] == label]
+        k = len(rows) // 2
+        scores = spuriosity(store.activations[rows], labels[rows], store.kind_table["spurious"])
+        order = rows[np.argsort(scores, kind="stable")]
+        assert found.bottom[found.labels == label].tolist() == order[:k].tolist()
+        assert found.top[found.labels == label].tolist() == order[len(rows) - k :].tolist()
+    assert result["fold"] == "1/2" and result["spurious_gap"]["n"] == 2 * len(found.top)
+    with pytest.raises(SalientError, match="made by another run; fold differs; expected 2/2; got 1/2"):
+        run(store, images, tmp_path / "a.parquet", plans[1])
+    direct = evaluate(sensitive, store, FolderSource(images), protocols=("spuriosity2023",), fold=parts[0])
+    assert direct["spurious_gap"] == result["spurious_gap"] and direct["fold"] == "1/2"

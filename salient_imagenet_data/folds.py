@@ -1,0 +1,51 @@
+"""Parts of a data set by image id: the same image is in the same part wherever it comes from, so that what is fitted on
+one part can be measured on another."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salient_imagenet_data.errors import SalientError
+
+MOST = 1000
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Part `number`, from 1, of `of` parts: images whose sha256 of the id, its first 8 bytes as a big-endian number, is
+    number - 1 modulo `of`. Raises SalientError for numbers that make no such part."""
+
+    number: int = 1
+    of: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.of <= MOST:
+            raise SalientError("fold", expected=f"N/M with 1 <= N <= M <= {MOST}, such as 1/2", got=str(self))
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    @staticmethod
+    def parse(text: str) -> Fold:
+        """Of "1/2". Raises SalientError for other text."""
+        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+        if found is None:
+            raise SalientError("fold", expected=f"N/M with 1 <= N <= M <= {MOST}, such as 1/2", got=text)
+        return Fold(int(found[1]), int(found[2]))
+
+    def holds(self, image_ids: Iterable[str]) -> NDArray[np.bool_]:
+        """(n,) whether each image is in it."""
+        digests = (hashlib.sha256(image_id.encode()).digest()[:8] for image_id in image_ids)
+        numbers = np.fromiter((int.from_bytes(d, "big") % self.of for d in digests), dtype=np.int64)
+        here: NDArray[np.bool_] = numbers == self.number - 1
+        return here
+
+
+WHOLE = Fold()
+"""All images."""
