@@ -1,6 +1,6 @@
 """Where a model looks, against where the object is: saliency maps beside core masks [Moayeri et al. 2022, section 5].
 
-The figures are pure functions on arrays; `grad_cam` makes the maps; `align` runs both over a store.
+The figures are pure functions on arrays; `attributions` makes the maps; `align` runs both over a store.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.attributions import Method, default_layer, saliency_of
 from salient_imagenet_data.evaluation.conditioned import ItemBatch, Items, unit_images
 from salient_imagenet_data.evaluation.frames import Frame
 from salient_imagenet_data.evaluation.metrics import Estimate, auroc, iou
@@ -70,70 +70,13 @@ def average_precision(scores: NDArray[np.floating], truth: NDArray[np.bool_]) ->
     return float((np.diff(recall, prepend=0.0) * precision).sum())
 
 
-def grad_cam(model: nn.Module, layer: str | None = None) -> Saliency:
-    """Grad-CAM [Selvaraju et al. 2017]: the layer's maps weighted by the mean gradient of the class's logit, rectified,
-    and resized bilinearly.
-
-    layer: name of a module whose output is (B, F, h, w); by default the last one with more than one place. Raises
-    SalientError if there is none.
-    """
-    name = layer or last_grid(model)
-
-    def saliency(images: Tensor, classes: Tensor) -> Tensor:
-        kept: list[Tensor] = []
-
-        def keep(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
-            if output.ndim != 4:
-                raise SalientError(f"{name}: not a grid", expected="(B, F, h, w)", got=str(tuple(output.shape)))
-            # Made the start of the graph, so that networks with frozen weights have a gradient too.
-            kept.append(output.detach().requires_grad_(True))
-            return kept[0].clone()  # what comes next may work in place
-
-        handle = model.get_submodule(name).register_forward_hook(keep)
-        try:
-            with torch.enable_grad():
-                logits = model(images)
-                (gradient,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), kept[0])
-        finally:
-            handle.remove()
-        maps = F.relu((gradient.mean(dim=(2, 3), keepdim=True) * kept[0]).sum(dim=1, keepdim=True))
-        return F.interpolate(maps.detach(), images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
-
-    return saliency
-
-
-def last_grid(model: nn.Module, size: int = 224) -> str:
-    """Name of the last module called whose output is (B, F, h, w) with more than one place. Raises SalientError."""
-    found: list[str] = []
-
-    def note(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: object, output: object) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
-                found.append(name)
-
-        return hook
-
-    handles = [m.register_forward_hook(note(name)) for name, m in model.named_modules() if name]
-    try:
-        with torch.inference_mode():
-            first = next(model.parameters())
-            model(torch.zeros(1, 3, size, size, device=first.device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not found:
-        raise SalientError(
-            f"{type(model).__name__}: no grid of features", expected="a convolutional network, or a layer"
-        )
-    return found[-1]
-
-
 def align(
     classifier: Classifier,
     store: Store,
     source: ImageSource,
     *,
-    saliency: Saliency | None = None,
+    saliency: Saliency | Method = "grad_cam",
+    layer: str | None = None,
     rows: Sequence[int] | None = None,
     batch_size: int = 32,
     workers: int = 0,
@@ -142,10 +85,11 @@ def align(
 ) -> dict[str, Any]:
     """The figures of `alignment` over a store's images, against the union of their core masks.
 
-    saliency: of the images' own classes; `grad_cam` of the model by default. rows: store rows, by default all whose
-    class has a core feature. Where nothing is known of a pixel it does not count. Returns an `Estimate` as a dict for
-    each figure: the mean over classes of each class's mean, with a percentile bootstrap over images within class;
-    images of which a figure is NaN are left out of it. Raises SalientError where no image has a core feature.
+    saliency: of the images' own classes: a method of `attributions` at a layer, by default its `default_layer`, or a
+    function. rows: store rows, by default all whose class has a core feature. Where nothing is known of a pixel it does
+    not count. Returns an `Estimate` as a dict for each figure: the mean over classes of each class's mean, with a
+    percentile bootstrap over images within class; images of which a figure is NaN are left out of it. Raises
+    SalientError where no image has a core feature.
     """
     region = next(r for r in rival2022(store) if r.name == FOREGROUND)
     wanted = region.rows if rows is None else np.intersect1d(region.rows, np.asarray(rows, dtype=np.int64))
@@ -154,10 +98,10 @@ def align(
     joined = join(store, source, missing=missing, rows=wanted.tolist())
     frame = classifier.frame or Frame.of(store.manifest.preprocessing)
     model = classifier.to(device).model
-    if saliency is None:
+    if isinstance(saliency, str):
         if not isinstance(model, nn.Module):
-            raise SalientError(f"{classifier.name}: Grad-CAM needs a network", got=type(model).__name__)
-        saliency = grad_cam(model, last_grid(model, frame.crop))
+            raise SalientError(f"{classifier.name}: {saliency} needs a network", got=type(model).__name__)
+        saliency = saliency_of(model, saliency, layer or default_layer(model, saliency, frame.crop))
     items = Items(joined, Plan(("rival2022",), wanted, {region.name: region}), frame, [region.name], seed=0)
     labels = store.rows.labels[joined.rows].astype(np.int64)
     found: list[dict[str, float]] = []

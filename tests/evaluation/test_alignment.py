@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from salient_imagenet_data.builder.model import load_model
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.alignment import align, alignment, average_precision, grad_cam, last_grid
+from salient_imagenet_data.evaluation.alignment import align, alignment, average_precision
+from salient_imagenet_data.evaluation.attributions import last_grid, saliency_of
 from salient_imagenet_data.evaluation.models import Classifier
 from salient_imagenet_data.images import FolderSource
 from salient_imagenet_data.store import Store
@@ -77,7 +78,7 @@ def test_grad_cam_by_hand(name: str) -> None:
     net = torchvision.models.get_model(name, num_classes=5).eval().requires_grad_(False)
     x, classes = torch.rand(3, 3, 96, 96), torch.tensor([4, 0, 2])
     assert last_grid(net, 96) == {"resnet18": "layer4", "densenet121": "features"}[name]
-    found = grad_cam(net, last_grid(net, 96))(x, classes)
+    found = saliency_of(net, "grad_cam", last_grid(net, 96))(x, classes)
     with torch.inference_mode():
         if name == "resnet18":
             body = torch.nn.Sequential(*list(net.children())[:-2])
@@ -107,7 +108,7 @@ def test_saliency_that_is_the_mask_is_aligned_with_it(store: Store, images: Path
     assert perfect["iou"]["value"] > 0.95 and perfect["auroc"]["value"] == pytest.approx(1.0)
     flat = align(Classifier("flat", lambda x: x), store, source, saliency=lambda x, c: torch.ones(x[:, 0].shape))
     assert flat["difference"]["value"] == 0.0 and flat["auroc"]["value"] == 0.5
-    with pytest.raises(SalientError, match="Grad-CAM needs a network; got function"):
+    with pytest.raises(SalientError, match="grad_cam needs a network; got function"):
         align(Classifier("f", lambda x: x), store, source)
 
 
