@@ -48,6 +48,15 @@ class Classifier:
         return {"name": self.name, "frame": asdict(self.frame) if self.frame else None, **self.details}
 
 
+def network_of(classifier: Classifier) -> nn.Module:
+    """The network of a classifier. Raises SalientError for a function, which has nothing to train."""
+    if not isinstance(classifier.model, nn.Module):
+        raise SalientError(
+            f"{classifier.name}: cannot be trained", expected="a network", got=type(classifier.model).__name__
+        )
+    return classifier.model
+
+
 class Normalised(nn.Module):
     """(x - mean) / std in front of a network; `logits` takes the output of networks that return more than a tensor."""
 
@@ -141,7 +150,9 @@ def _torchvision(rest: str, class_names: tuple[str, ...], weights: Checkpoint | 
         known = torchvision.models.get_model_weights(name)
         entry = known[which] if which else known.DEFAULT
     except (ValueError, KeyError) as error:
-        raise SalientError(f"torchvision:{rest}: no such model or weights", got=str(error)) from error
+        raise SalientError(
+            f"torchvision:{rest}: no such model or weights", got=str(error), then="see torchvision.models.list_models()"
+        ) from error
     if weights:
         net = torchvision.models.get_model(name, weights=None, num_classes=len(class_names))
         load_into(net, weights, f"torchvision:{rest}")
@@ -223,7 +234,11 @@ def _from_module(module: str, function: str, weights: Checkpoint | None) -> Open
     try:
         make = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
-        raise SalientError(f"model {module}:{function} cannot be imported", got=str(error)) from error
+        raise SalientError(
+            f"model {module}:{function} cannot be imported",
+            expected=f"{':, '.join(OPENERS)}: and a name, or a module of yours and its function",
+            got=str(error),
+        ) from error
     model = make()
     if not callable(model):
         raise SalientError(f"{module}:{function} returned no model", expected="a callable", got=type(model).__name__)

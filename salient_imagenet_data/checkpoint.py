@@ -110,7 +110,9 @@ def read_checkpoint(path: Path, *, sha256: str | None = None) -> Checkpoint:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises several unrelated types for a file it refuses
         raise SalientError(
-            f"{path}: not a torch file of plain tensors", got=_reason(error), then="convert it to safetensors"
+            f"{path}: not a torch file of plain tensors",
+            got=_reason(error),
+            then="give a checkpoint, or convert it to safetensors",
         ) from error
     return Checkpoint(path, digest, _tensors(loaded, path), None)
 
@@ -129,9 +131,9 @@ def _header(metadata: dict[str, str], path: Path) -> dict[str, Any] | None:
 
 
 def _reason(error: Exception) -> str:
-    """What torch says it refused: the type it names, or its first line."""
-    found = re.search(r"Unsupported[^\n]*|(?:GLOBAL|Trying to)[^\n]*", str(error))
-    return (found[0] if found else (str(error).splitlines() or [type(error).__name__])[0])[:300]
+    """What torch says it refused: the type it names, or that it is no torch file."""
+    found = re.search(r"Unsupported (?!operand)[^\n]*|(?:GLOBAL|Trying to)[^\n]*", str(error))
+    return found[0][:300] if found else "no file of torch.save, or a damaged one"
 
 
 def _tensors(loaded: object, path: Path) -> dict[str, Tensor]:
@@ -198,6 +200,25 @@ def load_into(net: nn.Module, checkpoint: Checkpoint, architecture: str, *, pref
             then="are they of another architecture?",
         )
     net.load_state_dict({name: tensors[name] for name in own if name in tensors}, strict=False)
+
+
+def save_network(net: nn.Module, path: Path, mean: Tensor | None = None, std: Tensor | None = None) -> None:
+    """Write a network's tensors to safetensors, whole or not at all, so that `load_into` reads them back.
+
+    mean, std: three numbers each, of the normalisation in front of it, kept as `normaliser` reads them.
+    """
+    from safetensors.torch import save
+
+    # Clones, because safetensors refuses tensors that share memory, as tied weights do.
+    tensors = {k: v.detach().cpu().clone().contiguous() for k, v in net.state_dict().items()}
+    if mean is not None and std is not None:
+        tensors |= {
+            "normalizer.new_mean": mean.cpu().flatten().double(),
+            "normalizer.new_std": std.cpu().flatten().double(),
+        }
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(save(tensors))
+    partial.replace(path)
 
 
 def normaliser(checkpoint: Checkpoint) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

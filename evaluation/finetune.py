@@ -1,0 +1,148 @@
+"""Train a classifier further under guidance by core masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, RandomSampler
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.attributions import Method, default_layer
+from salient_imagenet_data.evaluation.conditioned import ItemBatch, Items, unit_images
+from salient_imagenet_data.evaluation.frames import Frame
+from salient_imagenet_data.evaluation.guidance import ON_MAPS, Looking, guidance
+from salient_imagenet_data.evaluation.models import Classifier, network_of
+from salient_imagenet_data.evaluation.protocols import Plan, Region, labels_of
+from salient_imagenet_data.images import ImageSource
+from salient_imagenet_data.join import Joined, Missing, join
+from salient_imagenet_data.names import CORE
+from salient_imagenet_data.progress import progress
+from salient_imagenet_data.store import Store
+
+Report = Callable[[int, float, float], None]
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Recipe. loss: of `guidance`. weight: of it, beside the classification loss. method, layer: where the losses on
+    attributions look, as of `attributions`. flip: mirror half of the images with their masks. AdamW at a constant rate.
+    """
+
+    loss: str = "energy"
+    weight: float = 10.0
+    method: Method = "input_x_gradient"
+    layer: str | None = None
+    epochs: int = 1
+    batch_size: int = 32
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-4
+    flip: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1 or not (self.learning_rate > 0 and self.weight >= 0):
+            raise SalientError(
+                "recipe",
+                expected="epochs and batch size >= 1, a learning rate > 0, a weight >= 0",
+                got=f"{self.epochs}, {self.batch_size}, {self.learning_rate:g}, {self.weight:g}",
+            )
+
+
+def finetune(
+    classifier: Classifier,
+    store: Store,
+    source: ImageSource,
+    config: FinetuneConfig,
+    *,
+    rows: NDArray[np.int64] | None = None,
+    workers: int = 0,
+    missing: Missing = "error",
+    device: str = "cpu",
+    report: Report | None = None,
+) -> nn.Module:
+    """Train a classifier's network further, in place, on a store's images; returns it on the CPU.
+
+    Loss: mean cross entropy + weight * guidance, the mean over a batch's images whose class has a core feature; masks
+    are the unions of their core maps. Images are in the classifier's own frame, cropped at the centre. The network
+    stays in evaluation mode: batch normalisation keeps its statistics and dropout is off, so that images do not mix.
+    rows: of the store, by default all. report: called with each epoch's number and its mean losses. On one CPU with one
+    number of threads the result is the same for the same seed. Raises SalientError for a model or store that will not
+    do.
+    """
+    network = network_of(classifier).to(device).eval().requires_grad_(True)
+    frame = classifier.frame or Frame.of(store.manifest.preprocessing)
+    joined = join(store, source, missing=missing, rows=None if rows is None else rows.tolist())
+    labels = torch.from_numpy(labels_of(store)[joined.rows])
+    looking = None
+    if config.loss in ON_MAPS:
+        looking = Looking(config.method, config.layer or default_layer(network, config.method, frame.crop))
+    generator = torch.Generator().manual_seed(config.seed)
+    guide = guidance(config.loss, network, looking, generator=generator)
+    loader = _loader(joined, frame, config, workers)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    with progress((), total=len(joined) * config.epochs, what="finetune") as bar:
+        for epoch in range(config.epochs):
+            sums = np.zeros(3)
+            for batch in loader:
+                images, masks, guided = _ready(batch, device)
+                if config.flip:
+                    mirrored = (torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5).to(device)
+                    images, masks = (torch.where(mirrored, x.flip(3), x) for x in (images, masks))
+                logits, penalty = guide(images, labels[batch.positions].to(device), masks)
+                classified = F.cross_entropy(_checked(logits, store), labels[batch.positions].to(device))
+                penalised = (penalty * guided).sum() / guided.sum().clamp_min(1.0)
+                optimiser.zero_grad()
+                (classified + config.weight * penalised).backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                here = [classified.item() * len(images), (penalty * guided).sum().item(), guided.sum().item()]
+                if not np.isfinite(here).all():
+                    raise SalientError(
+                        f"the loss is not finite in epoch {epoch + 1}", then="use a smaller learning rate or weight"
+                    )
+                sums += here
+                bar.update(len(images))
+            if report is not None:
+                report(epoch + 1, sums[0] / len(joined), sums[1] / max(sums[2], 1.0))
+    return network.cpu().requires_grad_(False)
+
+
+def _loader(joined: Joined, frame: Frame, config: FinetuneConfig, workers: int) -> DataLoader[Any]:
+    """Images with the unions of their core masks, in an order by the seed."""
+    store = joined.store
+    region = Region(CORE, store.kind_table[CORE][labels_of(store)])
+    items = Items(joined, Plan((), joined.rows, {CORE: region}), frame, [CORE], seed=config.seed)
+    order = RandomSampler(items, generator=torch.Generator().manual_seed(config.seed))
+    return DataLoader(items, config.batch_size, sampler=order, num_workers=workers, collate_fn=ItemBatch.of)
+
+
+def _ready(batch: ItemBatch, device: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Images (B, 3, S, S), masks (B, 1, S, S), and which images are guided (B,), 0 or 1.
+
+    Where nothing is known of a pixel, and in images whose class has no core feature, the mask is 1: nothing is held
+    against the network there.
+    """
+    batch = batch.to(device)
+    images, guided = unit_images(batch.images), torch.zeros(len(batch), device=device)
+    masks = torch.ones_like(images[:, :1])
+    which = batch.which.get(CORE, [])
+    if which:
+        masks[which] = torch.where(batch.known[which], batch.masks[CORE], 1.0)
+        guided[which] = 1.0
+    return images, masks, guided
+
+
+def _checked(logits: Tensor, store: Store) -> Tensor:
+    if logits.ndim != 2 or logits.shape[1] != len(store.class_names):
+        raise SalientError(
+            "model's output does not fit the store",
+            expected=f"(batch, {len(store.class_names)}) logits",
+            got=str(tuple(logits.shape)),
+        )
+    return logits
