@@ -175,6 +175,12 @@ def load_model(
     """
     path = fetch(str(weights), revision=revision)
     checkpoint = read_checkpoint(path, sha256=sha256)
+    if checkpoint.header is not None and architecture is not None:
+        raise SalientError(
+            f"{path}: weights of `salient-imagenet train` say themselves what network they are for",
+            got=f"--architecture {architecture}",
+            then="leave it out",
+        )
     if checkpoint.header is not None:
         model: SmallNetModel | ImageClassifier = _smallnet(checkpoint.header, checkpoint)
     else:
@@ -198,6 +204,7 @@ def check_classes(model: RobustModel, class_names: tuple[str, ...], images: str)
             f"weights and {images} name class {first} differently",
             expected=repr(model.class_names[first]),
             got=repr(class_names[first]),
+            then="use weights that were trained on these classes",
         )
 
 

@@ -22,8 +22,12 @@ from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.images import ImageSource
 from salient_imagenet_data.join import Joined, join
 from salient_imagenet_data.masks import dequantise
+from salient_imagenet_data.names import BACKGROUND, MAIN_OBJECT, SEPARATE_OBJECT
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store import Store
+
+QUESTION = f"Red: where the feature is seen. Is that the {MAIN_OBJECT}, a {SEPARATE_OBJECT} or the {BACKGROUND}?"
+"""What the person who fills in `answers.csv` is asked, on every sheet."""
 
 
 def top_rows(store: Store, class_index: int, slot: int, count: int = 5) -> NDArray[np.int64]:
@@ -87,8 +91,9 @@ def _class_sheet(
 ) -> Image.Image:
     store, header = joined.store, 16
     height = (2 if attack is None else 3) * pixels + header
-    sheet = Image.new("RGB", (images * pixels, len(rows) * height), "white")
+    sheet = Image.new("RGB", (images * pixels, header + len(rows) * height), "white")
     draw = ImageDraw.Draw(sheet)
+    draw.text((4, 2), QUESTION, fill="black")
     chosen = [top_rows(store, class_index, row["rank"] - 1, images).tolist() for row in rows]
     crops = [[joined.crop(item) for item in items] for items in chosen]
     changed: Iterator[NDArray[np.uint8]] = iter(())
@@ -98,7 +103,8 @@ def _class_sheet(
     for line, row in enumerate(rows):
         name = display_names(store.class_names)[class_index]
         text = f"{name}  rank {row['rank']}  feature {row['feature_index']}"
-        draw.text((4, line * height + 2), text + (f"  {row['kind']}" if row["kind"] else ""), fill="black")
+        top = header + line * height
+        draw.text((4, top + 2), text + (f"  {row['kind']}" if row["kind"] else ""), fill="black")
         maps = [dequantise(store.maps[item, row["rank"] - 1]) for item in chosen[line]]
         tops = crops[line]
         tiles = [tops, [heatmap(c, to_crop_frame(m, *c.shape[:2])) for c, m in zip(tops, maps, strict=True)]]
@@ -107,7 +113,7 @@ def _class_sheet(
         for band, band_tiles in enumerate(tiles):
             for column, tile in enumerate(band_tiles):
                 big = Image.fromarray(tile).resize((pixels, pixels), Image.Resampling.BICUBIC)
-                sheet.paste(big, (column * pixels, line * height + header + band * pixels))
+                sheet.paste(big, (column * pixels, top + header + band * pixels))
     return sheet
 
 

@@ -161,6 +161,8 @@ def write_tables(path: Path, tables: Sequence[Any], metadata: dict[str, Any]) ->
 
 def read_metadata(path: Path) -> dict[str, Any]:
     """The JSON object of a file's schema, {} if it has none. Raises SalientError if it is no Parquet file."""
+    if not path.is_file():
+        raise SalientError(f"{path}: no such file", expected="predictions, a Parquet file")
     try:
         stored = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowInvalid) as error:

@@ -91,10 +91,19 @@ class Annotations:
 
     def verdicts(self, majority: int = 3) -> tuple[Verdict, ...]:
         """One verdict a pair, by class and rank. Spurious if at least `majority` answers say separate object
-        or background [Singla & Feizi 2022, section 3.3]."""
+        or background [Singla & Feizi 2022, section 3.3]. Raises SalientError where a pair has fewer answers than that,
+        and so could not be spurious whatever they say."""
         votes: defaultdict[tuple[int, int], list[Answer]] = defaultdict(list)
         for answer in self.answers:
             votes[answer.class_index, answer.feature_index].append(answer)
+        few = [pair for pair, answers in votes.items() if len(answers) < majority]
+        if few:
+            raise SalientError(
+                f"{len(few)} pairs, such as class {few[0][0]}, feature {few[0][1]}, have too few answers",
+                expected=f"{majority} that agree make a feature spurious",
+                got=f"{len(votes[few[0]])}",
+                then=f"collect more, or set the majority (--majority) to at most {min(map(len, votes.values()))}",
+            )
         result = []
         for pair in votes.values():
             count = {name: sum(a.answer == name for a in pair) for name in ANSWERS}

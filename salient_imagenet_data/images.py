@@ -168,8 +168,8 @@ class FolderSource(FileSource):
         folder = Path(root)
         if not folder.is_dir():
             raise SalientError(
-                f"{folder}: not a folder",
-                expected="a folder with one sub-folder a class",
+                f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}",
+                expected="a folder with one sub-folder a class, tar shards, or org/name of a data set on the Hub",
                 then="check the path given as images",
             )
         names = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")))

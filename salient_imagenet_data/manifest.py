@@ -83,11 +83,17 @@ class Manifest:
 
 def not_finished(place: object, *, stopped: bool) -> SalientError:
     """The error for a place without a manifest. stopped: a build has begun there."""
+    if stopped:
+        return SalientError(
+            f"{place}: not a finished store",
+            got="a build that was stopped",
+            then="go on with `salient-imagenet build ... --resume`",
+        )
     return SalientError(
-        f"{place}: not a finished store",
+        f"{place}: not a store",
         expected=f"a folder with {MANIFEST}",
-        got="a build that was stopped" if stopped else "none",
-        then="build it, or go on with `salient-imagenet build ... --resume`",
+        got="none there",
+        then="check the path, or make a store with `salient-imagenet build`",
     )
 
 

@@ -69,6 +69,11 @@ def test_round_trip_and_counts(tmp_path: Path) -> None:
         "sha256": "",
     }
     assert summary(found, majority=4)["spurious"] == 0
+    with pytest.raises(
+        SalientError,
+        match="pairs, such as class 4, feature 9, have too few answers; expected 6 that agree make a feature spurious; got 5; collect more, or set the majority .--majority. to at most 5",
+    ):
+        found.verdicts(6)
 
 
 def test_official_columns_and_float_confidence(tmp_path: Path) -> None:

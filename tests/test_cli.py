@@ -59,7 +59,7 @@ def test_the_way_from_images_to_accuracies(
     code, out, _ = run("sheets", store, "--images", images, "--out", tmp_path / "sheets")
     assert code == 0 and "wrote 10 sheets" in out
     with Image.open(tmp_path / "sheets" / "0000-bar.png") as sheet:
-        assert sheet.size == (5 * 128, 4 * (2 * 128 + 16))
+        assert sheet.size == (5 * 128, 16 + 4 * (2 * 128 + 16))
     assert (tmp_path / "sheets" / "answers.csv").read_text().count("\n") == 41
     assert run("sheets", store, "--images", images, "--out", tmp_path / "sheets")[0] != 0
     code, _, err = run("evaluate", store, "--images", images, "--weights", weights)
@@ -112,9 +112,9 @@ def test_train_writes_weights_that_build(images: Path, tmp_path: Path, run: Run)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("info", "nowhere"), "nowhere: not a finished store"),
+        (("info", "nowhere"), "nowhere: not a store"),
         (("annotations", "nowhere.csv"), "nowhere.csv: no such file"),
-        (("build", "--images", "nowhere", "--weights", "w", "--out", "o"), "nowhere: not a folder"),
+        (("build", "--images", "nowhere", "--weights", "w", "--out", "o"), "nowhere: no such folder"),
         (("build", "--images", ".", "--weights", "w", "--out", "o"), "no class folders"),
     ],
 )
@@ -136,7 +136,15 @@ def test_existing_output_is_refused_and_resume_finds_it_finished(
     assert (copy / "manifest.json").read_bytes() == before
 
 
-def test_weights_that_do_not_fit(images: Path, tmp_path: Path, run: Run) -> None:
+def test_weights_that_do_not_fit(images: Path, weights: Path, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "w.pt").write_text("no weights")
+    out = ("--out", tmp_path / "o")
+    code, _, err = run("build", "--images", images, "--weights", tmp_path / "w.pt", *out)
+    assert code == 2 and "got no file of torch.save, or a damaged one; give a checkpoint" in err
+    code, _, err = run("build", "--images", images, "--weights", weights, "--architecture", "resnet5O", *out)
+    assert code == 2 and "say themselves what network they are for; got --architecture resnet5O; leave it out" in err
+    code, _, err = run("build", "--images", images, "--weights", weights, "--device", "cuad", *out)
+    assert code == 2 and "device 'cuad' cannot be used; expected cpu, cuda or cuda:N; got another device type" in err
     (tmp_path / "w.safetensors").write_bytes(b"nonsense")
     code, _, err = run("build", "--images", images, "--weights", tmp_path / "w.safetensors", "--out", tmp_path / "o")
     assert code == 2 and "not a safetensors file" in err and not (tmp_path / "o").exists()

@@ -111,7 +111,7 @@ def test_overwriting_removes_what_a_build_makes_the_manifest_first(
         with pytest.raises(ZeroDivisionError):
             prepare_folder(place, resume=False, overwrite=True)
         assert MANIFEST not in place.names() and "maps.zarr" in place.names()
-        with pytest.raises(SalientError, match="not a finished store"):
+        with pytest.raises(SalientError, match="not a store"):
             Store(remote)
     else:
         prepare_folder(place, resume=False, overwrite=True)
@@ -129,5 +129,5 @@ def test_a_damaged_download_is_refused_and_mended(remote: str, tmp_path: Path) -
 
 
 def test_a_url_without_a_manifest_is_no_store() -> None:
-    with pytest.raises(SalientError, match="not a finished store; expected a folder with manifest.json; got none"):
+    with pytest.raises(SalientError, match="not a store; expected a folder with manifest.json; got none there"):
         Store(f"memory://{uuid4()}/store")

@@ -64,7 +64,7 @@ def test_folder_order_ids_and_errors(tmp_path: Path) -> None:
     (tmp_path / "half" / "c").mkdir(parents=True)
     with pytest.raises(SalientError, match="half/c: class folder without an image"):
         FolderSource(tmp_path / "half")
-    with pytest.raises(SalientError, match="not a folder"):
+    with pytest.raises(SalientError, match="no such folder"):
         FolderSource(tmp_path / "nowhere")
 
 

@@ -128,7 +128,7 @@ def test_verify_finds_one_changed_byte(copy: Path) -> None:
 
 
 def test_no_manifest_another_format_or_nonsense(copy: Path, tmp_path: Path) -> None:
-    with pytest.raises(SalientError, match="not a finished store"):
+    with pytest.raises(SalientError, match="not a store"):
         Store(tmp_path / "nowhere")
     text = (copy / "manifest.json").read_text()
     (copy / "manifest.json").write_text(text.replace('"format_version": 1', '"format_version": 99'))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from salient_imagenet_data.cli.commands import FILE, FOLDER, IMAGES, VERSION, annotations_of, check_device, cli
+from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLDER, IMAGES, VERSION, annotations_of, check_device, cli
 
 
 @cli.command()
@@ -42,7 +42,7 @@ from salient_imagenet_data.cli.commands import FILE, FOLDER, IMAGES, VERSION, an
 @click.option(
     "--threads", type=click.IntRange(1), help="Threads that decode.  [default: the CPUs of a process, at most 16]"
 )
-@click.option("--device", help="torch's name of a device.  [default: cuda if there is one, else cpu]")
+@DEVICE
 @click.option("--resume", is_flag=True, help="Go on with a build that was stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there.")
 def build(
@@ -117,8 +117,10 @@ def build(
 @click.option("--out", type=FOLDER, required=True, help="Folder for the sheets.")
 @click.option("--attack", type=str, help="Also draw feature attacks, with these weights: those of the store.")
 @click.option("--architecture", help="Network of a plain state dict, with --attack.")
-@click.option("--device", default="cpu")
-def sheets(store: str, images: str, out: Path, attack: str | None, architecture: str | None, device: str) -> None:
+@DEVICE
+def sheets(
+    store: str, images: str, out: Path, attack: str | None, architecture: str | None, device: str | None
+) -> None:
     """Draw what each feature shows, one PNG a class, and an answers.csv to fill in."""
     from salient_imagenet_data.builder.sheets import write_sheets
     from salient_imagenet_data.sources import open_source
@@ -128,7 +130,7 @@ def sheets(store: str, images: str, out: Path, attack: str | None, architecture:
         raise click.ClickException(
             f"{out}: exists; expected a new folder, so that filled-in answers are never overwritten"
         )
-    opened, model = Store(store), None
+    opened, model, on = Store(store), None, "cpu"
     if attack:
         from salient_imagenet_data.builder.model import load_model
 
@@ -136,8 +138,9 @@ def sheets(store: str, images: str, out: Path, attack: str | None, architecture:
         model, _ = load_model(
             attack, architecture=architecture, preprocessing=manifest.preprocessing, sha256=manifest.weights_sha256
         )
-        model = model.to(check_device(device))
-    paths = write_sheets(opened, open_source(images, opened.manifest.split), out, model=model, device=device)
+        on = check_device(device)
+        model = model.to(on)
+    paths = write_sheets(opened, open_source(images, opened.manifest.split), out, model=model, device=on)
     click.echo(f"wrote {len(paths)} sheets and answers.csv to {out}")
 
 

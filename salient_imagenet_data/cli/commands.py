@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 VERSION = "Semantic version of the data, and its tag on the Hub: new data needs a new one."
+DEVICE = click.option("--device", help="torch's name of a device.  [default: cuda if there is one, else cpu]")
 IMAGES = "Class-per-folder tree, ImageNet's or Kaggle's folder, tar shards, or a data set on the Hub."
 
 
@@ -24,7 +26,7 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--out", type=FOLDER, default=Path("salient-imagenet-demo"), help="Folder for all that is made.")
+@click.option("--out", type=FOLDER, default=Path("demo"), help="Folder for all that is made.")
 @click.option("--overwrite", is_flag=True, help="Replace a demo that is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
 def demo(out: Path, overwrite: bool, as_json: bool) -> None:
@@ -55,7 +57,7 @@ def demo(out: Path, overwrite: bool, as_json: bool) -> None:
 @click.option("--shift", type=int, default=2, help="Random shift of the images, in pixels.")
 @click.option("--stem-stride", type=click.IntRange(1, 2), default=1, help="2 halves the resolution at once.")
 @click.option("--seed", type=int, default=0)
-@click.option("--device", default="cpu")
+@DEVICE
 def train(
     images: Path | None,
     scenes: int | None,
@@ -67,7 +69,7 @@ def train(
     resize: int | None,
     crop: int,
     widths: str,
-    device: str,
+    device: str | None,
     **options: Any,
 ) -> None:
     """Train a small classifier, robust to l2 perturbations, on a tree of images."""
@@ -80,7 +82,7 @@ def train(
 
     if (images is None) == (scenes is None):
         raise click.UsageError("give either --images FOLDER or --scenes NUMBER")
-    _refuse_existing(out, overwrite)
+    refuse_existing(out, overwrite)
     preprocessing = Preprocessing(resize or crop, crop)
     config = TrainConfig(widths=numbers(widths, int, "--widths"), **options)
     source: ImageSource
@@ -154,7 +156,7 @@ def verify(store: str) -> None:
     click.echo(f"{store}{copy}: {len(opened.manifest.files)} files, all as the manifest says")
 
 
-def _refuse_existing(path: Path, overwrite: bool) -> None:
+def refuse_existing(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise click.ClickException(f"{path}: exists; choose another --out or use --overwrite")
     if not path.parent.is_dir():
@@ -172,17 +174,21 @@ def annotations_of(name: str) -> Annotations:
     return fetch_official()
 
 
-def check_device(device: str) -> str:
-    """The device, if torch knows it and has it. Raises SalientError if not."""
+def check_device(device: str | None) -> str:
+    """The device, if torch knows it and has it; of None, CUDA where there is one, else the CPU. Raises SalientError."""
     import torch
 
     from salient_imagenet_data.errors import SalientError
 
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise SalientError(
-            f"device {device!r} cannot be used", expected="cpu, cuda or cuda:N", got=str(error).splitlines()[0][:200]
+            f"device {device!r} cannot be used",
+            expected="cpu, cuda or cuda:N",
+            got=re.sub(r"Expected one of .* device type", "another device type", str(error).splitlines()[0])[:200],
         ) from error
     return device
 

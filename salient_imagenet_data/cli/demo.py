@@ -129,12 +129,14 @@ def contact_sheet(store: Store, source: FolderSource) -> Image.Image:
     """Image, core mask and spurious mask of each class's first image; hatched where there is no such mask."""
     from salient_imagenet_data.join import join
 
-    joined, tile, margin = join(store, source), 128, 18
-    sheet = Image.new("RGB", (len(store.class_names) * tile, 3 * tile + margin), "white")
+    joined, tile, margin, aside = join(store, source), 128, 18, 60
+    sheet = Image.new("RGB", (aside + len(store.class_names) * tile, 3 * tile + margin), "white")
     draw = ImageDraw.Draw(sheet)
+    for line, words in enumerate((IMAGE, *KINDS)):
+        draw.text((4, margin + line * tile + tile // 2), words, fill="black")
     for class_index, name in enumerate(store.class_names):
         row = next(r for r, record in enumerate(store.rows) if record.label == class_index)
-        left = class_index * tile
+        left = aside + class_index * tile
         draw.text((left + 4, 3), name, fill="black")
         tiles: list[NDArray[np.uint8] | None] = [joined.crop(row)]
         tiles += [None if (mask := store.mask(row, kind)) is None else to_uint8(mask) for kind in KINDS]
@@ -158,7 +160,7 @@ def table(result: dict[str, Any], out: Path) -> str:
 
     lines = [
         f"{'classifier':<10} {'sigma':>5} "
-        + " ".join(f"{h:>20}" for h in ("core", "spurious", "clean", "decorrelated"))
+        + " ".join(f"{h:>20}" for h in ("core accuracy", "spurious accuracy", "accuracy", "decorrelated"))
     ]
     for name, c in result["classifiers"].items():
         for sigma in c["core"]:

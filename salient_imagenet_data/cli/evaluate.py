@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from salient_imagenet_data.cli.commands import FILE, FOLDER, IMAGES, check_device, cli, numbers
+from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLDER, IMAGES, check_device, cli, numbers
 
 if TYPE_CHECKING:
     from salient_imagenet_data.evaluation.evaluate import Opener
     from salient_imagenet_data.evaluation.models import Classifier
     from salient_imagenet_data.store import Store
 
+FOLD = click.option(
+    "--fold", default="1/1", metavar="N/M", help="Only part N of M of the images, by a hash of their ids."
+)
 # Spelled out, because the rooms are imported inside the functions; a test compares them.
 PROTOCOLS = ("iclr2022", "corm2022", "rival2022", "spuriosity2023")
+SALIENCY = ("grad_cam", "input_x_gradient", "integrated_gradients")
 FORMS = (
     "fill_gray", "fill_black", "fill_mean", "shuffle", "tile", "inpaint", "swap", "missing",
     "noise_SIGMA", "noise_l2_NORM", "blur_SIGMA", "jpeg_QUALITY",
@@ -42,8 +46,9 @@ _MODELS = (
         help="A file or hf://owner/name/file. With --model: its weights, one each. Alone: as of `train`; repeat.",
     ),
     click.option("--architecture", help="Network of --weights alone: resnet50, torchvision:NAME or timm:NAME."),
+    FOLD,
     click.option("--skip-missing", is_flag=True, help="Leave out images that are not there, and say how many."),
-    click.option("--device", default="cpu"),
+    DEVICE,
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
 )
 
@@ -89,6 +94,7 @@ def evaluate(
     single_features: bool,
     boxes: bool,
     trials: int,
+    fold: str,
     frame: str,
     out: Path | None,
     overwrite: bool,
@@ -97,20 +103,22 @@ def evaluate(
     workers: int,
     seed: int,
     skip_missing: bool,
-    device: str,
+    device: str | None,
     as_json: bool,
 ) -> None:
     """Measure how much classifiers rely on core and on spurious pixels, with controls."""
     from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
     from salient_imagenet_data.evaluation.infer import Settings
+    from salient_imagenet_data.folds import Fold
     from salient_imagenet_data.sources import open_source
     from salient_imagenet_data.store import Store
 
     opened = Store(store)
-    source = open_source(images, opened.manifest.split)
+    source, part = open_source(images, opened.manifest.split), Fold.parse(fold)
     levels = numbers(sigma, float, "--sigma")
-    plan = Conditions(protocols, levels, corruptions, controls, single_features, boxes, trials).plan(opened)
-    openers = _openers(models, weights, architecture, opened, model_frame=frame == "model")
+    conditions = Conditions(protocols, levels, corruptions, controls, single_features, boxes, trials, part)
+    plan = conditions.plan(opened)
+    openers = openers_of(models, weights, architecture, opened, model_frame=frame == "model")
     settings = Settings(batch_size, workers, seed, check_device(device), top_k or None)
     with tempfile.TemporaryDirectory() as scratch:
         files, failed = run_models(
@@ -152,6 +160,8 @@ def score(store: str, predictions: tuple[Path, ...], images: str | None, out: Pa
 
 @cli.command()
 @_models
+@click.option("--saliency", type=click.Choice(SALIENCY), default="grad_cam", help="Where the classifier looks.")
+@click.option("--layer", help="Module to look at, or `image`.  [default: the last grid for grad_cam, else image]")
 @click.option("--batch-size", type=click.IntRange(1), default=32)
 @click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
 def align(
@@ -160,24 +170,30 @@ def align(
     models: tuple[str, ...],
     weights: tuple[str, ...],
     architecture: str | None,
+    saliency: str,
+    layer: str | None,
+    fold: str,
     batch_size: int,
     workers: int,
     skip_missing: bool,
-    device: str,
+    device: str | None,
     as_json: bool,
 ) -> None:
-    """Measure how far classifiers look at the core masks: Grad-CAM against the masks."""
+    """Measure how far classifiers look at the core masks: saliency maps against the masks."""
     from salient_imagenet_data.evaluation.alignment import align as align_model
+    from salient_imagenet_data.evaluation.protocols import rows_in
+    from salient_imagenet_data.folds import Fold
     from salient_imagenet_data.sources import open_source
     from salient_imagenet_data.store import Store
 
     opened = Store(store)
     source = open_source(images, opened.manifest.split)
     missing: Any = "skip" if skip_missing else "error"
-    options = {"batch_size": batch_size, "workers": workers, "missing": missing, "device": check_device(device)}
+    options: dict[str, Any] = {"saliency": saliency, "layer": layer, "rows": rows_in(opened, Fold.parse(fold)).tolist()}
+    options |= {"batch_size": batch_size, "workers": workers, "missing": missing, "device": check_device(device)}
     results = {
         name: align_model(opener(), opened, source, **options)
-        for name, opener in _openers(models, weights, architecture, opened, model_frame=True).items()
+        for name, opener in openers_of(models, weights, architecture, opened, model_frame=True).items()
     }
     if as_json:
         click.echo(json.dumps(results, indent=2))
@@ -223,37 +239,58 @@ def _finish(
         click.echo(f"wrote {page}", err=True)
     if not as_json:
         click.echo(table(summary["models"]))
+        _tell_absent(store, protocols)
         return
     extra = {} if protocols is None else {"protocol": protocols[0], "protocols": protocols}
     results = {m["name"]: {"weights_sha256": m["model"].get("weights_sha256"), **extra, **m} for m in summary["models"]}
     click.echo(json.dumps(results, indent=2))
 
 
+def _tell_absent(store: Store, protocols: list[str] | None) -> None:
+    """Say which accuracy of "iclr2022" is not there, and why."""
+    from salient_imagenet_data.evaluation.protocols import ACCURACY_OF
+
+    for kind, left in ACCURACY_OF.items():
+        if not store.has(kind).any() and (protocols is None or "iclr2022" in protocols):
+            click.echo(f"no class of {store.path} has a {kind} feature, so there is no {left}", err=True)
+
+
 def table(models: list[dict[str, Any]]) -> str:
-    """Accuracies in lines of text, and under each model what its controls say."""
-    head = f"{'classifier':<28} {'condition':<34} {'n':>6}  {'value':>6}  95 % interval     clean, same images"
+    """Accuracies in lines of text, and under each model its ratios and gap and what its controls say."""
+    head = f"{'classifier':<28} {'condition':<34} {'n':>6} {'classes':>7}  {'value':>6}  95 % interval    clean"
     lines = [head]
     for model in models:
         name = Path(model["name"]).name[:28]
-        for c in model["conditions"]:
-            if not c["control"]:
-                lines.append(
-                    f"{name:<28} {_words(c):<34} {c['accuracy']['n']:>6}  {c['accuracy']['value']:6.3f}  "
-                    f"[{c['accuracy']['low']:.3f}, {c['accuracy']['high']:.3f}]    {c['clean_accuracy']['value']:.3f}"
-                )
+
+        def line(words: str, e: dict[str, Any], clean: dict[str, Any] | None = None, name: str = name) -> str:
+            beside = f"  {clean['value']:6.3f}" if clean else ""
+            interval = f"[{e['low']:.3f}, {e['high']:.3f}]"
+            numbers = f"{e['n']:>6} {e['classes']:>7}  {e['value']:6.3f}  {interval:<16}"
+            return f"{name:<28} {words:<34} {numbers}{beside}".rstrip()
+
+        lines.append(line("clean", model["clean_accuracy"]))
+        lines += [line(_words(c), c["accuracy"], c["clean_accuracy"]) for c in model["conditions"] if not c["control"]]
+        for protocol, ratio in (("corm2022", "rcs"), ("rival2022", "rfs")):
+            rows = [row for row in model[protocol] if not row["control"]]
+            lines += [line(f"{ratio.upper()} {row['corruption']}", row[ratio]) for row in rows]
+        if model["spurious_gap"]:
+            lines.append(line("spurious gap", model["spurious_gap"]))
         lines += [f"{name:<28} {c['name']}: {c['verdict']}" for c in model["controls"]]
+    lines.append("accuracies are means over classes; clean: of the same images without corruption")
     return "\n".join(lines)
 
 
 def _words(condition: dict[str, Any]) -> str:
-    """A condition's name; where "iclr2022" has a name for the accuracy that is left, that too."""
-    from salient_imagenet_data.evaluation.protocols import ACCURACY_OF
+    """A condition's name; where its protocol has a name for the accuracy that is left, that instead of the region's."""
+    from salient_imagenet_data.evaluation.protocols import ACCURACY_OF, INSIDE, OUTSIDE
 
-    left = ACCURACY_OF.get(condition["region"])
+    names: dict[str, str] = {OUTSIDE: "acc(C)", INSIDE: "acc(S)"}
+    names |= ACCURACY_OF.items()
+    left = names.get(condition["region"])
     return f"{left} {condition['corruption']}" if left else str(condition["name"])
 
 
-def _openers(
+def openers_of(
     models: tuple[str, ...], weights: tuple[str, ...], architecture: str | None, store: Store, *, model_frame: bool
 ) -> dict[str, Opener]:
     """What opens each model, by its name."""

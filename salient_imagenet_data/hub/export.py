@@ -22,6 +22,7 @@ from salient_imagenet_data.hub import layout
 from salient_imagenet_data.hub.batches import Rows
 from salient_imagenet_data.hub.card import write_card
 from salient_imagenet_data.hub.croissant import write_croissant
+from salient_imagenet_data.hub.locate import check_repo_id
 from salient_imagenet_data.hub.parquet import shard_facts, write_shard
 from salient_imagenet_data.hub.picture import write_picture
 from salient_imagenet_data.imagenet import is_imagenet
@@ -83,6 +84,7 @@ def export(
     options. Raises SalientError if images may not be passed on, if the store is damaged or not annotated, or if `out`
     holds something else.
     """
+    check_repo_id(repo)
     store.kind_table  # noqa: B018 - says so now if the store is not annotated
     _check_images(store, source, redistribute)
     config = config or ExportConfig()

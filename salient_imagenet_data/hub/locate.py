@@ -28,6 +28,12 @@ def is_repo_id(text: str) -> bool:
     return _REPO_ID.fullmatch(text) is not None
 
 
+def check_repo_id(text: str) -> None:
+    """Raise SalientError unless a string is a name that a data set on the Hub may have."""
+    if _REPO_ID.fullmatch(text) is None or "@" in text:
+        raise SalientError("repo is no name on the Hub", expected="org/name", got=repr(text))
+
+
 def locate(store: str | os.PathLike[str]) -> Path:
     """The folder of a store: the path itself, its `store` folder if it is an export, or that of a downloaded data set.
 

@@ -12,9 +12,9 @@ from salient_imagenet_data.hub.batches import Rows
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.images import index_by_id
 from salient_imagenet_data.masks import to_uint8, union_in_crop
-from salient_imagenet_data.names import KINDS
+from salient_imagenet_data.names import IMAGE, KINDS
 
-TILE, MARGIN, CLASSES = 112, 16, 8
+TILE, MARGIN, ASIDE, CLASSES = 112, 16, 56, 8
 
 
 def write_picture(rows: Rows, path: Path) -> None:
@@ -22,11 +22,13 @@ def write_picture(rows: Rows, path: Path) -> None:
     core and its spurious mask; an empty tile where the class has no such feature."""
     store, source, images = rows.store, rows.source, _first_rows(rows.labels)
     lines = len(KINDS) + (source is not None)
-    sheet = Image.new("RGB", (len(images) * TILE, MARGIN + lines * TILE), "white")
+    sheet = Image.new("RGB", (ASIDE + len(images) * TILE, MARGIN + lines * TILE), "white")
     draw, index = ImageDraw.Draw(sheet), index_by_id(source) if source is not None else {}
+    for line, words in enumerate((*([] if source is None else [IMAGE]), *KINDS)):
+        draw.text((3, MARGIN + line * TILE + TILE // 2), words, fill="black")
     names = display_names(store.class_names)
     for column, (label, row) in enumerate(images):
-        draw.text((column * TILE + 3, 2), names[label][:18], fill="black")
+        draw.text((ASIDE + column * TILE + 3, 2), names[label][:18], fill="black")
         tiles: list[Image.Image | None] = []
         if source is not None:
             pixels = source.pixels(index[rows.image_id(row)])
@@ -36,7 +38,7 @@ def write_picture(rows: Rows, path: Path) -> None:
             mask = to_uint8(union_in_crop(rows.grid(row), chosen, TILE, TILE))
             tiles.append(Image.fromarray(mask) if chosen.any() else None)
         for line, tile in enumerate(tiles):
-            place = (column * TILE, MARGIN + line * TILE)
+            place = (ASIDE + column * TILE, MARGIN + line * TILE)
             if tile is None:
                 draw.text((place[0] + 40, place[1] + 50), "none", fill="#777777")
             else:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -9,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from salient_imagenet_data.annotations import read_annotations, write_annotations
 from salient_imagenet_data.cli import evaluate as commands
 from salient_imagenet_data.evaluation.corruptions import FORMS
 from salient_imagenet_data.evaluation.protocols import PROTOCOLS
-from salient_imagenet_data.store import Store
-from tests.conftest import Run
+from salient_imagenet_data.store import Store, annotate
+from tests.conftest import Run, answers_for
 
 MODELS = """
 import torch
@@ -82,11 +84,34 @@ def test_bad_input_is_one_line(store: Store, tmp_path: Path, run: Run) -> None:
     (tmp_path / "p.parquet").write_text("no")
     for arguments, message in (
         (("score", store.path, tmp_path / "p.parquet"), "p.parquet: not a predictions file"),
+        (("score", store.path, tmp_path / "q.parquet"), "q.parquet: no such file"),
+        (
+            ("export", store.path, "--out", tmp_path / "e", "--repo", "no name"),
+            "repo is no name on the Hub; expected org/",
+        ),
         (("leaderboard", tmp_path / "nowhere"), "nowhere: not a folder"),
         (("leaderboard", tmp_path), "no evaluation in it"),
     ):
         code, out, err = run(*arguments)
         assert code == 2 and out == "" and err.startswith("Error: ") and message in err and err.count("\n") == 1
+
+
+def test_ratios_and_gap_are_printed_and_an_absent_accuracy_is_told(
+    store: Store, images: Path, weights: Path, tmp_path: Path, run: Run
+) -> None:
+    options = ["--images", images, "--weights", weights]
+    protocols = [x for p in PROTOCOLS for x in ("--protocol", p)]
+    code, out, err = run("evaluate", store.path, *options, *protocols)
+    starts = {line[29:].split("  ")[0] for line in out.splitlines()}
+    wanted = {"clean", "core_accuracy noise_0.25", "spurious_accuracy noise_0.25", "acc(C) noise_0.25"}
+    wanted |= {"acc(S) noise_0.25", "RCS noise_0.25", "RFS noise_0.25", "spurious gap"}
+    assert code == 0 and wanted <= starts and "so there is no" not in err
+    plain = Path(shutil.copytree(store.path, tmp_path / "store"))
+    core = [dataclasses.replace(a, answer="main_object") for a in answers_for(store)]
+    write_annotations(tmp_path / "core.csv", core)
+    annotate(plain, read_annotations(tmp_path / "core.csv"))
+    code, out, err = run("evaluate", plain, *options)
+    assert code == 0 and f"no class of {plain} has a spurious feature, so there is no core_accuracy" in err
 
 
 def test_score_needs_no_torch(report: Path, store: Store, tmp_path: Path) -> None:
