@@ -21,6 +21,7 @@ from salient_imagenet_data.evaluation.statistics import (
     effective_robustness,
     spread,
 )
+from salient_imagenet_data.folds import WHOLE
 from salient_imagenet_data.store import Store
 
 SUMMARY_FORMAT = "salient-imagenet-evaluation/1"
@@ -30,7 +31,7 @@ def summarise(files: Sequence[PredictionsFile], store: Store, failed: Sequence[d
     """Everything about some models on one store, JSON-ready: what the report and the leaderboard read.
 
     failed: models that gave no predictions, each {"name", "reason"}. Raises SalientError if two files name the same
-    model.
+    model, or are of different folds.
     """
     names = [file.model for file in files]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -39,6 +40,9 @@ def summarise(files: Sequence[PredictionsFile], store: Store, failed: Sequence[d
             f"two predictions files are of one model, {twice[0]}", then="rename one file or leave it out"
         )
     results = [score(file, store) for file in files]
+    folds = sorted({result["fold"] for result in results})
+    if len(folds) > 1:
+        raise SalientError("predictions of different folds", expected="one part of the images", got=", ".join(folds))
     manifest = store.manifest
     return {
         "format": SUMMARY_FORMAT,
@@ -49,6 +53,7 @@ def summarise(files: Sequence[PredictionsFile], store: Store, failed: Sequence[d
             "weights_sha256": manifest.weights_sha256,
             "annotations_sha256": manifest.annotations_sha256,
             "split": manifest.split,
+            "fold": folds[0] if folds else str(WHOLE),
         },
         "models": results,
         "failed": list(failed),

@@ -96,15 +96,19 @@ def guidance(
     """
     if name not in LOSSES:
         raise SalientError("guidance loss is not known", expected=", ".join(LOSSES), got=name)
+    made: Guide
     if name in ON_MAPS:
         if looking is None:
             raise SalientError(f"{name}: needs to know where to look", expected="Looking(method, layer)")
-        return partial(_on_maps, model, ON_MAPS[name], looking)
-    if name in ("act_diff", "corm"):
+        made = partial(_on_maps, model, ON_MAPS[name], looking)
+    elif name in ("act_diff", "corm"):
         if generator is None:
             raise SalientError(f"{name}: draws random numbers", expected="a generator")
-        return partial(_act_diff if name == "act_diff" else _corm, model, generator)
-    return partial({"none": _none, "rrr": _rrr, "grad_mask": _grad_mask}[name], model)
+        made = partial(_act_diff if name == "act_diff" else _corm, model, generator)
+    else:
+        made = partial({"none": _none, "rrr": _rrr, "grad_mask": _grad_mask}[name], model)
+    # The loaders' images and masks are tensors of types of their own, whose kind has no place in a graph.
+    return lambda images, labels, masks: made(images.as_subclass(Tensor), labels, masks.as_subclass(Tensor))
 
 
 def _none(model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,14 +35,15 @@ def read_summaries(folder: Path) -> list[dict[str, Any]]:
 
 
 def boards(summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One table a store (its weights, annotations and split): columns, and rows sorted by the first of them.
+    """One table a store (its weights, annotations and split) and fold: columns, and rows sorted by the first of them.
 
     Raises SalientError where one store has two different results of one model.
     """
     tables: dict[str, dict[str, Any]] = {}
     for summary in summaries:
         store = summary["store"]
-        key = json.dumps([store[k] for k in ("weights_sha256", "annotations_sha256", "split", "images")])
+        store.setdefault("fold", "1/1")  # older reports are of all images
+        key = json.dumps([store[k] for k in ("weights_sha256", "annotations_sha256", "split", "images", "fold")])
         rows = tables.setdefault(key, {"store": store, "rows": {}})["rows"]
         for model in summary["models"]:
             if rows.setdefault(model["name"], model) != model:

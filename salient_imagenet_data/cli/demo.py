@@ -33,6 +33,7 @@ SEED = 2022
 """Scenes of the demo; the embedded weights were trained on scenes of another seed."""
 SIGMAS = (0.25, 0.5)
 """Noise levels. 0.25 is the paper's, for photographs; these scenes are plainer, and 0.5 tells more."""
+NETWORKS = ("robust", "standard")
 MARKER = "demo.json"
 
 
@@ -47,8 +48,11 @@ def run(out: Path, *, overwrite: bool = False) -> dict[str, Any]:
     with _timed(seconds, "scenes"):
         truth = write_scenes(scenes, out / "images")
         source = FolderSource(out / "images")
-    with _timed(seconds, "build"), as_file(files("salient_imagenet_data.scenes") / "robust.safetensors") as weights:
-        robust, sha256 = load_model(weights)
+    for name in NETWORKS:  # left there for the reader's own commands
+        with as_file(files("salient_imagenet_data.scenes") / f"{name}.safetensors") as weights:
+            shutil.copyfile(weights, out / f"{name}.safetensors")
+    with _timed(seconds, "build"):
+        robust, sha256 = load_model(out / "robust.safetensors")
         build(source, robust, out / "store", weights_sha256=sha256)
     with _timed(seconds, "annotate"):
         store = Store(out / "store")
@@ -60,7 +64,7 @@ def run(out: Path, *, overwrite: bool = False) -> dict[str, Any]:
         cues, false_alarms = find_cues(store)
         masks = score_masks(store, truth)
     with _timed(seconds, "evaluate"):
-        classifiers = _evaluate(store, source)
+        classifiers = _evaluate(store, source, out)
     with _timed(seconds, "report"):
         contact_sheet(store, source).save(out / "contact_sheet.png")
         result = {
@@ -213,7 +217,7 @@ def _load(store: Store, source: FolderSource, out: Path) -> dict[str, int]:
     return {"dataset_rows": len(table), "torch_samples": len(torch_set), "numpy_rows": len(NumpyLoader(store).rows)}
 
 
-def _evaluate(store: Store, source: FolderSource) -> dict[str, Any]:
+def _evaluate(store: Store, source: FolderSource, out: Path) -> dict[str, Any]:
     from salient_imagenet_data.builder.model import load_model
     from salient_imagenet_data.builder.train import correct, load_images
     from salient_imagenet_data.evaluation.evaluate import evaluate
@@ -226,9 +230,8 @@ def _evaluate(store: Store, source: FolderSource) -> dict[str, Any]:
         "decorrelated": load_images(decorrelated, preprocessing, 1 << 30),
     }
     result = {}
-    for name in ("robust", "standard"):
-        with as_file(files("salient_imagenet_data.scenes") / f"{name}.safetensors") as weights:
-            model, sha256 = load_model(weights)
+    for name in NETWORKS:
+        model, sha256 = load_model(out / f"{name}.safetensors")
         plain = {key: asdict(wilson(int(correct(model, x, y).sum()), len(x))) for key, (x, y, _) in sets.items()}
         masked = evaluate(model, store, source, sigmas=SIGMAS, controls=False)["sigma"]
         result[name] = {

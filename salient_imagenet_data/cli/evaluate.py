@@ -239,6 +239,8 @@ def _finish(
         click.echo(f"wrote {page}", err=True)
     if not as_json:
         click.echo(table(summary["models"]))
+        if summary["store"]["fold"] != "1/1":
+            click.echo(f"only fold {summary['store']['fold']} of the images")
         _tell_absent(store, protocols)
         return
     extra = {} if protocols is None else {"protocol": protocols[0], "protocols": protocols}

@@ -99,7 +99,9 @@ def retrain_head(
 @cli.command()
 @_network
 @click.option("--loss", type=click.Choice(LOSSES), default="energy", help="Guidance by the core masks.")
-@click.option("--loss-weight", "weight", type=click.FloatRange(0), default=10.0, help="Of it, beside the cross entropy.")
+@click.option(
+    "--loss-weight", "weight", type=click.FloatRange(0), default=10.0, help="Of it, beside the cross entropy."
+)
 @click.option("--saliency", "method", type=click.Choice(SALIENCY), default="input_x_gradient", help="That it is on.")
 @click.option("--layer", help="Module to look at, or `image`.  [default: the last grid for grad_cam, else image]")
 @click.option("--epochs", type=click.IntRange(1), default=1)

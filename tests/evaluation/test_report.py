@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -13,16 +14,21 @@ from PIL import Image
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.between import robustness, summarise
+from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
 from salient_imagenet_data.evaluation.examples import largest_drops, overlay
 from salient_imagenet_data.evaluation.figures import controls_figure, noise_curves
+from salient_imagenet_data.evaluation.infer import Settings
 from salient_imagenet_data.evaluation.leaderboard import boards, read_summaries, write_leaderboard
+from salient_imagenet_data.evaluation.models import Classifier
 from salient_imagenet_data.evaluation.outcomes import line_up
 from salient_imagenet_data.evaluation.predictions import read_predictions
 from salient_imagenet_data.evaluation.report import write_report
 from salient_imagenet_data.evaluation.scoring import _verdict, score
 from salient_imagenet_data.evaluation.statistics import mcnemar_exact
+from salient_imagenet_data.folds import Fold
+from salient_imagenet_data.images import FolderSource
 from salient_imagenet_data.store import Store
-from tests.evaluation.conftest import Browser
+from tests.evaluation.conftest import Browser, linear
 
 
 def summary_of(report: Path) -> dict[str, Any]:
@@ -201,3 +207,22 @@ def test_leaderboard_merges_and_sorts_in_the_browser(report: Path, browser: Brow
         boards(read_summaries(tmp_path))
     with pytest.raises(SalientError, match="no evaluation in it"):
         read_summaries(tmp_path / "unrelated")
+
+
+def test_folds_are_told_apart(store: Store, images: Path, tmp_path: Path) -> None:
+    source, files = FolderSource(images), {}
+    for text in ("1/2", "2/2"):
+        plan = Conditions(controls=False, fold=Fold.parse(text)).plan(store)
+        folder = tmp_path / text.replace("/", "-of-")
+        opener = {"linear": lambda: Classifier("linear", linear(1))}
+        files[text], _ = run_models(opener, store, source, plan, folder / "predictions", Settings())
+        page = write_report(summarise(files[text], store), folder, store, source)
+        assert f"of which only fold {text} was evaluated" in page.read_text()
+    assert write_leaderboard(tmp_path, tmp_path / "board.html") == 2
+    board = (tmp_path / "board.html").read_text()
+    assert ", fold 1/2</h2>" in board and ", fold 2/2</h2>" in board
+    other = dataclasses.replace(files["2/2"][0], model="other")
+    with pytest.raises(
+        SalientError, match="predictions of different folds; expected one part of the images; got 1/2, 2/2"
+    ):
+        summarise([*files["1/2"], other], store)
