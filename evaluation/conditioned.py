@@ -202,6 +202,7 @@ def corrupted(
             [seeds[k] for k in which],
             others=batch.swapped(which) if isinstance(corruption, Swap) else None,
             noise=batch.noise(condition.trial)[batch.rows(which)] if isinstance(corruption, GaussianNoise) else None,
+            check_values=False,  # made here, from uint8 and clamped masks
         )
         yield condition.name, which, done, None
 

@@ -157,23 +157,25 @@ def corrupt(
     *,
     others: Tensor | None = None,
     noise: Tensor | None = None,
+    check_values: bool = True,
 ) -> Tensor:
     """Corrupt each image where its mask is: x' = (1 - m) x + m c(x), and for noise clip(x + n m, 0, 1).
 
     images: (B, 3, H, W) float in [0, 1] or uint8. masks: (B, 1, H, W) float in [0, 1], on the same device. seeds:
     B numbers, from `image_seeds`. others: another image for each, as images, for `Swap`. noise: (B, 3, H, W) what
-    `kernels.normal_like` draws from these seeds, for who corrupts the same images several times. Returns new images of
-    the same dtype. The result is the same for the same image and seed on one type of device; CPU and CUDA draw
-    different random numbers. Raises TypeError for other dtypes, ValueError for other shapes, ranges or devices.
+    `kernels.normal_like` draws from these seeds, for who corrupts the same images several times. check_values: look
+    whether images and masks are in range, for which a CUDA device is waited for. Returns new images of the same dtype.
+    The result is the same for the same image and seed on one type of device; CPU and CUDA draw different random
+    numbers. Raises TypeError for other dtypes, ValueError for other shapes, ranges or devices.
     """
-    check_batch(images, masks)
+    check_batch(images, masks, values=check_values)
     if len(seeds) != len(images):
         raise ValueError(f"corrupt: expected {len(images)} seeds, got {len(seeds)}")
     if isinstance(corruption, Swap):
         if others is None or others.shape != images.shape or others.dtype != images.dtype:
             got = "none" if others is None else f"{tuple(others.shape)} {others.dtype}"
             raise ValueError(f"corrupt: expected others {tuple(images.shape)} {images.dtype} for Swap, got {got}")
-        check_batch(others, masks)
+        check_batch(others, masks, values=check_values)
     # A copy of its own: results of matrix products may hang on strides, so on what the batch came from.
     images = images.clone(memory_format=torch.contiguous_format)
     x, masks = kernels.to_unit(images), masks.float()
@@ -190,8 +192,8 @@ def corrupt(
     return kernels.from_unit(torch.lerp(x, made, masks), images.dtype)
 
 
-def check_batch(images: Tensor, masks: Tensor) -> None:
-    """Hold a batch to the rules of this module; raises TypeError or ValueError."""
+def check_batch(images: Tensor, masks: Tensor, *, values: bool = True) -> None:
+    """Hold a batch to the rules of this module, its values too if asked; raises TypeError or ValueError."""
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise TypeError(f"images: expected uint8, or float in [0, 1], got {images.dtype}")
     if not masks.is_floating_point():
@@ -202,9 +204,9 @@ def check_batch(images: Tensor, masks: Tensor) -> None:
         raise ValueError(f"masks: expected {(len(images), 1, *images.shape[2:])}, got {tuple(masks.shape)}")
     if masks.device != images.device:
         raise ValueError(f"masks: expected on {images.device} as the images are, got on {masks.device}")
-    for name, values in (("images", images), ("masks", masks)):
-        if values.is_floating_point() and values.numel():
-            low, high = (v.item() for v in values.aminmax())
+    for name, tensor in (("images", images), ("masks", masks)) if values else ():
+        if tensor.is_floating_point() and tensor.numel():
+            low, high = (v.item() for v in tensor.aminmax())
             if not (low >= 0.0 and high <= 1.0):
                 raise ValueError(f"{name}: expected values in [0, 1], got {low:g} to {high:g}")
 

@@ -103,6 +103,7 @@ def to_crop_frame(grids: NDArray[np.float32], height: int, width: int) -> NDArra
 def _whole_axis(pixels: int, cells: int) -> NDArray[np.float32]:
     """Weights of an axis that the grid covers whole: the same for every image of a store, so kept."""
     weights, _ = axis_weights(pixels, cells, 0.0, float(pixels))
+    weights = np.asfortranarray(weights)  # its transpose, which is what is multiplied by, is then contiguous
     weights.setflags(write=False)
     return weights
 

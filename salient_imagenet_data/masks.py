@@ -39,9 +39,12 @@ def union_in_crop(maps: NDArray[np.uint8], chosen: NDArray[np.bool_], height: in
     the caller must tell apart from an empty mask. Each map is resized before the maximum is taken, as in
     the 2022 method: the maximum of resized maps is not the resized maximum.
     """
-    if not chosen.any():
+    grids = dequantise(maps[chosen])
+    if not len(grids):
         return np.zeros((height, width), dtype=np.float32)
-    result: NDArray[np.float32] = to_crop_frame(dequantise(maps[chosen]), height, width).max(axis=0)
+    result = to_crop_frame(grids[0], height, width)
+    for grid in grids[1:]:  # one by one, so that what is compared is still in the caches
+        np.maximum(result, to_crop_frame(grid, height, width), out=result)
     return result
 
 
