@@ -18,6 +18,13 @@ def main() -> None:
     except SalientError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
+    except click.UsageError as error:
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # of click 8.2 and later
+            error.show()
+        else:
+            where = error.ctx.command_path if error.ctx else "salient-imagenet"
+            click.echo(f"Error: {' '.join(error.format_message().split()).rstrip('.')}; see `{where} -h`", err=True)
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
