@@ -106,15 +106,17 @@ class ImageClassifier(nn.Module):
         self.head: nn.Linear = net.get_submodule(self.grid.head)  # type: ignore[assignment]
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
         self.register_buffer("std", torch.tensor(std)[:, None, None])
-        self._seen: dict[str, Tensor] = {}
+        self._seen: dict[str, Tensor] | None = None  # what `maps_and_features` asks for, while it runs
         net.get_submodule(self.grid.module).register_forward_hook(self._keep_output)
         self.head.register_forward_pre_hook(self._keep_input)
 
     def _keep_output(self, module: nn.Module, inputs: object, output: Tensor) -> None:
-        self._seen["grid"] = output
+        if self._seen is not None:
+            self._seen["grid"] = output
 
     def _keep_input(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._seen["features"] = inputs[0]
+        if self._seen is not None:
+            self._seen["features"] = inputs[0]
 
     @property
     def weight(self) -> Tensor:
@@ -124,9 +126,11 @@ class ImageClassifier(nn.Module):
         return self.maps_and_features(images)[0]
 
     def maps_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        self._seen = {}
+        seen: dict[str, Tensor] = {}
+        self._seen = seen
         self(images)
-        maps, features = self.grid.maps(self._seen.pop("grid")), self._seen.pop("features")
+        self._seen = None
+        maps, features = self.grid.maps(seen["grid"]), seen["features"]
         # In half precision the network's own pooling rounds; the mean of the maps in float32 does not.
         return maps, maps.float().mean(dim=(2, 3)) if self.grid.pooled else features
 

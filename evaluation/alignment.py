@@ -21,7 +21,7 @@ from salient_imagenet_data.evaluation.attributions import Method, default_layer,
 from salient_imagenet_data.evaluation.conditioned import ItemBatch, Items, unit_images
 from salient_imagenet_data.evaluation.frames import Frame
 from salient_imagenet_data.evaluation.metrics import Estimate, auroc, iou
-from salient_imagenet_data.evaluation.models import Classifier
+from salient_imagenet_data.evaluation.models import Classifier, check_output
 from salient_imagenet_data.evaluation.protocols import FOREGROUND, Plan, rival2022
 from salient_imagenet_data.evaluation.reliance import DRAWS, estimate
 from salient_imagenet_data.images import ImageSource
@@ -101,6 +101,7 @@ def align(
     if isinstance(saliency, str):
         if not isinstance(model, nn.Module):
             raise SalientError(f"{classifier.name}: {saliency} needs a network", got=type(model).__name__)
+        check_output(model, frame.crop, len(store.class_names), device)
         saliency = saliency_of(model, saliency, layer or default_layer(model, saliency, frame.crop))
     items = Items(joined, Plan(("rival2022",), wanted, {region.name: region}), frame, [region.name], seed=0)
     labels = store.rows.labels[joined.rows].astype(np.int64)

@@ -10,11 +10,13 @@ Of a class's logit y and activations a (B, F, h, w), those of a layer or the ima
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from salient_imagenet_data.errors import SalientError
 
@@ -39,11 +41,12 @@ def attributions(
     """Maps (B, S, S), resized bilinearly to the images where the layer's grid is coarser, and the logits (B, C).
 
     images: (B, 3, S, S) in [0, 1]. classes: (B,), whose logits are explained. layer: "image", or a module's name whose
-    output is (B, F, h, w). steps: of "integrated_gradients". differentiable: the maps and logits have gradients with
-    respect to the model's parameters, for a loss on them; else neither has any. The model must treat images apart:
-    evaluation mode. Raises SalientError for a layer that is not there or is no grid.
+    output is a grid, (B, F, h, w) or (B, h, w, F), as many cells high as wide. steps: of "integrated_gradients".
+    differentiable: the maps and logits have gradients with respect to the model's parameters, for a loss on them; else
+    neither has any. The model must treat images apart: evaluation mode. Raises SalientError for a layer that is not
+    there, is no grid, or plays no part.
     """
-    with torch.enable_grad():
+    with torch.enable_grad(), twice_differentiable() if differentiable else nullcontext():
         logits, start, seen = _forward(model, images, layer, 1.0, differentiable)
         if method == "integrated_gradients":
             ways = (_forward(model, images, layer, (k + 0.5) / steps, differentiable) for k in range(steps))
@@ -70,17 +73,24 @@ def saliency_of(model: nn.Module, method: Method, layer: str) -> Callable[[Tenso
     return lambda images, classes: attributions(model, images, classes, method, layer)[0].clamp_min(0.0)
 
 
+def twice_differentiable() -> AbstractContextManager[None]:
+    """Where a forward pass has a gradient of which another is taken: fused attention has none, plain attention does."""
+    return sdpa_kernel(SDPBackend.MATH)
+
+
 def _gradient(logits: Tensor, classes: Tensor, there: Tensor, differentiable: bool) -> Tensor:
     (gradient,) = torch.autograd.grad(
-        logits.gather(1, classes[:, None]).sum(), there, create_graph=differentiable, retain_graph=differentiable
+        logits.gather(1, classes[:, None]).sum(), there, create_graph=differentiable, allow_unused=True
     )
+    if gradient is None:
+        raise SalientError("the layer plays no part in the logits", then="choose another layer")
     return gradient
 
 
 def _forward(
     model: nn.Module, images: Tensor, where: str, scale: float, differentiable: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, the activations at a place, and those activations times `scale`, which the rest of the network saw."""
+    """Logits, the activations (B, F, h, w) at a place, and those times `scale`, which the rest of the network saw."""
     kept: list[tuple[Tensor, Tensor]] = []
 
     def scaled(output: Tensor) -> Tensor:
@@ -91,10 +101,11 @@ def _forward(
         return kept[-1][1].clone()  # what comes next may work in place
 
     def hook(module: nn.Module, inputs: object, output: object) -> Tensor:
-        if not isinstance(output, Tensor) or output.ndim != 4:
+        last = channels_last(output)
+        if not isinstance(output, Tensor) or last is None:
             got = str(tuple(output.shape)) if isinstance(output, Tensor) else type(output).__name__
-            raise SalientError(f"{where}: not a grid", expected="(B, F, h, w)", got=got)
-        return scaled(output)
+            raise SalientError(f"{where}: not a grid", expected="(B, F, h, w), as high as wide", got=got)
+        return scaled(output.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) if last else scaled(output)
 
     if where == IMAGE:
         logits: Tensor = model(scaled(images))
@@ -107,6 +118,17 @@ def _forward(
     if len(kept) != 1:
         raise SalientError(f"{where}: cannot be explained", expected="a layer that runs once", got=f"{len(kept)} times")
     return logits, *kept[0]
+
+
+def channels_last(output: object) -> bool | None:
+    """Whether a layer's output is a grid as (B, h, w, F), rather than (B, F, h, w); None if it is no grid of square
+    images: of more than one place and as high as wide. Both at once is taken for (B, F, h, w)."""
+    if not isinstance(output, Tensor) or output.ndim != 4:
+        return None
+    _, a, b, c = output.shape
+    if b == c > 1:
+        return False
+    return True if a == b > 1 else None
 
 
 def submodule(model: nn.Module, name: str) -> nn.Module:
@@ -122,26 +144,39 @@ def submodule(model: nn.Module, name: str) -> nn.Module:
 
 
 def last_grid(model: nn.Module, size: int = 224) -> str:
-    """Name of the last module called whose output is (B, F, h, w) with more than one place. Raises SalientError."""
-    found: list[str] = []
+    """Name of the last module called whose output is a grid. size: of the images, in pixels.
 
-    def note(name: str) -> Callable[..., None]:
+    Raises SalientError where there is none in the later half of the layers with weights: the patches of a vision
+    transformer are a grid, but its first and not its last.
+    """
+    grids: list[tuple[int, str]] = []
+    called = 0
+
+    def note(name: str, weighs: bool) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
-                found.append(name)
+            nonlocal called
+            called += weighs
+            if channels_last(output) is not None:
+                grids.append((called, name))
 
         return hook
 
-    handles = [m.register_forward_hook(note(name)) for name, m in model.named_modules() if name]
+    handles = [
+        m.register_forward_hook(note(name, bool(list(m.parameters(recurse=False)))))
+        for name, m in model.named_modules()
+        if name
+    ]
     try:
         with torch.inference_mode():
-            first = next(model.parameters())
+            first = next(model.parameters(), torch.empty(0))
             model(torch.zeros(1, 3, size, size, device=first.device, dtype=first.dtype))
     finally:
         for handle in handles:
             handle.remove()
-    if not found:
+    if not grids or grids[-1][0] < called / 2:
         raise SalientError(
-            f"{type(model).__name__}: no grid of features", expected="a convolutional network, or a layer"
+            f"{type(model).__name__}: no grid of features among its last layers",
+            expected="a convolutional network",
+            then="name a layer, or look at the image with another method",
         )
-    return found[-1]
+    return grids[-1][1]

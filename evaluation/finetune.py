@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from salient_imagenet_data.evaluation.attributions import Method, default_layer
 from salient_imagenet_data.evaluation.conditioned import ItemBatch, Items, unit_images
 from salient_imagenet_data.evaluation.frames import Frame
 from salient_imagenet_data.evaluation.guidance import ON_MAPS, Looking, guidance
-from salient_imagenet_data.evaluation.models import Classifier, network_of
+from salient_imagenet_data.evaluation.models import Classifier, check_output, network_of
 from salient_imagenet_data.evaluation.protocols import Plan, Region, labels_of
 from salient_imagenet_data.images import ImageSource
 from salient_imagenet_data.join import Joined, Missing, join
@@ -26,18 +27,19 @@ from salient_imagenet_data.names import CORE
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store import Store
 
+METHOD: Method = "input_x_gradient"
 Report = Callable[[int, float, float], None]
 
 
 @dataclass(frozen=True)
 class FinetuneConfig:
     """Recipe. loss: of `guidance`. weight: of it, beside the classification loss. method, layer: where the losses on
-    attributions look, as of `attributions`. flip: mirror half of the images with their masks. AdamW at a constant rate.
-    """
+    attributions look, as of `attributions`; by default at input x gradient of the image. flip: mirror half of the
+    images with their masks. AdamW at a constant rate."""
 
     loss: str = "energy"
     weight: float = 10.0
-    method: Method = "input_x_gradient"
+    method: Method | None = None
     layer: str | None = None
     epochs: int = 1
     batch_size: int = 32
@@ -47,11 +49,18 @@ class FinetuneConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1 or not (self.learning_rate > 0 and self.weight >= 0):
+        rates = math.isfinite(self.learning_rate + self.weight + self.weight_decay)
+        if self.epochs < 1 or self.batch_size < 1 or not (rates and 0 < self.learning_rate <= 1 and self.weight >= 0):
             raise SalientError(
                 "recipe",
-                expected="epochs and batch size >= 1, a learning rate > 0, a weight >= 0",
+                expected="epochs and batch size >= 1, a learning rate above 0 and at most 1, a weight >= 0",
                 got=f"{self.epochs}, {self.batch_size}, {self.learning_rate:g}, {self.weight:g}",
+            )
+        if self.loss not in ON_MAPS and (self.method or self.layer):
+            raise SalientError(
+                f"{self.loss} looks at no attributions",
+                expected=f"a saliency or layer with {', '.join(ON_MAPS)} only",
+                then="leave them out",
             )
 
 
@@ -80,9 +89,11 @@ def finetune(
     frame = classifier.frame or Frame.of(store.manifest.preprocessing)
     joined = join(store, source, missing=missing, rows=None if rows is None else rows.tolist())
     labels = torch.from_numpy(labels_of(store)[joined.rows])
+    check_output(network, frame.crop, len(store.class_names), device)
     looking = None
     if config.loss in ON_MAPS:
-        looking = Looking(config.method, config.layer or default_layer(network, config.method, frame.crop))
+        method = config.method or METHOD
+        looking = Looking(method, config.layer or default_layer(network, method, frame.crop))
     generator = torch.Generator().manual_seed(config.seed)
     guide = guidance(config.loss, network, looking, generator=generator)
     loader = _loader(joined, frame, config, workers)
@@ -91,26 +102,33 @@ def finetune(
         for epoch in range(config.epochs):
             sums = np.zeros(3)
             for batch in loader:
-                images, masks, guided = _ready(batch, device)
+                images, masks, known, guided = _ready(batch, device)
                 if config.flip:
                     mirrored = (torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5).to(device)
-                    images, masks = (torch.where(mirrored, x.flip(3), x) for x in (images, masks))
-                logits, penalty = guide(images, labels[batch.positions].to(device), masks)
-                classified = F.cross_entropy(_checked(logits, store), labels[batch.positions].to(device))
+                    images, masks, known = (torch.where(mirrored, x.flip(3), x) for x in (images, masks, known))
+                targets = labels[batch.positions].to(device)
+                logits, penalty = guide(images, targets, masks, known)
+                classified = F.cross_entropy(logits, targets)
                 penalised = (penalty * guided).sum() / guided.sum().clamp_min(1.0)
                 optimiser.zero_grad()
                 (classified + config.weight * penalised).backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 here = [classified.item() * len(images), (penalty * guided).sum().item(), guided.sum().item()]
-                if not np.isfinite(here).all():
-                    raise SalientError(
-                        f"the loss is not finite in epoch {epoch + 1}", then="use a smaller learning rate or weight"
-                    )
+                _check_finite(here, epoch)
                 sums += here
                 bar.update(len(images))
             if report is not None:
                 report(epoch + 1, sums[0] / len(joined), sums[1] / max(sums[2], 1.0))
+    optimiser.zero_grad()
+    _check_finite([float(p.detach().abs().max()) for p in network.parameters() if p.numel()], config.epochs - 1)
     return network.cpu().requires_grad_(False)
+
+
+def _check_finite(numbers: Sequence[float], epoch: int) -> None:
+    if not np.isfinite(numbers).all():
+        raise SalientError(
+            f"the loss or the weights are not finite in epoch {epoch + 1}", then="use a smaller learning rate or weight"
+        )
 
 
 def _loader(joined: Joined, frame: Frame, config: FinetuneConfig, workers: int) -> DataLoader[Any]:
@@ -122,27 +140,15 @@ def _loader(joined: Joined, frame: Frame, config: FinetuneConfig, workers: int) 
     return DataLoader(items, config.batch_size, sampler=order, num_workers=workers, collate_fn=ItemBatch.of)
 
 
-def _ready(batch: ItemBatch, device: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Images (B, 3, S, S), masks (B, 1, S, S), and which images are guided (B,), 0 or 1.
+def _ready(batch: ItemBatch, device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Images (B, 3, S, S), masks and what is known (B, 1, S, S), and which images are guided (B,), 0 or 1.
 
-    Where nothing is known of a pixel, and in images whose class has no core feature, the mask is 1: nothing is held
-    against the network there.
+    Of an image whose class has no core feature nothing is known.
     """
     batch = batch.to(device)
     images, guided = unit_images(batch.images), torch.zeros(len(batch), device=device)
-    masks = torch.ones_like(images[:, :1])
+    masks, known = torch.zeros_like(images[:, :1]), torch.zeros_like(images[:, :1])
     which = batch.which.get(CORE, [])
     if which:
-        masks[which] = torch.where(batch.known[which], batch.masks[CORE], 1.0)
-        guided[which] = 1.0
-    return images, masks, guided
-
-
-def _checked(logits: Tensor, store: Store) -> Tensor:
-    if logits.ndim != 2 or logits.shape[1] != len(store.class_names):
-        raise SalientError(
-            "model's output does not fit the store",
-            expected=f"(batch, {len(store.class_names)}) logits",
-            got=str(tuple(logits.shape)),
-        )
-    return logits
+        masks[which], known[which], guided[which] = batch.masks[CORE], batch.known[which].float(), 1.0
+    return images, masks, known, guided

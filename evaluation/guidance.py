@@ -12,10 +12,11 @@ Of gradients and features, with o = 1 - M [Viviano et al. 2021, "Saliency is a p
 
     rrr        sum((o d/dx sum_k log p_k)^2) [Ross et al. 2017]
     grad_mask  sum |o d(y_label - y_rival)/dx|, the rival the highest other logit: |y_0 - y_1| of two classes
-    act_diff   ||h(x~) - h(x)||_2 of the head's inputs h, x~ = x with the pixels outside M permuted among themselves
+    act_diff   ||h(x~) - h(x)||_2 of the head's inputs h, x~ = x with the pixels of o > 0.5 permuted among themselves
 
-`corm` is no loss: half of the images are classified with Gaussian noise (sigma 0.25) on 1 - M, core risk minimisation
-[Singla, Moayeri, Feizi 2022]. `none` is the same training without guidance, the control of all others.
+`corm` is no loss: half of the images are classified with Gaussian noise (sigma 0.25) on 1 - c, c being M dilated and
+divided by its peak as in the protocol "corm2022": core risk minimisation [Singla, Moayeri, Feizi 2022]. `none` is the
+same training without guidance, the control of all others.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.attributions import Method, attributions
-from salient_imagenet_data.evaluation.heads import features_and_logits
+from salient_imagenet_data.evaluation.attributions import Method, attributions, twice_differentiable
+from salient_imagenet_data.evaluation.heads import features_and_logits, head_of
+from salient_imagenet_data.evaluation.protocols import DILATED_AT, DILATION
+from salient_imagenet_data.loaders import regions
 from salient_imagenet_data.loaders.corruptions import GaussianNoise, Shuffle, corrupt
 
 TINY = 1e-12
@@ -37,8 +41,30 @@ TINY = 1e-12
 FLOOR = 1e-6
 """`ppce` takes A+ / max(A+) to be at least this: the logarithm of 0 has no gradient to learn from."""
 
-Guide = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Images (B, 3, S, S) in [0, 1], labels (B,), masks (B, 1, S, S) in [0, 1] -> logits (B, C) and the loss (B,)."""
+
+class Guide(Protocol):
+    """What `guidance` makes."""
+
+    def __call__(
+        self, images: Tensor, labels: Tensor, masks: Tensor, known: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (B, C) and the loss of each image (B,), both with gradients.
+
+        images: (B, 3, S, S) in [0, 1]. labels: (B,). masks: M, (B, 1, S, S) in [0, 1]. known: (B, 1, S, S), False or 0
+        where nothing is known of a pixel: there nothing is asked of the network, and no pixel is changed.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """images: (B, 3, S, S). labels: (B,). known, inside, outside: (B, 1, S, S), the latter M and 1 - M where known."""
+
+    images: Tensor
+    labels: Tensor
+    known: Tensor
+    inside: Tensor
+    outside: Tensor
 
 
 def energy(maps: Tensor, masks: Tensor) -> Tensor:
@@ -96,7 +122,7 @@ def guidance(
     """
     if name not in LOSSES:
         raise SalientError("guidance loss is not known", expected=", ".join(LOSSES), got=name)
-    made: Guide
+    made: Callable[[_Batch], tuple[Tensor, Tensor]]
     if name in ON_MAPS:
         if looking is None:
             raise SalientError(f"{name}: needs to know where to look", expected="Looking(method, layer)")
@@ -104,62 +130,74 @@ def guidance(
     elif name in ("act_diff", "corm"):
         if generator is None:
             raise SalientError(f"{name}: draws random numbers", expected="a generator")
-        made = partial(_act_diff if name == "act_diff" else _corm, model, generator)
+        made = _act_diff(model, generator) if name == "act_diff" else partial(_corm, model, generator)
     else:
         made = partial({"none": _none, "rrr": _rrr, "grad_mask": _grad_mask}[name], model)
-    # The loaders' images and masks are tensors of types of their own, whose kind has no place in a graph.
-    return lambda images, labels, masks: made(images.as_subclass(Tensor), labels, masks.as_subclass(Tensor))
+
+    def guide(images: Tensor, labels: Tensor, masks: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        # The loaders' images and masks are tensors of types of their own, whose kind has no place in a graph.
+        images, masks = images.as_subclass(Tensor), masks.as_subclass(Tensor)
+        known = torch.ones_like(masks) if known is None else known.to(masks.dtype)
+        return made(_Batch(images, labels, known, masks * known, (1.0 - masks) * known))
+
+    return guide
 
 
-def _none(model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    logits = model(images)
+def _none(model: nn.Module, batch: _Batch) -> tuple[Tensor, Tensor]:
+    logits = model(batch.images)
     return logits, logits.new_zeros(len(logits))
 
 
 def _on_maps(
-    model: nn.Module,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    looking: Looking,
-    images: Tensor,
-    labels: Tensor,
-    masks: Tensor,
+    model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], looking: Looking, batch: _Batch
 ) -> tuple[Tensor, Tensor]:
-    maps, logits = attributions(model, images, labels, looking.method, looking.layer, differentiable=True)
-    return logits, loss(maps, masks[:, 0])
+    maps, logits = attributions(model, batch.images, batch.labels, looking.method, looking.layer, differentiable=True)
+    # Half precision has no number as small as TINY.
+    maps = maps.float() if maps.dtype in (torch.float16, torch.bfloat16) else maps
+    return logits, loss(maps * batch.known[:, 0], batch.inside[:, 0])
 
 
-def _rrr(model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    inputs = images.detach().requires_grad_(True)
-    logits = model(inputs)
-    (gradient,) = torch.autograd.grad(logits.log_softmax(dim=1).sum(), inputs, create_graph=True)
-    return logits, (((1.0 - masks) * gradient) ** 2).sum(dim=(1, 2, 3))
+def _rrr(model: nn.Module, batch: _Batch) -> tuple[Tensor, Tensor]:
+    inputs = batch.images.detach().requires_grad_(True)
+    with twice_differentiable():
+        logits = model(inputs)
+        (gradient,) = torch.autograd.grad(logits.log_softmax(dim=1).sum(), inputs, create_graph=True)
+    return logits, ((batch.outside * gradient) ** 2).sum(dim=(1, 2, 3))
 
 
-def _grad_mask(model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    inputs = images.detach().requires_grad_(True)
-    logits = model(inputs)
-    own = nn.functional.one_hot(labels, logits.shape[1]).bool()
-    contrast = logits[own] - logits.masked_fill(own, -torch.inf).amax(dim=1)
-    (gradient,) = torch.autograd.grad(contrast.sum(), inputs, create_graph=True)
-    return logits, ((1.0 - masks) * gradient).abs().sum(dim=(1, 2, 3))
+def _grad_mask(model: nn.Module, batch: _Batch) -> tuple[Tensor, Tensor]:
+    inputs = batch.images.detach().requires_grad_(True)
+    with twice_differentiable():
+        logits = model(inputs)
+        own = nn.functional.one_hot(batch.labels, logits.shape[1]).bool()
+        contrast = logits[own] - logits.masked_fill(own, -torch.inf).amax(dim=1)
+        (gradient,) = torch.autograd.grad(contrast.sum(), inputs, create_graph=True)
+    return logits, (batch.outside * gradient).abs().sum(dim=(1, 2, 3))
 
 
-def _act_diff(
-    model: nn.Module, generator: torch.Generator, images: Tensor, labels: Tensor, masks: Tensor
-) -> tuple[Tensor, Tensor]:
-    outside = (masks < 0.5).to(images.dtype)
-    shuffled = corrupt(images, outside, Shuffle(), _seeds(len(images), generator))
-    features, logits = features_and_logits(model, torch.cat([images, shuffled]))
-    own, other = features.chunk(2)
-    return logits[: len(images)], torch.linalg.vector_norm(other - own, dim=1)
+def _act_diff(model: nn.Module, generator: torch.Generator) -> Callable[[_Batch], tuple[Tensor, Tensor]]:
+    head: nn.Linear | None = None
+
+    def loss(batch: _Batch) -> tuple[Tensor, Tensor]:
+        nonlocal head
+        if head is None:
+            _, head = head_of(model, batch.images[:2])
+        outside = (batch.outside > 0.5).to(batch.images.dtype)
+        shuffled = corrupt(batch.images, outside, Shuffle(), _seeds(len(outside), generator))
+        features, logits = features_and_logits(model, head, torch.cat([batch.images, shuffled]))
+        own, other = features.chunk(2)
+        return logits[: len(outside)], torch.linalg.vector_norm(other - own, dim=1)
+
+    return loss
 
 
-def _corm(
-    model: nn.Module, generator: torch.Generator, images: Tensor, labels: Tensor, masks: Tensor
-) -> tuple[Tensor, Tensor]:
-    drawn = (torch.rand(len(images), 1, 1, 1, generator=generator) < CORM_SHARE).to(masks)
-    noisy = corrupt(images, (1.0 - masks) * drawn, GaussianNoise(CORM_SIGMA), _seeds(len(images), generator))
-    return _none(model, noisy, labels, masks)
+def _corm(model: nn.Module, generator: torch.Generator, batch: _Batch) -> tuple[Tensor, Tensor]:
+    wide = regions.Region("not_core", dilation=round(DILATION * batch.inside.shape[-1] / DILATED_AT), normalise=True)
+    where = regions.region_masks(batch.inside, batch.inside, wide).to(batch.inside) * batch.known
+    drawn = (torch.rand(len(where), 1, 1, 1, generator=generator) < CORM_SHARE).to(where)
+    noisy = corrupt(batch.images, where * drawn, GaussianNoise(CORM_SIGMA), _seeds(len(where), generator))
+    logits = model(noisy)
+    return logits, logits.new_zeros(len(logits))
 
 
 def _seeds(count: int, generator: torch.Generator) -> list[int]:

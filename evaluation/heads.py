@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.conditioned import ItemBatch, Items, unit_images
 from salient_imagenet_data.evaluation.frames import Frame
-from salient_imagenet_data.evaluation.models import Classifier, network_of
+from salient_imagenet_data.evaluation.models import Classifier, check_output, network_of
 from salient_imagenet_data.evaluation.protocols import Plan, labels_of
 from salient_imagenet_data.evaluation.spuriosity import MOST, spuriosity
 from salient_imagenet_data.images import ImageSource
@@ -67,24 +67,35 @@ def choose_rows(
     return np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *chosen]).astype(np.int64))
 
 
-def head_of(model: nn.Module, size: int) -> tuple[str, nn.Linear]:
-    """Name and module of the linear layer whose output is the model's, on features (B, F). size: of images, in pixels.
-    Raises SalientError where there is none: no network, two heads averaged, a convolution, or a zero-shot model."""
-    outputs: list[tuple[str, nn.Linear, Tensor]] = []
+def head_of(model: nn.Module, images: Tensor) -> tuple[str, nn.Linear]:
+    """Name and module of the linear layer whose output is the model's, on features (B, F). images: some, (B, 3, S, S).
+
+    Raises SalientError where there is none (no network, two heads averaged, a convolution, a zero-shot model), or where
+    its weight is made of other parameters, or is another layer's too: then it cannot be fitted by itself.
+    """
+    outputs: list[tuple[str, nn.Linear, Tensor, Tensor]] = []
 
     def hook(name: str, module: nn.Linear) -> Any:
-        return module.register_forward_hook(lambda m, inputs, output: outputs.append((name, module, output)))
+        return module.register_forward_hook(lambda m, inputs, output: outputs.append((name, m, inputs[0], output)))
 
     linear = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     handles = [hook(name, module) for name, module in linear]
     try:
-        with torch.inference_mode():
-            logits = model(torch.rand(2, 3, size, size, device=next(model.parameters()).device))
+        with torch.no_grad():
+            logits = model(images)
     finally:
         for handle in handles:
             handle.remove()
-    for name, module, output in reversed(outputs):
-        if output.shape == logits.shape and torch.equal(output, logits):
+    for name, module, features, output in reversed(outputs):
+        if output.shape == logits.shape and features.ndim == 2 and torch.equal(output, logits):
+            own = module._parameters.get("weight")
+            shared = sum(p is own for m in model.modules() for p in m._parameters.values())
+            if own is None or shared != 1:
+                raise SalientError(
+                    f"{name}: cannot be fitted by itself",
+                    expected="a weight of its own",
+                    got="one made of other parameters" if own is None else "one that other layers share",
+                )
             return name, module
     raise SalientError(
         f"{type(model).__name__}: no linear head",
@@ -93,30 +104,21 @@ def head_of(model: nn.Module, size: int) -> tuple[str, nn.Linear]:
     )
 
 
-def features_and_logits(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, F) inputs of the head, and the logits (B, C). The head is the last linear layer that runs, which must be
-    `head_of`'s: raises SalientError for features that are not (B, F)."""
+def features_and_logits(model: nn.Module, head: nn.Linear, images: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, F) inputs of the head, as `head_of` finds it, and the logits (B, C)."""
     seen: list[Tensor] = []
-    handles = [
-        m.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-        for m in model.modules()
-        if isinstance(m, nn.Linear)
-    ]
+    handle = head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     try:
         logits = model(images)
     finally:
-        for handle in handles:
-            handle.remove()
-    if not seen or seen[-1].ndim != 2:
-        got = str(tuple(seen[-1].shape)) if seen else "no linear layer"
-        raise SalientError(f"{type(model).__name__}: no features before the head", expected="(B, F)", got=got)
+        handle.remove()
     return seen[-1], logits
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A head. weight: (C, F); bias: (C,) or None. steps: of L-BFGS. loss: mean cross entropy, before and after. images:
-    how many it was fitted on."""
+    """A head, on the CPU. weight: (C, F); bias: (C,) or None. steps: of L-BFGS. loss: mean cross entropy, before and
+    after. images: how many it was fitted on."""
 
     weight: Tensor
     bias: Tensor | None
@@ -175,9 +177,8 @@ def fit_head(
         )
     found, after = (start + change).detach(), classified().item()
     inputs = features.shape[1]
-    return Fitted(
-        found[:, :inputs] / scale, None if bias is None else found[:, inputs], steps, (before, after), len(labels)
-    )
+    fitted = (found[:, :inputs] / scale).cpu(), None if bias is None else found[:, inputs].cpu()
+    return Fitted(*fitted, steps, (before, after), len(labels))
 
 
 def retrain_head(
@@ -207,23 +208,19 @@ def retrain_head(
     labels = labels_of(store)[found]
     chosen = found[choose_rows(store.activations[found], labels, store.kind_table[SPURIOUS], choice, most, seed)]
     joined = join(store, source, rows=chosen.tolist())
-    _, head = head_of(network, frame.crop)
-    if head.out_features != len(store.class_names):
-        raise SalientError(
-            "model's output does not fit the store",
-            expected=f"{len(store.class_names)} classes",
-            got=str(head.out_features),
-        )
+    check_output(network, frame.crop, len(store.class_names), device)
+    example = torch.rand(2, 3, frame.crop, frame.crop, generator=torch.Generator().manual_seed(0))
+    _, head = head_of(network, example.to(device))
     items = Items(joined, Plan((), chosen, {}), frame, [], seed=seed)
     parts = []
     with torch.inference_mode(), progress((), total=len(items), what="features") as bar:
         for batch in DataLoader(items, batch_size, num_workers=workers, collate_fn=ItemBatch.of):
-            parts.append(features_and_logits(network, unit_images(batch.images.to(device)))[0].float())
+            parts.append(features_and_logits(network, head, unit_images(batch.images.to(device)))[0].float())
             bar.update(len(batch))
     features = torch.cat(parts).clone()  # not an inference tensor
     targets = torch.from_numpy(labels_of(store)[chosen]).to(device)
-    bias = None if head.bias is None else head.bias.detach()
-    fitted = fit_head(features, targets, head.weight.detach(), bias, decay)
+    bias = None if head.bias is None else head.bias.detach().float()
+    fitted = fit_head(features, targets, head.weight.detach().float(), bias, decay)
     with torch.no_grad():
         head.weight.copy_(fitted.weight)
         if fitted.bias is not None:

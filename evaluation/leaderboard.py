@@ -46,6 +46,7 @@ def boards(summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         key = json.dumps([store[k] for k in ("weights_sha256", "annotations_sha256", "split", "images", "fold")])
         rows = tables.setdefault(key, {"store": store, "rows": {}})["rows"]
         for model in summary["models"]:
+            model.setdefault("fold", store["fold"])
             if rows.setdefault(model["name"], model) != model:
                 raise SalientError(
                     f"two different results of {model['name']} on {store['name']}", then="keep one of them"

@@ -57,6 +57,18 @@ def network_of(classifier: Classifier) -> nn.Module:
     return classifier.model
 
 
+def check_output(model: nn.Module, size: int, classes: int, device: str) -> None:
+    """Raise SalientError unless a network's output on images of `size` pixels is (B, classes)."""
+    with torch.no_grad():
+        logits = model(torch.zeros(1, 3, size, size, device=device))
+    if not isinstance(logits, Tensor) or logits.shape != (1, classes):
+        raise SalientError(
+            "model's output does not fit the store",
+            expected=f"(batch, {classes}) logits",
+            got=str(tuple(logits.shape)) if isinstance(logits, Tensor) else type(logits).__name__,
+        )
+
+
 class Normalised(nn.Module):
     """(x - mean) / std in front of a network; `logits` takes the output of networks that return more than a tensor."""
 

@@ -100,10 +100,18 @@ def boxed(region: Region) -> Region:
 
 
 def rows_in(store: Store, fold: Fold) -> NDArray[np.int64]:
-    """Store rows of a fold, ascending."""
-    if fold.of == 1:
+    """Store rows of a fold, ascending. Raises SalientError where there are none."""
+    if fold == WHOLE:
         return np.arange(len(store))
-    return np.flatnonzero(fold.holds(store.rows.image_ids.to_pylist()))
+    rows = np.flatnonzero(fold.holds(store.rows.image_ids.to_pylist()))
+    if not len(rows):
+        raise SalientError(
+            f"fold {fold} of {store.path}: no images",
+            expected="some",
+            got=f"0 of {len(store)}",
+            then="make fewer folds",
+        )
+    return rows
 
 
 def spuriosity_ends(store: Store, fold: Fold = WHOLE) -> Ends:

@@ -82,7 +82,7 @@ def train(
 
     if (images is None) == (scenes is None):
         raise click.UsageError("give either --images FOLDER or --scenes NUMBER")
-    refuse_existing(out, overwrite)
+    check_out(out, overwrite)
     preprocessing = Preprocessing(resize or crop, crop)
     config = TrainConfig(widths=numbers(widths, int, "--widths"), **options)
     source: ImageSource
@@ -156,7 +156,10 @@ def verify(store: str) -> None:
     click.echo(f"{store}{copy}: {len(opened.manifest.files)} files, all as the manifest says")
 
 
-def refuse_existing(path: Path, overwrite: bool) -> None:
+def check_out(path: Path, overwrite: bool) -> None:
+    """Refuse a file of weights that could not be read again, or is there already."""
+    if path.suffix != ".safetensors":
+        raise click.ClickException(f"{path}: expected a name that ends in .safetensors, which is what is written")
     if path.exists() and not overwrite:
         raise click.ClickException(f"{path}: exists; choose another --out or use --overwrite")
     if not path.parent.is_dir():

@@ -196,13 +196,16 @@ def align(
         for name, opener in openers_of(models, weights, architecture, opened, model_frame=True).items()
     }
     if as_json:
-        click.echo(json.dumps(results, indent=2))
+        told = {} if fold == "1/1" else {"fold": fold}
+        click.echo(json.dumps({name: {**told, **figures} for name, figures in results.items()}, indent=2))
         return
     click.echo(f"{'classifier':<28} {'figure':<18} {'n':>6}  {'value':>6}  95 % interval")
     for name, figures in results.items():
         for key, e in figures.items():
             interval = f"[{e['low']:.3f}, {e['high']:.3f}]"
             click.echo(f"{Path(name).name[:28]:<28} {key:<18} {e['n']:>6}  {e['value']:6.3f}  {interval}")
+    if fold != "1/1":
+        click.echo(f"only fold {fold} of the images")
 
 
 @cli.command()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from salient_imagenet_data.cli.commands import DEVICE, FILE, IMAGES, check_device, cli, refuse_existing
+from salient_imagenet_data.cli.commands import DEVICE, FILE, IMAGES, check_device, check_out, cli
 from salient_imagenet_data.cli.evaluate import FOLD, SALIENCY, openers_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _NETWORK = (
     click.option("--overwrite", is_flag=True, help="Replace weights that are there."),
     FOLD,
     click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images."),
-    click.option("--seed", type=int, default=0),
+    click.option("--seed", type=click.IntRange(0), default=0),
     click.option("--skip-missing", is_flag=True, help="Leave out images that are not there."),
     DEVICE,
 )
@@ -74,7 +74,7 @@ def retrain_head(
     from salient_imagenet_data.sources import open_source
     from salient_imagenet_data.store import Store
 
-    refuse_existing(out, overwrite)
+    check_out(out, overwrite)
     opened = Store(store)
     classifier = _classifier(model, weights, architecture, opened)
     network, fitted = retrain(
@@ -91,7 +91,7 @@ def retrain_head(
         missing="skip" if skip_missing else "error",
         device=check_device(device),
     )
-    _save(network, out)
+    _save(network, out, model)
     before, after = fitted.loss
     click.echo(f"wrote {out}: loss {before:.4f} -> {after:.4f} on {fitted.images} images, {fitted.steps} steps")
 
@@ -102,7 +102,12 @@ def retrain_head(
 @click.option(
     "--loss-weight", "weight", type=click.FloatRange(0), default=10.0, help="Of it, beside the cross entropy."
 )
-@click.option("--saliency", "method", type=click.Choice(SALIENCY), default="input_x_gradient", help="That it is on.")
+@click.option(
+    "--saliency",
+    "method",
+    type=click.Choice(SALIENCY),
+    help="Of the losses on attributions.  [default: input_x_gradient]",
+)
 @click.option("--layer", help="Module to look at, or `image`.  [default: the last grid for grad_cam, else image]")
 @click.option("--epochs", type=click.IntRange(1), default=1)
 @click.option("--batch-size", type=click.IntRange(1), default=32)
@@ -131,7 +136,7 @@ def finetune(
     from salient_imagenet_data.sources import open_source
     from salient_imagenet_data.store import Store
 
-    refuse_existing(out, overwrite)
+    check_out(out, overwrite)
     config, opened = FinetuneConfig(**options), Store(store)
     network = train_further(
         _classifier(model, weights, architecture, opened),
@@ -146,7 +151,7 @@ def finetune(
             f"epoch {epoch}/{config.epochs}  cross entropy {classified:.4f}, {config.loss} {guided:.4f}", err=True
         ),
     )
-    _save(network, out)
+    _save(network, out, model)
     click.echo(f"wrote {out}")
 
 
@@ -156,15 +161,16 @@ def _classifier(model: str | None, weights: str | None, architecture: str | None
     return opener()
 
 
-def _save(network: nn.Module, out: Path) -> None:
+def _save(network: nn.Module, out: Path, model: str | None) -> None:
     """Write a network as the file that it could have been read from: `--model` or `--architecture` stay the same."""
     from salient_imagenet_data.builder.model import ImageClassifier, SmallNetModel, save_smallnet
     from salient_imagenet_data.checkpoint import save_network
-    from salient_imagenet_data.evaluation.models import Normalised
+    from salient_imagenet_data.evaluation.models import OPENERS, Normalised
 
-    if isinstance(network, SmallNetModel):
+    own = model is not None and model.partition(":")[0] not in OPENERS  # a function's network is read as it is
+    if not own and isinstance(network, SmallNetModel):
         save_smallnet(network, out)
-    elif isinstance(network, (ImageClassifier, Normalised)):
+    elif not own and isinstance(network, (ImageClassifier, Normalised)):
         save_network(network.net, out, network.mean, network.std)
     else:
         save_network(network, out)

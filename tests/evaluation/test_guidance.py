@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.attributions import IMAGE
+from salient_imagenet_data.evaluation.attributions import IMAGE, attributions
 from salient_imagenet_data.evaluation.guidance import FLOOR, LOSSES, ON_MAPS, Looking, guidance
 
 LOOKING = Looking("input_x_gradient", IMAGE)
@@ -145,6 +145,37 @@ def test_a_mask_of_ones_holds_nothing_against_a_network() -> None:
         assert torch.allclose(loss, torch.zeros(3).double(), atol=1e-12) and torch.allclose(logits, net(images)), name
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_where_nothing_is_known_nothing_is_asked(name: str) -> None:
+    """What the masks say there plays no part, nor does what the network makes of those pixels."""
+    net, (images, labels, masks) = Net(), batch()
+    known = torch.ones_like(masks, dtype=torch.bool)
+    known[:, :, :, 4:] = False
+    first = guide_of(name, net)(images, labels, masks, known)
+    second = guide_of(name, net)(images, labels, torch.where(known, masks, 1 - masks), known)
+    assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
+    if name in ON_MAPS:
+        maps, _ = attributions(net, images, labels, LOOKING.method, LOOKING.layer)
+        inside, seen = masks[:, 0] * known[:, 0], maps * known[:, 0]
+        assert torch.allclose(first[1], ON_MAPS[name](seen, inside))
+        seen = seen.clone().requires_grad_(True)
+        (slope,) = torch.autograd.grad((ON_MAPS[name](seen * known[:, 0], inside)).sum(), seen)
+        assert not slope[:, :, 4:].any()
+    else:
+        all_unknown = guide_of(name, net)(images, labels, masks, torch.zeros_like(masks))
+        assert torch.allclose(all_unknown[0], net(images)) and torch.allclose(all_unknown[1], torch.zeros(3).double())
+
+
+def test_half_precision_maps_of_zeros() -> None:
+    net = Net().float()
+    nn.init.zeros_(net.head.weight)
+    images, labels, masks = (x.float() if x.is_floating_point() else x for x in batch())
+    half = net.to(torch.bfloat16)
+    for name in ON_MAPS:
+        _, loss = guide_of(name, half)(images.bfloat16(), labels, masks.bfloat16())
+        assert torch.isfinite(loss).all(), name
+
+
 def test_act_diff_permutes_pixels_outside_the_mask_only() -> None:
     seen: list[Tensor] = []
 
@@ -155,7 +186,7 @@ def test_act_diff_permutes_pixels_outside_the_mask_only() -> None:
 
     net, (images, labels, masks) = Spy(), batch()
     _, loss = guide_of("act_diff", net)(images, labels, masks)
-    own, other = seen[0].chunk(2)
+    own, other = seen[-1].chunk(2)  # the first time is to find the head
     inside = (masks >= 0.5).expand_as(images)
     assert torch.equal(own, images) and torch.equal(own[inside], other[inside]) and not torch.equal(own, other)
     for image, moved in zip(own, other, strict=True):
@@ -175,7 +206,7 @@ def test_corm_puts_noise_outside_the_mask_of_about_half_of_the_images() -> None:
 
     images, labels = torch.full((200, 3, 6, 6), 0.5), torch.zeros(200, dtype=torch.int64)
     masks = torch.zeros(200, 1, 6, 6)
-    masks[:, :, :3] = 1
+    masks[:, :, :3] = 0.4  # divided by its peak before it is taken from 1; nothing is dilated at 6 pixels
     _, loss = guide_of("corm", Spy().float())(images, labels, masks)
     noise = seen[0] - images
     noisy = noise.flatten(1).any(dim=1)

@@ -63,11 +63,11 @@ def test_the_head_of_a_vision_transformer() -> None:
 def check_head(net: nn.Module, size: int, head: str) -> None:
     """That `head_of` finds it, and that it makes the logits of the features."""
     model = Normalised(net, (0.5,) * 3, (0.5,) * 3).eval()
-    found, module = head_of(model, size)
+    found, module = head_of(model, torch.rand(2, 3, size, size))
     assert found == f"net.{head}" and module is net.get_submodule(head)
     x = torch.rand(2, 3, size, size)
     with torch.inference_mode():
-        features, logits = features_and_logits(model, x)
+        features, logits = features_and_logits(model, module, x)
         assert torch.equal(module(features), logits) and torch.equal(logits, model(x))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
@@ -77,7 +77,7 @@ def test_networks_without_a_linear_head() -> None:
     with pytest.raises(
         SalientError, match="SqueezeNet: no linear head; .*; got 0 linear layers, none of them the last"
     ):
-        head_of(convolved, 64)
+        head_of(convolved, torch.rand(2, 3, 64, 64))
 
     class Averaged(nn.Module):
         def __init__(self) -> None:
@@ -88,7 +88,36 @@ def test_networks_without_a_linear_head() -> None:
             return (self.a(x.mean((2, 3))) + self.b(x.mean((2, 3)))) / 2
 
     with pytest.raises(SalientError, match="no linear head"):
-        head_of(Averaged(), 8)
+        head_of(Averaged(), torch.rand(2, 3, 8, 8))
+
+
+def test_heads_that_cannot_be_fitted_by_themselves() -> None:
+    made = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    nn.utils.parametrizations.weight_norm(made[2])
+    with pytest.raises(SalientError, match="2: cannot be fitted by itself; .*; got one made of other parameters"):
+        head_of(made, torch.rand(2, 3, 8, 8))
+    tied = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3), nn.Linear(3, 3))
+    tied[3].weight = tied[2].weight
+    with pytest.raises(SalientError, match="3: cannot be fitted by itself; .*; got one that other layers share"):
+        head_of(tied, torch.rand(2, 3, 8, 8))
+
+
+def test_a_layer_that_runs_after_the_head_is_not_taken_for_it() -> None:
+    class Auxiliary(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head, self.side = nn.Linear(3, 2), nn.Linear(3, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.head(x.mean((2, 3)))
+            self.side(2 * x.mean((2, 3)))
+            return y
+
+    net, x = Auxiliary(), torch.rand(2, 3, 4, 4)
+    state = torch.get_rng_state()
+    name, head = head_of(net, x)
+    assert name == "head" and torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(features_and_logits(net, head, x)[0], x.mean((2, 3)))
 
 
 @pytest.mark.parametrize("with_bias", [True, False])

@@ -12,15 +12,19 @@ import torch
 import torchvision
 from safetensors.torch import load_file
 
-from salient_imagenet_data.builder.model import load_model
+from salient_imagenet_data.builder.model import ImageClassifier, load_model
+from salient_imagenet_data.builder.networks import SmallNet, SmallNetConfig
 from salient_imagenet_data.checkpoint import read_checkpoint, save_network
 from salient_imagenet_data.cli import mitigate as commands
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.alignment import align
 from salient_imagenet_data.evaluation.attributions import METHODS
 from salient_imagenet_data.evaluation.finetune import FinetuneConfig, finetune
+from salient_imagenet_data.evaluation.frames import Frame
 from salient_imagenet_data.evaluation.guidance import LOSSES
-from salient_imagenet_data.evaluation.heads import CHOICES
+from salient_imagenet_data.evaluation.heads import CHOICES, retrain_head
 from salient_imagenet_data.evaluation.models import Classifier, open_model
+from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images import FolderSource
 from salient_imagenet_data.store import Store
 from tests.conftest import Run
@@ -71,13 +75,41 @@ def test_what_cannot_be_trained(store: Store, images: Path, weights: Path) -> No
         finetune(Classifier("f", lambda x: x), store, source, FinetuneConfig())
     with pytest.raises(SalientError, match="recipe; expected epochs"):
         FinetuneConfig(learning_rate=0.0)
-    with pytest.raises(SalientError, match="the loss is not finite in epoch 1; use a smaller learning rate or weight"):
-        tuned(store, images, weights, learning_rate=1e30)
-    seven = torchvision.models.resnet18(num_classes=7)
     with pytest.raises(
-        SalientError, match=r"output does not fit the store; expected \(batch, 10\) logits; got \(32, 7\)"
+        SalientError, match="the loss or the weights are not finite in epoch .*; use a smaller learning"
     ):
-        finetune(Classifier("seven", seven), store, source, FinetuneConfig(loss="none"))
+        tuned(store, images, weights, learning_rate=1.0, batch_size=4, epochs=30)
+    for bad in (float("inf"), 2.0):
+        with pytest.raises(SalientError, match="recipe"):
+            FinetuneConfig(learning_rate=bad)
+    with pytest.raises(
+        SalientError, match="rrr looks at no attributions; expected a saliency or layer with energy, l1"
+    ):
+        FinetuneConfig(loss="rrr", layer="body")
+
+
+def test_a_model_of_other_classes_is_one_line(store: Store, images: Path) -> None:
+    seven, source = Classifier("seven", torchvision.models.resnet18(num_classes=7)), FolderSource(images)
+    expected = r"does not fit the store; expected \(batch, 10\) logits; got \(1, 7\)"
+    for loss in LOSSES:
+        with pytest.raises(SalientError, match=expected):
+            finetune(seven, store, source, FinetuneConfig(loss=loss))
+    with pytest.raises(SalientError, match=expected):
+        retrain_head(seven, store, source)
+    with pytest.raises(SalientError, match=expected):
+        align(seven, store, source, saliency="input_x_gradient")
+
+
+def test_a_frame_wider_than_the_stores_and_a_network_that_is_left_tidy(store: Store, images: Path) -> None:
+    torch.manual_seed(0)
+    net = SmallNet(SmallNetConfig(10, (8, 8, 8), 1, 2))
+    classifier = Classifier("wide", net, Frame(80, 80))
+    config = FinetuneConfig(loss="l1", weight=1.0, learning_rate=1e-3, batch_size=20)
+    tidy = finetune(classifier, store, FolderSource(images), config)
+    assert all(p.grad is None and not p.requires_grad for p in tidy.parameters())
+    wrapped = ImageClassifier("resnet18", torchvision.models.resnet18(num_classes=10), Preprocessing(64, 64))
+    other = finetune(Classifier("r", wrapped), store, FolderSource(images), FinetuneConfig(loss="none", batch_size=40))
+    copy.deepcopy(other)  # holds no graph
 
 
 def test_commands_write_weights_that_evaluate_reads(
@@ -134,6 +166,25 @@ def test_a_network_of_a_library_stays_one(store: Store, images: Path, tmp_path: 
     assert np.isclose(read_checkpoint(tmp_path / "b.safetensors").tensors["normalizer.new_std"][2].item(), 0.6)
 
 
+def test_a_network_of_a_function_stays_one(
+    store: Store, images: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is of a type that is read otherwise when a library's."""
+    (tmp_path / "own_models.py").write_text(
+        "import torch, torchvision\n"
+        "from salient_imagenet_data.evaluation.models import Normalised\n"
+        "def make():\n"
+        "    torch.manual_seed(0)\n"
+        "    net = torchvision.models.resnet18(num_classes=10)\n"
+        "    return Normalised(net, (0.5,) * 3, (0.5,) * 3).eval()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    common = [store.path, "--images", images, "--model", "own_models:make"]
+    assert run("retrain-head", *common, "--out", tmp_path / "o.safetensors")[0] == 0
+    code, out, err = run("evaluate", *common, "--weights", tmp_path / "o.safetensors", "--no-controls")
+    assert code == 0 and "core_accuracy" in out, err
+
+
 def test_bad_input_is_one_line(store: Store, images: Path, weights: Path, tmp_path: Path, run: Run) -> None:
     out = ["--out", tmp_path / "w.safetensors"]
     for command in ("retrain-head", "finetune"):
@@ -143,10 +194,15 @@ def test_bad_input_is_one_line(store: Store, images: Path, weights: Path, tmp_pa
         assert code == 2 and "fold; expected N/M" in err
         code, _, err = run(command, store.path, "--images", tmp_path / "none", "--weights", weights, *out)
         assert code == 2 and "Traceback" not in err and len(err.strip().splitlines()) == 1
-        code, _, err = run(
-            command, store.path, "--images", images, "--weights", weights, "--out", tmp_path / "no" / "w"
-        )
+        common = [command, store.path, "--images", images, "--weights", weights]
+        code, _, err = run(*common, "--out", tmp_path / "no" / "w.safetensors")
         assert code == 1 and "no such folder" in err
+        code, _, err = run(*common, "--out", tmp_path / "w.pt")
+        assert code == 1 and "w.pt: expected a name that ends in .safetensors" in err
+        code, _, err = run(*common, *out, "--fold", "999/1000")
+        assert code == 2 and "fold 999/1000 of" in err and "no images; expected some; got 0 of 40; make fewer" in err
+        code, _, err = run(*common, *out, "--seed", "-1")
+        assert code == 2 and "Traceback" not in err and "--seed" in err
     code, _, err = run("finetune", store.path, "--images", images, "--weights", weights, *out, "--layer", "nowhere")
     assert code == 2 and "SmallNetModel: no layer 'nowhere'" in err
     assert not list(tmp_path.iterdir())
