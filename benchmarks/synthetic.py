@@ -37,12 +37,13 @@ def write_photos(folder: Path, classes: int, per_class: int) -> None:
 
 
 def some_answers(classes: int, features: int) -> list[Answer]:
-    """One answer about five of so many features, for each class, so that a build takes one pass."""
+    """Five answers about each of five of so many features, for each class, so that a build takes one pass."""
     rng = np.random.default_rng(0)
     return [
-        Answer("a", f"c{c:04d}", c, int(j), rank, MAIN_OBJECT, 5, "")
+        Answer(f"a{person}", f"c{c:04d}", c, int(j), rank, MAIN_OBJECT, 5, "")
         for c in range(classes)
         for rank, j in enumerate(rng.choice(features, FEATURES, replace=False), start=1)
+        for person in range(5)
     ]
 
 

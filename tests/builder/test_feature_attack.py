@@ -44,7 +44,7 @@ def test_sheets_with_attacks_have_a_third_row(bare_store: Store, images: Path, w
         bare_store, FolderSource(images), tmp_path / "attacked", images=2, pixels=56, model=model, iterations=3
     )
     with Image.open(plain[0]) as small, Image.open(attacked[0]) as large:
-        assert small.size == (112, 4 * (112 + 16)) and large.size == (112, 4 * (168 + 16))
+        assert small.size == (112, 16 + 4 * (112 + 16)) and large.size == (112, 16 + 4 * (168 + 16))
         pixels, seed = np.asarray(large), np.asarray(small)
-    assert np.array_equal(pixels[16:128], seed[16:128])
-    assert np.abs(pixels[128:184].astype(int) - seed[16:72].astype(int)).mean() > 5
+    assert np.array_equal(pixels[32:144], seed[32:144])
+    assert np.abs(pixels[144:200].astype(int) - seed[32:88].astype(int)).mean() > 5

@@ -75,10 +75,14 @@ def test_what_cannot_be_trained(store: Store, images: Path, weights: Path) -> No
         finetune(Classifier("f", lambda x: x), store, source, FinetuneConfig())
     with pytest.raises(SalientError, match="recipe; expected epochs"):
         FinetuneConfig(learning_rate=0.0)
-    with pytest.raises(
-        SalientError, match="the loss or the weights are not finite in epoch .*; use a smaller learning"
-    ):
-        tuned(store, images, weights, learning_rate=1.0, batch_size=4, epochs=30)
+    broken, _ = load_model(weights)
+    broken.net.head.weight.data[0, 0] = torch.inf
+    with pytest.raises(SalientError, match="the loss or the weights are not finite in epoch 1; use a smaller learning"):
+        finetune(Classifier("broken", broken), store, source, FinetuneConfig())
+    aside, _ = load_model(weights)
+    aside.register_parameter("unused", torch.nn.Parameter(torch.tensor(torch.nan)))
+    with pytest.raises(SalientError, match="the loss or the weights are not finite"):
+        finetune(Classifier("aside", aside), store, source, FinetuneConfig(loss="none"))
     for bad in (float("inf"), 2.0):
         with pytest.raises(SalientError, match="recipe"):
             FinetuneConfig(learning_rate=bad)
