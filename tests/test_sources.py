@@ -201,6 +201,8 @@ def test_a_mistyped_path_below_a_folder_is_not_looked_up_on_the_hub(
     monkeypatch.chdir(tmp_path)
     train_folder(tmp_path / "photos" / "train")
     same(open_source("photos/train"), TRAIN)
-    with pytest.raises(SalientError, match="photos/trian: no such folder; expected a folder with one sub-folder a class"):
+    with pytest.raises(
+        SalientError, match="photos/trian: no such folder; expected a folder with one sub-folder a class"
+    ):
         open_source("photos/trian")
     assert is_repo_id("ILSVRC/imagenet-1k") and not is_repo_id("photos/trian") and not is_repo_id("ILSVRC")
