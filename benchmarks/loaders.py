@@ -89,7 +89,7 @@ def loops(folder: Path) -> dict[str, Callable[[], Iterable[Any]]]:
     }
 
 
-def loop(images: int, rounds: int) -> None:
+def loop(images: int, rounds: int, size: tuple[int, int]) -> None:
     """Print images a second of processor time, and what masks cost."""
     import torch
     from synthetic import write_photos, write_store
@@ -97,8 +97,8 @@ def loop(images: int, rounds: int) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_photos(folder / "photos", images // BATCH, BATCH)
-        write_store(folder / "store", images // BATCH, BATCH)
+        write_photos(folder / "photos", images // BATCH, BATCH, size)
+        write_store(folder / "store", images // BATCH, BATCH, size)
         work = loops(folder)
         times: dict[str, list[float]] = {key: [] for key in work}
         for turn in range(rounds + 1):
@@ -116,7 +116,9 @@ def loop(images: int, rounds: int) -> None:
         key: base * statistics.median(t / b for t, b in zip(values, times[first], strict=True))
         for key, values in times.items()
     }
-    print(f"torch {torch.__version__}, one process, one thread, {images} images of 500 x 375, {rounds} passes")
+    print(
+        f"torch {torch.__version__}, one process, one thread, {images} images of {size[0]} x {size[1]}, {rounds} passes"
+    )
     for key, seconds in each.items():
         cost = f"masks {1000 * (seconds - base):6.2f} ms = {100 * (1 - base / seconds):5.1f} % of the throughput"
         print(f"{key:32} {1000 * seconds:7.2f} ms an image {1 / seconds:7.1f} images/s, {cost}")
@@ -162,9 +164,11 @@ def main() -> None:
     parser.add_argument("what", choices=("loop", "open"))
     parser.add_argument("--images", type=int)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--size", default="500x375", help="width x height of the photos, such as 256x256")
     options = parser.parse_args()
     if options.what == "loop":
-        loop(options.images or 200, options.rounds)
+        width, height = map(int, options.size.split("x"))
+        loop(options.images or 200, options.rounds, (width, height))
     else:
         opening(options.images or 1_280_000)
 

@@ -20,18 +20,18 @@ from salient_imagenet_data.store_writer import SHARD_ROWS, StoreWriter
 from salient_imagenet_data.tables import IMAGES_SCHEMA
 
 FEATURES, GRID = 5, (7, 7)
-WIDTH, HEIGHT = 500, 375
-"""The commonest size of an ImageNet photo."""
+SIZE = (500, 375)
+"""Width and height: the commonest size of an ImageNet photo."""
 
 
-def write_photos(folder: Path, classes: int, per_class: int) -> None:
-    """JPEG files of 500 x 375 pixels, about 100 KB each as in ImageNet: smooth fields with some grain."""
+def write_photos(folder: Path, classes: int, per_class: int, size: tuple[int, int] = SIZE) -> None:
+    """JPEG files, at 500 x 375 pixels about 100 KB each as in ImageNet: smooth fields with some grain."""
     rng = np.random.default_rng(0)
     for label in range(classes):
         (folder / f"c{label:04d}").mkdir(parents=True)
         for number in range(per_class):
             coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
-            smooth = np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)).astype(np.float32)
+            smooth = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC)).astype(np.float32)
             grainy = (smooth + rng.normal(0, 14, smooth.shape)).clip(0, 255).astype(np.uint8)
             Image.fromarray(grainy).save(folder / f"c{label:04d}" / f"{number:08d}.jpg", quality=90)
 
@@ -47,7 +47,7 @@ def some_answers(classes: int, features: int) -> list[Answer]:
     ]
 
 
-def write_store(folder: Path, classes: int, per_class: int) -> Store:
+def write_store(folder: Path, classes: int, per_class: int, size: tuple[int, int] = SIZE) -> Store:
     """An annotated store of images named as `write_photos` names them: per class three core and two spurious maps."""
     n = classes * per_class
     writer = StoreWriter(folder, images=n, features=FEATURES, grid=GRID)
@@ -58,7 +58,7 @@ def write_store(folder: Path, classes: int, per_class: int) -> Store:
         writer.write_shard(shard, _maps(rng, rows), peaks, peaks)
     writer.finish(_manifest(classes, n), [], _features(classes), [])
     store = Store(folder)
-    pq.write_table(_images(classes, per_class), folder / IMAGES_TABLE, compression="zstd")
+    pq.write_table(_images(classes, per_class, size), folder / IMAGES_TABLE, compression="zstd")
     files = {**store.manifest.files, IMAGES_TABLE: file_sha256(folder / IMAGES_TABLE)}
     write_manifest(folder, dataclasses.replace(store.manifest, files=files))
     return Store(folder)
@@ -81,12 +81,12 @@ def _maps(rng: np.random.Generator, rows: int) -> NDArray[np.uint8]:
     return maps
 
 
-def _images(classes: int, per_class: int) -> pa.Table:
+def _images(classes: int, per_class: int, size: tuple[int, int]) -> pa.Table:
     n = classes * per_class
-    box = Preprocessing().crop_box(WIDTH, HEIGHT)
+    box = Preprocessing().crop_box(*size)
     labels = np.repeat(np.arange(classes, dtype=np.int32), per_class)
     ids = [f"c{label:04d}/{number:08d}" for label in range(classes) for number in range(per_class)]
-    same = [(WIDTH, np.int32), (HEIGHT, np.int32)]
+    same = [(side, np.int32) for side in size]
     same += [(side, np.float64) for side in (box.left, box.top, box.width, box.height)]
     in_top = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(n * FEATURES, dtype=np.bool_)), FEATURES)
     columns = [pa.array(ids), pa.array(labels), pa.array(labels)]
