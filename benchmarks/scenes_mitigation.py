@@ -1,0 +1,201 @@
+"""Do the mitigations work where the truth is known? Classifiers that lean on a cue, before and after.
+
+    python benchmarks/scenes_mitigation.py --work /tmp/reliance
+
+takes the classifiers that saw the cue in 90 % of the scenes of its class (benchmarks/scenes_reliance.py, whose work
+folder it shares), builds a store of the scenes they were trained on, fits their heads anew, fine-tunes them under
+guidance, and measures each on other scenes. Writes docs/scenes_mitigation.md. Ends with status 1 if the head fitted on
+the least spurious images does not do better without the cue than the control, for every seed.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+import torch
+from scenes_reliance import DOCS, FRAME, TEST_SEED, TRAIN_SEED, TRAINED_ON, classifier, scenes_store
+
+from salient_imagenet_data.annotations import read_annotations, write_annotations
+from salient_imagenet_data.builder.build import build
+from salient_imagenet_data.builder.model import load_model
+from salient_imagenet_data.builder.train import correct, load_images
+from salient_imagenet_data.cli.demo import write_scenes
+from salient_imagenet_data.evaluation.alignment import align
+from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
+from salient_imagenet_data.evaluation.finetune import FinetuneConfig, finetune
+from salient_imagenet_data.evaluation.heads import CHOICES, retrain_head
+from salient_imagenet_data.evaluation.infer import Settings
+from salient_imagenet_data.evaluation.metrics import wilson
+from salient_imagenet_data.evaluation.models import Classifier
+from salient_imagenet_data.evaluation.scoring import score
+from salient_imagenet_data.images import FolderSource
+from salient_imagenet_data.scenes import SceneSource
+from salient_imagenet_data.scenes.annotator import answer_all
+from salient_imagenet_data.store import Store, annotate
+from salient_imagenet_data.text_file import write_text
+
+SEEDS, CORRELATION = (0, 1), 0.9
+GUIDED: tuple[tuple[str, float, str], ...] = (
+    ("none", 0.0, ""),
+    ("energy", 10.0, ""),
+    ("l1", 10.0, "net.body"),
+    ("ppce", 1.0, "net.body"),
+    ("rrr_star", 0.01, ""),
+    ("rrr", 1e-2, ""),
+    ("grad_mask", 1e-3, ""),
+    ("act_diff", 1.0, ""),
+    ("corm", 0.0, ""),
+)
+"""Loss, its weight, and the layer of input x gradient for the losses on attributions, "" the image."""
+RECIPE: dict[str, Any] = {"epochs": 1, "learning_rate": 5e-4, "batch_size": 32}
+PAGE = """# Known reliance, mitigated
+
+Do [head retraining and guidance](mitigation.md) make a classifier rely less on a cue? Here the answer is known: the
+classifiers have seen scenes ([scenes.md](scenes.md)) in which the class's cue is shown in 90 % of the images, and the
+accuracy on scenes whose cue says nothing about the class tells how much they lean on it. No mitigation sees those
+scenes. Each starts from the classifier of the first line, uses a store of the 8,000 scenes that it was trained on, and
+is measured on the 1,000 other scenes of [scenes_reliance.md](scenes_reliance.md), with the cue at 90 % too.
+
+TABLE
+`retrain-head` takes 100 images of a class: the least spurious ones; as many at random, the control; the most spurious
+ones, which ought to make it worse. `finetune` runs RECIPE. The losses on attributions are on input x gradient, of the
+last grid for l1 and ppce, else of the image. The control is `none`, the same training without guidance. Weights and
+layers were chosen by hand after a look at seed 0; the lines of seed 1 had no part in it. RCS is that of the protocol
+"corm2022" at sigma 0.5, the gap that of "spuriosity2023", the last column the share of positive input x gradient on the
+core masks (`mass` of `align`).
+
+Made by
+
+```
+python benchmarks/scenes_mitigation.py --work /tmp/reliance
+```
+
+with one thread on a CPU, torch VERSION. Elsewhere the figures differ a little.
+"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One classifier after one treatment. seen, without_cue: accuracies."""
+
+    seed: int
+    treatment: str
+    seen: dict[str, Any]
+    without_cue: dict[str, Any]
+    rcs: dict[str, Any]
+    gap: dict[str, Any]
+    mass: dict[str, Any]
+
+
+def training_store(work: Path) -> tuple[Store, FolderSource]:
+    """The scenes that the classifiers were trained on, masks by the embedded robust network, answers from the truth."""
+    folder = work / "training"
+    folder.mkdir(exist_ok=True)
+    truth = write_scenes(SceneSource(TRAINED_ON, seed=TRAIN_SEED, correlation=CORRELATION), folder / "images")
+    source = FolderSource(folder / "images")
+    if not (folder / "answers.csv").exists():
+        with as_file(files("salient_imagenet_data.scenes") / "robust.safetensors") as weights:
+            robust, sha256 = load_model(weights)
+            store = build(source, robust, folder / "store", weights_sha256=sha256, overwrite=True)
+        write_annotations(folder / "answers.csv", answer_all(store, truth.__getitem__))
+        annotate(folder / "store", read_annotations(folder / "answers.csv"))
+    return Store(folder / "store"), source
+
+
+class Bench:
+    """What all treatments are measured on."""
+
+    def __init__(self, work: Path) -> None:
+        self.store, self.source = scenes_store(work)
+        self.plan = Conditions(("corm2022", "spuriosity2023"), (0.5,), controls=False).plan(self.store)
+        self.pixels, self.labels, _ = load_images(
+            SceneSource(1000, seed=TEST_SEED + 1, correlation=0.0), FRAME, 1 << 30
+        )
+
+    def measure(self, seed: int, treatment: str, model: torch.nn.Module) -> Measured:
+        """All figures of a classifier."""
+        wrapped = Classifier(treatment, model)
+        with TemporaryDirectory() as folder:
+            (file,), _ = run_models(
+                {treatment: lambda: wrapped}, self.store, self.source, self.plan, Path(folder), Settings(128)
+            )
+            result = score(file, self.store)
+        hits = correct(model, self.pixels, self.labels)
+        mass = align(wrapped, self.store, self.source, saliency="input_x_gradient", batch_size=64)["mass"]
+        found = Measured(
+            seed,
+            treatment,
+            result["clean_pooled"],
+            vars(wilson(int(hits.sum()), len(hits))),
+            result["corm2022"][0]["rcs"],
+            result["spurious_gap"],
+            mass,
+        )
+        click.echo(f"seed {seed} {treatment}: " + ", ".join(f"{k} {v['value']:.3f}" for k, v in figures(found).items()))
+        return found
+
+
+def figures(row: Measured) -> dict[str, dict[str, Any]]:
+    """The columns of the table."""
+    return {
+        "accuracy": row.seen,
+        "accuracy without the cue": row.without_cue,
+        "RCS": row.rcs,
+        "spurious gap": row.gap,
+        "attribution on core": row.mass,
+    }
+
+
+def treat(work: Path, bench: Bench, seed: int) -> list[Measured]:
+    """One classifier, before and after each treatment."""
+    store, source = training_store(work)
+
+    def start() -> Classifier:
+        return Classifier("scenes", classifier(CORRELATION, seed, work))
+
+    rows = [bench.measure(seed, "before", classifier(CORRELATION, seed, work))]
+    for choice in CHOICES:
+        network, _ = retrain_head(start(), store, source, choice=choice, batch_size=250)
+        rows.append(bench.measure(seed, f"retrain-head, {choice}", network))
+    for loss, weight, layer in GUIDED:
+        config = FinetuneConfig(loss=loss, weight=weight, layer=layer or None, seed=seed, **RECIPE)
+        name = f"finetune, {loss}" + (f", weight {weight:g}" if weight else "")
+        rows.append(bench.measure(seed, name, finetune(start(), store, source, config)))
+    return rows
+
+
+def table(rows: list[Measured]) -> str:
+    """Markdown, one line a classifier and treatment."""
+    head = ["seed", "treatment", *figures(rows[0])]
+    lines = ["| " + " | ".join(head) + " |", "| ---: | --- |" + " ---: |" * (len(head) - 2)]
+    for row in rows:
+        cells = [f"{e['value']:.3f} [{e['low']:.3f}, {e['high']:.3f}]" for e in figures(row).values()]
+        lines.append("| " + " | ".join([str(row.seed), row.treatment, *cells]) + " |")
+    return "\n".join([*lines, ""])
+
+
+@click.command()
+@click.option(
+    "--work", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for all it makes."
+)
+def main(work: Path) -> None:
+    """Treat, measure, and write the page of the docs."""
+    torch.set_num_threads(1)
+    work.mkdir(parents=True, exist_ok=True)
+    bench = Bench(work)
+    rows = [row for seed in SEEDS for row in treat(work, bench, seed)]
+    recipe = "{epochs} epoch of AdamW at {learning_rate:g}".format(**RECIPE)
+    page = PAGE.replace("TABLE", table(rows)).replace("RECIPE", recipe).replace("VERSION", torch.__version__)
+    write_text(DOCS / "scenes_mitigation.md", page)
+    value = {(r.seed, r.treatment): r.without_cue["value"] for r in rows}
+    sys.exit(0 if all(value[s, "retrain-head, least"] > value[s, "retrain-head, random"] for s in SEEDS) else 1)
+
+
+if __name__ == "__main__":
+    main()
