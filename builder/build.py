@@ -131,6 +131,7 @@ def build_until(
     check_decoder(config.decoder, this.run.device)
     if annotations is not None:
         _check_range(annotations, *model.weight.shape)
+        annotations.verdicts(config.majority)  # refuses a majority out of reach before anything is written
     if not this.engine.leader:
         this.engine.wait()
         return _run_stages(this, stop_after)

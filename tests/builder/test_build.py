@@ -206,3 +206,8 @@ def test_annotations_out_of_range(images: Path, weights: Path, answers_file: Pat
     wrong = type(first)(**{**vars(first), "feature_index": 2047})
     with pytest.raises(SalientError, match="row 1: class 0, feature 2047 not in this model; .*feature below 12"):
         run(images, weights, tmp_path / "store", annotations=Annotations((wrong,), "x"))
+    with pytest.raises(
+        SalientError, match="have too few answers; expected 3 that agree make a feature spurious; got 1"
+    ):
+        run(images, weights, tmp_path / "few", annotations=Annotations((first,), "x"))
+    assert not (tmp_path / "few").exists()
