@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,11 +20,7 @@ import click
 import torch
 from scenes_reliance import DOCS, FRAME, TEST_SEED, TRAIN_SEED, TRAINED_ON, classifier, scenes_store
 
-from salient_imagenet_data.annotations import read_annotations, write_annotations
-from salient_imagenet_data.builder.build import build
-from salient_imagenet_data.builder.model import load_model
 from salient_imagenet_data.builder.train import correct, load_images
-from salient_imagenet_data.cli.demo import write_scenes
 from salient_imagenet_data.evaluation.alignment import align
 from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
 from salient_imagenet_data.evaluation.finetune import FinetuneConfig, finetune
@@ -34,11 +29,8 @@ from salient_imagenet_data.evaluation.infer import Settings
 from salient_imagenet_data.evaluation.metrics import wilson
 from salient_imagenet_data.evaluation.models import Classifier
 from salient_imagenet_data.evaluation.scoring import score
-from salient_imagenet_data.images import FolderSource
 from salient_imagenet_data.scenes import SceneSource
-from salient_imagenet_data.scenes.annotator import answer_all
-from salient_imagenet_data.store import Store, annotate
-from salient_imagenet_data.text_file import write_text
+from salient_imagenet_data.whole_file import write_text
 
 SEEDS, CORRELATION = (0, 1), 0.9
 GUIDED: tuple[tuple[str, float, str], ...] = (
@@ -93,21 +85,6 @@ class Measured:
     mass: dict[str, Any]
 
 
-def training_store(work: Path) -> tuple[Store, FolderSource]:
-    """The scenes that the classifiers were trained on, masks by the embedded robust network, answers from the truth."""
-    folder = work / "training"
-    folder.mkdir(exist_ok=True)
-    truth = write_scenes(SceneSource(TRAINED_ON, seed=TRAIN_SEED, correlation=CORRELATION), folder / "images")
-    source = FolderSource(folder / "images")
-    if not (folder / "answers.csv").exists():
-        with as_file(files("salient_imagenet_data.scenes") / "robust.safetensors") as weights:
-            robust, sha256 = load_model(weights)
-            store = build(source, robust, folder / "store", weights_sha256=sha256, overwrite=True)
-        write_annotations(folder / "answers.csv", answer_all(store, truth.__getitem__))
-        annotate(folder / "store", read_annotations(folder / "answers.csv"))
-    return Store(folder / "store"), source
-
-
 class Bench:
     """What all treatments are measured on."""
 
@@ -154,7 +131,7 @@ def figures(row: Measured) -> dict[str, dict[str, Any]]:
 
 def treat(work: Path, bench: Bench, seed: int) -> list[Measured]:
     """One classifier, before and after each treatment."""
-    store, source = training_store(work)
+    store, source = scenes_store(work / "training", TRAINED_ON, TRAIN_SEED)  # what the classifiers were trained on
 
     def start() -> Classifier:
         return Classifier("scenes", classifier(CORRELATION, seed, work))

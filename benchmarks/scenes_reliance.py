@@ -37,7 +37,7 @@ from salient_imagenet_data.manifest import file_sha256
 from salient_imagenet_data.scenes import SceneSource
 from salient_imagenet_data.scenes.annotator import answer_all
 from salient_imagenet_data.store import Store, annotate
-from salient_imagenet_data.text_file import write_text
+from salient_imagenet_data.whole_file import write_text
 
 CORRELATIONS = (0.5, 0.75, 0.9, 0.99)
 TRAINED_ON, TRAIN_SEED, TESTED_ON, TEST_SEED = 8000, 1, 1000, 2022
@@ -101,9 +101,9 @@ def classifier(correlation: float, seed: int, work: Path) -> SmallNetModel:
     return model
 
 
-def scenes_store(work: Path) -> tuple[Store, FolderSource]:
-    """The demo's store: scenes with the cue at 90 %, masks by the embedded robust network, answers from the truth."""
-    truth = write_scenes(SceneSource(TESTED_ON, seed=TEST_SEED, correlation=0.9), work / "images")
+def scenes_store(work: Path, count: int = TESTED_ON, seed: int = TEST_SEED) -> tuple[Store, FolderSource]:
+    """A store of scenes with the cue at 90 %, masks by the embedded robust network, answers from the truth."""
+    truth = write_scenes(SceneSource(count, seed=seed, correlation=0.9), work / "images")
     source = FolderSource(work / "images")
     if not (work / "answers.csv").exists():
         with as_file(files("salient_imagenet_data.scenes") / "robust.safetensors") as weights:

@@ -17,6 +17,7 @@ from salient_imagenet_data.builder.networks import SmallNet, SmallNetConfig
 from salient_imagenet_data.checkpoint import Checkpoint, fetch, load_into, normaliser, prefix_of, read_checkpoint
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.whole_file import write_bytes
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -156,10 +157,8 @@ def save_smallnet(model: SmallNetModel, path: Path) -> None:
         "crop": model.preprocessing.crop,
     }
     tensors = {k: v.contiguous() for k, v in model.net.state_dict().items()}
-    partial = path.with_name(path.name + ".partial")
     # One metadata entry: safetensors writes several in no fixed order, and equal weights must give equal bytes.
-    partial.write_bytes(save(tensors, metadata={"smallnet": json.dumps(header, sort_keys=True)}))
-    partial.replace(path)
+    write_bytes(path, save(tensors, metadata={"smallnet": json.dumps(header, sort_keys=True)}))
 
 
 def load_model(

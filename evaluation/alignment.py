@@ -22,7 +22,7 @@ from salient_imagenet_data.evaluation.conditioned import ItemBatch, Items, unit_
 from salient_imagenet_data.evaluation.frames import Frame
 from salient_imagenet_data.evaluation.metrics import Estimate, auroc, iou
 from salient_imagenet_data.evaluation.models import Classifier, check_output
-from salient_imagenet_data.evaluation.protocols import FOREGROUND, Plan, rival2022
+from salient_imagenet_data.evaluation.protocols import Plan, foreground
 from salient_imagenet_data.evaluation.reliance import DRAWS, estimate
 from salient_imagenet_data.images import ImageSource
 from salient_imagenet_data.join import Missing, join
@@ -91,7 +91,7 @@ def align(
     percentile bootstrap over images within class; images of which a figure is NaN are left out of it. Raises
     SalientError where no image has a core feature.
     """
-    region = next(r for r in rival2022(store) if r.name == FOREGROUND)
+    region = foreground(store)
     wanted = region.rows if rows is None else np.intersect1d(region.rows, np.asarray(rows, dtype=np.int64))
     if not len(wanted):
         raise SalientError(f"{store.path}: nothing to align with", expected="images with a core feature", got="none")

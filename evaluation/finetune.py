@@ -20,10 +20,9 @@ from salient_imagenet_data.evaluation.conditioned import ItemBatch, Items, unit_
 from salient_imagenet_data.evaluation.frames import Frame
 from salient_imagenet_data.evaluation.guidance import ON_MAPS, Looking, guidance
 from salient_imagenet_data.evaluation.models import Classifier, check_output, network_of
-from salient_imagenet_data.evaluation.protocols import Plan, Region, labels_of
+from salient_imagenet_data.evaluation.protocols import FOREGROUND, Plan, foreground, labels_of
 from salient_imagenet_data.images import ImageSource
 from salient_imagenet_data.join import Joined, Missing, join
-from salient_imagenet_data.names import CORE
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store import Store
 
@@ -109,13 +108,14 @@ def finetune(
                 targets = labels[batch.positions].to(device)
                 logits, penalty = guide(images, targets, masks, known)
                 classified = F.cross_entropy(logits, targets)
-                penalised = (penalty * guided).sum() / guided.sum().clamp_min(1.0)
+                penalties, count = (penalty * guided).sum(), guided.sum()
+                penalised = penalties / count.clamp_min(1.0)
                 optimiser.zero_grad()
                 (classified + config.weight * penalised).backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
-                here = [classified.item() * len(images), (penalty * guided).sum().item(), guided.sum().item()]
+                here = torch.stack([classified.detach(), penalties.detach(), count]).tolist()  # one wait for a device
                 _check_finite(here, epoch)
-                sums += here
+                sums += [here[0] * len(images), *here[1:]]
                 bar.update(len(images))
             if report is not None:
                 report(epoch + 1, sums[0] / len(joined), sums[1] / max(sums[2], 1.0))
@@ -133,9 +133,8 @@ def _check_finite(numbers: Sequence[float], epoch: int) -> None:
 
 def _loader(joined: Joined, frame: Frame, config: FinetuneConfig, workers: int) -> DataLoader[Any]:
     """Images with the unions of their core masks, in an order by the seed."""
-    store = joined.store
-    region = Region(CORE, store.kind_table[CORE][labels_of(store)])
-    items = Items(joined, Plan((), joined.rows, {CORE: region}), frame, [CORE], seed=config.seed)
+    region = foreground(joined.store)
+    items = Items(joined, Plan((), joined.rows, {region.name: region}), frame, [region.name], seed=config.seed)
     order = RandomSampler(items, generator=torch.Generator().manual_seed(config.seed))
     return DataLoader(items, config.batch_size, sampler=order, num_workers=workers, collate_fn=ItemBatch.of)
 
@@ -148,7 +147,7 @@ def _ready(batch: ItemBatch, device: str) -> tuple[Tensor, Tensor, Tensor, Tenso
     batch = batch.to(device)
     images, guided = unit_images(batch.images), torch.zeros(len(batch), device=device)
     masks, known = torch.zeros_like(images[:, :1]), torch.zeros_like(images[:, :1])
-    which = batch.which.get(CORE, [])
+    which = batch.which.get(FOREGROUND, [])
     if which:
-        masks[which], known[which], guided[which] = batch.masks[CORE], batch.known[which].float(), 1.0
+        masks[which], known[which], guided[which] = batch.masks[FOREGROUND], batch.known[which].float(), 1.0
     return images, masks, known, guided

@@ -22,7 +22,7 @@ same training without guidance, the control of all others.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.attributions import Method, attributions, twice_differentiable
 from salient_imagenet_data.evaluation.heads import features_and_logits, head_of
-from salient_imagenet_data.evaluation.protocols import DILATED_AT, DILATION
+from salient_imagenet_data.evaluation.protocols import DILATION, iterations
 from salient_imagenet_data.loaders import regions
 from salient_imagenet_data.loaders.corruptions import GaussianNoise, Shuffle, corrupt
 
@@ -86,11 +86,11 @@ def ppce(maps: Tensor, masks: Tensor) -> Tensor:
 
 def rrr_star(maps: Tensor, masks: Tensor) -> Tensor:
     """maps (B, H, W) signed, masks (B, H, W) in [0, 1] -> (B,) >= 0: a sum over pixels."""
-    return ((1.0 - masks) * (maps / maps.abs().amax(dim=(1, 2), keepdim=True).clamp_min(TINY)) ** 2).sum(dim=(1, 2))
+    return ((1.0 - masks) * _scaled(maps) ** 2).sum(dim=(1, 2))
 
 
-def _scaled(positive: Tensor) -> Tensor:
-    return positive / positive.amax(dim=(1, 2), keepdim=True).clamp_min(TINY)
+def _scaled(maps: Tensor) -> Tensor:
+    return maps / maps.abs().amax(dim=(1, 2), keepdim=True).clamp_min(TINY)
 
 
 ON_MAPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -158,21 +158,26 @@ def _on_maps(
 
 
 def _rrr(model: nn.Module, batch: _Batch) -> tuple[Tensor, Tensor]:
-    inputs = batch.images.detach().requires_grad_(True)
-    with twice_differentiable():
-        logits = model(inputs)
-        (gradient,) = torch.autograd.grad(logits.log_softmax(dim=1).sum(), inputs, create_graph=True)
-    return logits, ((batch.outside * gradient) ** 2).sum(dim=(1, 2, 3))
+    logits, slope = _slope(model, batch.images, lambda y: y.log_softmax(dim=1).sum())
+    return logits, ((batch.outside * slope) ** 2).sum(dim=(1, 2, 3))
 
 
 def _grad_mask(model: nn.Module, batch: _Batch) -> tuple[Tensor, Tensor]:
-    inputs = batch.images.detach().requires_grad_(True)
+    def contrast(logits: Tensor) -> Tensor:
+        own = nn.functional.one_hot(batch.labels, logits.shape[1]).bool()
+        return (logits[own] - logits.masked_fill(own, -torch.inf).amax(dim=1)).sum()
+
+    logits, slope = _slope(model, batch.images, contrast)
+    return logits, (batch.outside * slope).abs().sum(dim=(1, 2, 3))
+
+
+def _slope(model: nn.Module, images: Tensor, value: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Logits, and the differentiable gradient (B, 3, S, S) of a number made of them with respect to the images."""
+    inputs = images.detach().requires_grad_(True)
     with twice_differentiable():
         logits = model(inputs)
-        own = nn.functional.one_hot(batch.labels, logits.shape[1]).bool()
-        contrast = logits[own] - logits.masked_fill(own, -torch.inf).amax(dim=1)
-        (gradient,) = torch.autograd.grad(contrast.sum(), inputs, create_graph=True)
-    return logits, (batch.outside * gradient).abs().sum(dim=(1, 2, 3))
+        (slope,) = torch.autograd.grad(value(logits), inputs, create_graph=True)
+    return logits, slope
 
 
 def _act_diff(model: nn.Module, generator: torch.Generator) -> Callable[[_Batch], tuple[Tensor, Tensor]]:
@@ -192,12 +197,11 @@ def _act_diff(model: nn.Module, generator: torch.Generator) -> Callable[[_Batch]
 
 
 def _corm(model: nn.Module, generator: torch.Generator, batch: _Batch) -> tuple[Tensor, Tensor]:
-    wide = regions.Region("not_core", dilation=round(DILATION * batch.inside.shape[-1] / DILATED_AT), normalise=True)
+    wide = regions.Region("not_core", dilation=iterations(DILATION, batch.inside.shape[-1]), normalise=True)
     where = regions.region_masks(batch.inside, batch.inside, wide).to(batch.inside) * batch.known
     drawn = (torch.rand(len(where), 1, 1, 1, generator=generator) < CORM_SHARE).to(where)
     noisy = corrupt(batch.images, where * drawn, GaussianNoise(CORM_SIGMA), _seeds(len(where), generator))
-    logits = model(noisy)
-    return logits, logits.new_zeros(len(logits))
+    return _none(model, replace(batch, images=noisy))
 
 
 def _seeds(count: int, generator: torch.Generator) -> list[int]:

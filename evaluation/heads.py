@@ -21,7 +21,7 @@ from salient_imagenet_data.evaluation.conditioned import ItemBatch, Items, unit_
 from salient_imagenet_data.evaluation.frames import Frame
 from salient_imagenet_data.evaluation.models import Classifier, check_output, network_of
 from salient_imagenet_data.evaluation.protocols import Plan, labels_of
-from salient_imagenet_data.evaluation.spuriosity import MOST, spuriosity
+from salient_imagenet_data.evaluation.spuriosity import MOST, ends, spuriosity
 from salient_imagenet_data.images import ImageSource
 from salient_imagenet_data.join import Missing, join
 from salient_imagenet_data.names import SPURIOUS
@@ -51,20 +51,16 @@ def choose_rows(
     A class without a spurious feature has no ranking: k of its images are drawn at random, so that it keeps its place
     among the classes. "random" draws k of every class. Raises SalientError for another choice.
     """
-    scores, rng = spuriosity(activations, labels, spurious), np.random.default_rng(seed)
     if choice not in CHOICES:
         raise SalientError("which images is not known", expected=", ".join(CHOICES), got=choice)
-    chosen = []
+    found, rng = ends(spuriosity(activations, labels, spurious), labels, most), np.random.default_rng(seed)
+    ranked = {"least": found.bottom, "most": found.top, "random": np.zeros(0, dtype=np.int64)}[choice]
+    chosen, done = [ranked], set(labels[ranked].tolist())
     for label in np.unique(labels).tolist():
-        mine = np.flatnonzero(labels == label)
-        k = max(1, min(most, len(mine) // 2))
-        drawn = rng.permutation(mine)  # always, so that the draws of one class do not hang on another's
-        if choice == "random" or np.isnan(scores[mine[0]]):
-            chosen.append(drawn[:k])
-        else:
-            order = mine[np.argsort(scores[mine], kind="stable")]
-            chosen.append(order[:k] if choice == "least" else order[-k:])
-    return np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *chosen]).astype(np.int64))
+        mine = rng.permutation(np.flatnonzero(labels == label))  # for each class, so that none hangs on another's
+        if label not in done:
+            chosen.append(mine[: max(1, min(most, len(mine) // 2))])
+    return np.sort(np.concatenate(chosen))
 
 
 def head_of(model: nn.Module, images: Tensor) -> tuple[str, nn.Linear]:
@@ -204,21 +200,21 @@ def retrain_head(
     """
     network = network_of(classifier).to(device).eval()
     frame = classifier.frame or Frame.of(store.manifest.preprocessing)
-    found = join(store, source, missing=missing, rows=None if rows is None else rows.tolist()).rows
-    labels = labels_of(store)[found]
-    chosen = found[choose_rows(store.activations[found], labels, store.kind_table[SPURIOUS], choice, most, seed)]
-    joined = join(store, source, rows=chosen.tolist())
+    found = join(store, source, missing=missing, rows=None if rows is None else rows.tolist())
+    labels, activations = labels_of(store)[found.rows], store.activations[found.rows]
+    chosen = choose_rows(activations, labels, store.kind_table[SPURIOUS], choice, most, seed)
+    joined = found.take(chosen)
     check_output(network, frame.crop, len(store.class_names), device)
     example = torch.rand(2, 3, frame.crop, frame.crop, generator=torch.Generator().manual_seed(0))
     _, head = head_of(network, example.to(device))
-    items = Items(joined, Plan((), chosen, {}), frame, [], seed=seed)
+    items = Items(joined, Plan((), joined.rows, {}), frame, [], seed=seed)
     parts = []
     with torch.inference_mode(), progress((), total=len(items), what="features") as bar:
         for batch in DataLoader(items, batch_size, num_workers=workers, collate_fn=ItemBatch.of):
             parts.append(features_and_logits(network, head, unit_images(batch.images.to(device)))[0].float())
             bar.update(len(batch))
     features = torch.cat(parts).clone()  # not an inference tensor
-    targets = torch.from_numpy(labels_of(store)[chosen]).to(device)
+    targets = torch.from_numpy(labels[chosen]).to(device)
     bias = None if head.bias is None else head.bias.detach().float()
     fitted = fit_head(features, targets, head.weight.detach().float(), bias, decay)
     with torch.no_grad():

@@ -23,7 +23,7 @@ from salient_imagenet_data.evaluation.conditioned import ItemBatch, Items, corru
 from salient_imagenet_data.evaluation.conditions import CLEAN, Condition
 from salient_imagenet_data.evaluation.corruptions import Missing, hiding
 from salient_imagenet_data.evaluation.frames import Frame
-from salient_imagenet_data.evaluation.models import Classifier
+from salient_imagenet_data.evaluation.models import Classifier, checked_logits
 from salient_imagenet_data.evaluation.predictions import (
     FORMAT_VERSION,
     Answers,
@@ -209,13 +209,7 @@ def _resumed(work: Path, digest: str) -> int:
 
 def _probabilities(logits: Tensor, classes: int, images: int) -> Any:
     """(b, C) float32 numpy probabilities of a model's output, after checking it."""
-    if not isinstance(logits, Tensor) or logits.shape != (images, classes):
-        raise SalientError(
-            "model's output does not fit the store",
-            expected=f"(batch, {classes}) logits",
-            got=str(tuple(logits.shape)) if isinstance(logits, Tensor) else type(logits).__name__,
-        )
-    p = logits.float().softmax(dim=1)
+    p = checked_logits(logits, images, classes).float().softmax(dim=1)
     if not bool(torch.isfinite(p).all()):
         raise SalientError("model's output holds NaN or infinities", expected="finite logits")
     return p.cpu().numpy()

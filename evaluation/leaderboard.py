@@ -9,7 +9,8 @@ from typing import Any
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.between import SUMMARY_FORMAT
 from salient_imagenet_data.evaluation.report import render
-from salient_imagenet_data.text_file import write_text
+from salient_imagenet_data.folds import WHOLE
+from salient_imagenet_data.whole_file import write_text
 
 PAGE = "leaderboard.html"
 
@@ -42,7 +43,7 @@ def boards(summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     tables: dict[str, dict[str, Any]] = {}
     for summary in summaries:
         store = summary["store"]
-        store.setdefault("fold", "1/1")  # older reports are of all images
+        store.setdefault("fold", str(WHOLE))  # older reports are of all images
         key = json.dumps([store[k] for k in ("weights_sha256", "annotations_sha256", "split", "images", "fold")])
         rows = tables.setdefault(key, {"store": store, "rows": {}})["rows"]
         for model in summary["models"]:

@@ -60,13 +60,18 @@ def network_of(classifier: Classifier) -> nn.Module:
 def check_output(model: nn.Module, size: int, classes: int, device: str) -> None:
     """Raise SalientError unless a network's output on images of `size` pixels is (B, classes)."""
     with torch.no_grad():
-        logits = model(torch.zeros(1, 3, size, size, device=device))
-    if not isinstance(logits, Tensor) or logits.shape != (1, classes):
+        checked_logits(model(torch.zeros(1, 3, size, size, device=device)), 1, classes)
+
+
+def checked_logits(output: object, images: int, classes: int) -> Tensor:
+    """A model's output, if it is (images, classes). Raises SalientError if not."""
+    if not isinstance(output, Tensor) or output.shape != (images, classes):
         raise SalientError(
             "model's output does not fit the store",
             expected=f"(batch, {classes}) logits",
-            got=str(tuple(logits.shape)) if isinstance(logits, Tensor) else type(logits).__name__,
+            got=str(tuple(output.shape)) if isinstance(output, Tensor) else type(output).__name__,
         )
+    return output
 
 
 class Normalised(nn.Module):

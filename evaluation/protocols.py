@@ -38,6 +38,13 @@ INSIDE, OUTSIDE = "core_dilated15", "not_core_dilated15"
 """The two regions of "corm2022"."""
 FOREGROUND, BACKGROUND = "foreground", "background"
 """The two regions of "rival2022"."""
+LEFT_OF: dict[str, str] = {
+    SPURIOUS: ACCURACY_OF[SPURIOUS],
+    CORE: ACCURACY_OF[CORE],
+    OUTSIDE: "acc(C)",
+    INSIDE: "acc(S)",
+}
+"""The same for every region whose protocol has a name for what is left."""
 RATIOS = (INSIDE, OUTSIDE, FOREGROUND, BACKGROUND)
 """Regions that come in pairs, for a ratio of accuracies."""
 MOST_TRIALS = 10
@@ -62,7 +69,12 @@ class Region:
 
     def iterations(self, crop: int) -> int:
         """Iterations of the maximum filter for a crop of another size than 224."""
-        return round(self.dilation * crop / DILATED_AT)
+        return iterations(self.dilation, crop)
+
+
+def iterations(dilation: int, crop: int) -> int:
+    """Of the maximum filter for a crop of so many pixels, where there are `dilation` at 224."""
+    return round(dilation * crop / DILATED_AT)
 
 
 def labels_of(store: Store) -> NDArray[np.int64]:
@@ -90,8 +102,13 @@ def corm2022(store: Store) -> list[Region]:
 
 def rival2022(store: Store) -> list[Region]:
     """Regions of the protocol: the core masks, and what is outside them."""
-    chosen = store.kind_table[CORE][labels_of(store)]
-    return [Region(FOREGROUND, chosen), Region(BACKGROUND, chosen, complement=True)]
+    core = foreground(store)
+    return [core, replace(core, name=BACKGROUND, complement=True)]
+
+
+def foreground(store: Store) -> Region:
+    """The core masks as they are."""
+    return Region(FOREGROUND, store.kind_table[CORE][labels_of(store)])
 
 
 def boxed(region: Region) -> Region:
@@ -114,9 +131,8 @@ def rows_in(store: Store, fold: Fold) -> NDArray[np.int64]:
     return rows
 
 
-def spuriosity_ends(store: Store, fold: Fold = WHOLE) -> Ends:
-    """The most and least spurious rows of a fold, of every class with a spurious feature."""
-    rows = rows_in(store, fold)
+def spuriosity_ends(store: Store, rows: NDArray[np.int64]) -> Ends:
+    """The most and least spurious of some rows, of every class with a spurious feature."""
     labels = labels_of(store)[rows]
     found = ends(spuriosity(store.activations[rows], labels, store.kind_table[SPURIOUS]), labels)
     return Ends(rows[found.top], rows[found.bottom], found.labels)
@@ -167,8 +183,9 @@ def make_plan(
     unknown = [p for p in protocols if p not in makers]
     if unknown or not protocols:
         raise SalientError("protocol is not known", expected=f"one of {', '.join(PROTOCOLS)}", got=", ".join(unknown))
+    in_fold = rows_in(store, fold)
     here = np.zeros((len(store), 1), dtype=np.bool_)
-    here[rows_in(store, fold)] = True
+    here[in_fold] = True
     of_fold = (replace(r, chosen=r.chosen & here) for p in dict.fromkeys(protocols) for r in makers[p]())
     regions = {r.name: r for r in of_fold if len(r.rows)}
     if not 1 <= trials <= MOST_TRIALS:
@@ -178,7 +195,7 @@ def make_plan(
         regions |= {box.name: box for box in map(boxed, plain)}
     counted = [region.rows for region in regions.values()]
     if "spuriosity2023" in protocols:
-        found = spuriosity_ends(store, fold)
+        found = spuriosity_ends(store, in_fold)
         counted += [found.top, found.bottom]
     rows = np.unique(np.concatenate(counted)) if counted else np.zeros(0, dtype=np.int64)
     if not len(rows):

@@ -12,7 +12,7 @@ from salient_imagenet_data.evaluation.figures import COLOURS, all_figures
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.images import ImageSource
 from salient_imagenet_data.store import Store
-from salient_imagenet_data.text_file import write_text
+from salient_imagenet_data.whole_file import write_text
 
 REPORT_JSON, REPORT_PAGE, FIGURES = "report.json", "index.html", "figures"
 

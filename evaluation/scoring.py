@@ -18,6 +18,7 @@ from salient_imagenet_data.evaluation.protocols import (
     FOREGROUND,
     INSIDE,
     OUTSIDE,
+    rows_in,
     spuriosity_ends,
 )
 from salient_imagenet_data.evaluation.reliance import area, difference, mean_accuracy, sensitivity
@@ -236,7 +237,7 @@ def _gap(clean: Outcome, store: Store, fold: Fold) -> dict[str, Any] | None:
     """Spurious gap on the clean answers, or None where the ends of the classes were not all answered."""
     if store.manifest.annotations_sha256 is None or not store.has(SPURIOUS).any():
         return None
-    found = spuriosity_ends(store, fold)
+    found = spuriosity_ends(store, rows_in(store, fold))
     if not len(found.top) or not np.isin(np.concatenate([found.top, found.bottom]), clean.rows).all():
         return None
     hit = np.zeros(len(store), dtype=np.bool_)

@@ -18,6 +18,7 @@ import numpy as np
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.manifest import file_sha256
+from salient_imagenet_data.whole_file import write_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -216,9 +217,7 @@ def save_network(net: nn.Module, path: Path, mean: Tensor | None = None, std: Te
             "normalizer.new_mean": mean.cpu().flatten().double(),
             "normalizer.new_std": std.cpu().flatten().double(),
         }
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(save(tensors))
-    partial.replace(path)
+    write_bytes(path, save(tensors))
 
 
 def normaliser(checkpoint: Checkpoint) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

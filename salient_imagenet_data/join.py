@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -33,6 +33,10 @@ class Joined:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def take(self, items: NDArray[np.int64]) -> Joined:
+        """Some of the items, in that order."""
+        return replace(self, rows=self.rows[items], indices=self.indices[items])
 
     def crop(self, item: int) -> NDArray[np.uint8]:
         """Image of an item in the crop frame, (crop, crop, 3) uint8."""

@@ -13,7 +13,7 @@ from typing import Any
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.names import MANIFEST
-from salient_imagenet_data.text_file import write_text
+from salient_imagenet_data.whole_file import write_text
 
 FORMAT_VERSION = 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,19 @@ import click
 
 if TYPE_CHECKING:
     from salient_imagenet_data.annotations import Annotations
+    from salient_imagenet_data.folds import Fold
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 VERSION = "Semantic version of the data, and its tag on the Hub: new data needs a new one."
 DEVICE = click.option("--device", help="torch's name of a device.  [default: cuda if there is one, else cpu]")
+FOLD = click.option(
+    "--fold",
+    default="1/1",
+    metavar="N/M",
+    callback=lambda context, parameter, text: fold_of(text),
+    help="Only part N of M of the images, by a hash of their ids.",
+)
 IMAGES = "Class-per-folder tree, ImageNet's or Kaggle's folder, tar shards, or a data set on the Hub."
 
 
@@ -178,13 +187,13 @@ def annotations_of(name: str) -> Annotations:
 
 
 def check_device(device: str | None) -> str:
-    """The device, if torch knows it and has it; of None, CUDA where there is one, else the CPU. Raises SalientError."""
+    """The device that `device_of` gives, if torch knows it and has it. Raises SalientError if not."""
     import torch
 
+    from salient_imagenet_data.builder.engine import device_of
     from salient_imagenet_data.errors import SalientError
 
-    if device is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_of(device)
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -194,6 +203,24 @@ def check_device(device: str | None) -> str:
             got=re.sub(r"Expected one of .* device type", "another device type", str(error).splitlines()[0])[:200],
         ) from error
     return device
+
+
+def fold_of(text: str) -> Fold:
+    """A fold of its text. Raises SalientError if it is none."""
+    from salient_imagenet_data.folds import Fold
+
+    return Fold.parse(text)
+
+
+def options(decorators: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    """One decorator that gives a command several options, in that order."""
+
+    def give(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return give
 
 
 def numbers(text: str, kind: type[Any], option: str) -> tuple[Any, ...]:

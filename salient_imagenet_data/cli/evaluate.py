@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLDER, IMAGES, check_device, cli, numbers
+from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, FOLDER, IMAGES, check_device, cli, numbers, options
 
 if TYPE_CHECKING:
     from salient_imagenet_data.evaluation.evaluate import Opener
     from salient_imagenet_data.evaluation.models import Classifier
+    from salient_imagenet_data.folds import Fold
     from salient_imagenet_data.store import Store
 
-FOLD = click.option(
-    "--fold", default="1/1", metavar="N/M", help="Only part N of M of the images, by a hash of their ids."
-)
 # Spelled out, because the rooms are imported inside the functions; a test compares them.
 PROTOCOLS = ("iclr2022", "corm2022", "rival2022", "spuriosity2023")
 SALIENCY = ("grad_cam", "input_x_gradient", "integrated_gradients")
@@ -53,11 +51,8 @@ _MODELS = (
 )
 
 
-def _models(command: Any) -> Any:
-    """What a command needs that runs models over a store's images."""
-    for option in reversed(_MODELS):
-        command = option(command)
-    return command
+_models = options(_MODELS)
+"""What a command needs that runs models over a store's images."""
 
 
 @cli.command()
@@ -94,7 +89,7 @@ def evaluate(
     single_features: bool,
     boxes: bool,
     trials: int,
-    fold: str,
+    fold: Fold,
     frame: str,
     out: Path | None,
     overwrite: bool,
@@ -109,15 +104,13 @@ def evaluate(
     """Measure how much classifiers rely on core and on spurious pixels, with controls."""
     from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
     from salient_imagenet_data.evaluation.infer import Settings
-    from salient_imagenet_data.folds import Fold
     from salient_imagenet_data.sources import open_source
     from salient_imagenet_data.store import Store
 
     opened = Store(store)
-    source, part = open_source(images, opened.manifest.split), Fold.parse(fold)
+    source = open_source(images, opened.manifest.split)
     levels = numbers(sigma, float, "--sigma")
-    conditions = Conditions(protocols, levels, corruptions, controls, single_features, boxes, trials, part)
-    plan = conditions.plan(opened)
+    plan = Conditions(protocols, levels, corruptions, controls, single_features, boxes, trials, fold).plan(opened)
     openers = openers_of(models, weights, architecture, opened, model_frame=frame == "model")
     settings = Settings(batch_size, workers, seed, check_device(device), top_k or None)
     with tempfile.TemporaryDirectory() as scratch:
@@ -172,7 +165,7 @@ def align(
     architecture: str | None,
     saliency: str,
     layer: str | None,
-    fold: str,
+    fold: Fold,
     batch_size: int,
     workers: int,
     skip_missing: bool,
@@ -182,21 +175,21 @@ def align(
     """Measure how far classifiers look at the core masks: saliency maps against the masks."""
     from salient_imagenet_data.evaluation.alignment import align as align_model
     from salient_imagenet_data.evaluation.protocols import rows_in
-    from salient_imagenet_data.folds import Fold
+    from salient_imagenet_data.folds import WHOLE
     from salient_imagenet_data.sources import open_source
     from salient_imagenet_data.store import Store
 
     opened = Store(store)
     source = open_source(images, opened.manifest.split)
     missing: Any = "skip" if skip_missing else "error"
-    options: dict[str, Any] = {"saliency": saliency, "layer": layer, "rows": rows_in(opened, Fold.parse(fold)).tolist()}
-    options |= {"batch_size": batch_size, "workers": workers, "missing": missing, "device": check_device(device)}
+    how: dict[str, Any] = {"saliency": saliency, "layer": layer, "rows": rows_in(opened, fold).tolist()}
+    how |= {"batch_size": batch_size, "workers": workers, "missing": missing, "device": check_device(device)}
     results = {
-        name: align_model(opener(), opened, source, **options)
+        name: align_model(opener(), opened, source, **how)
         for name, opener in openers_of(models, weights, architecture, opened, model_frame=True).items()
     }
     if as_json:
-        told = {} if fold == "1/1" else {"fold": fold}
+        told = {} if fold == WHOLE else {"fold": str(fold)}
         click.echo(json.dumps({name: {**told, **figures} for name, figures in results.items()}, indent=2))
         return
     click.echo(f"{'classifier':<28} {'figure':<18} {'n':>6}  {'value':>6}  95 % interval")
@@ -204,7 +197,7 @@ def align(
         for key, e in figures.items():
             interval = f"[{e['low']:.3f}, {e['high']:.3f}]"
             click.echo(f"{Path(name).name[:28]:<28} {key:<18} {e['n']:>6}  {e['value']:6.3f}  {interval}")
-    if fold != "1/1":
+    if fold != WHOLE:
         click.echo(f"only fold {fold} of the images")
 
 
@@ -254,10 +247,11 @@ def _finish(
 def _tell_absent(store: Store, protocols: list[str] | None) -> None:
     """Say which accuracy of "iclr2022" is not there, and why."""
     from salient_imagenet_data.evaluation.protocols import ACCURACY_OF
+    from salient_imagenet_data.names import KINDS
 
-    for kind, left in ACCURACY_OF.items():
+    for kind in KINDS:
         if not store.has(kind).any() and (protocols is None or "iclr2022" in protocols):
-            click.echo(f"no class of {store.path} has a {kind} feature, so there is no {left}", err=True)
+            click.echo(f"no class of {store.path} has a {kind} feature, so there is no {ACCURACY_OF[kind]}", err=True)
 
 
 def table(models: list[dict[str, Any]]) -> str:
@@ -265,14 +259,7 @@ def table(models: list[dict[str, Any]]) -> str:
     head = f"{'classifier':<28} {'condition':<34} {'n':>6} {'classes':>7}  {'value':>6}  95 % interval    clean"
     lines = [head]
     for model in models:
-        name = Path(model["name"]).name[:28]
-
-        def line(words: str, e: dict[str, Any], clean: dict[str, Any] | None = None, name: str = name) -> str:
-            beside = f"  {clean['value']:6.3f}" if clean else ""
-            interval = f"[{e['low']:.3f}, {e['high']:.3f}]"
-            numbers = f"{e['n']:>6} {e['classes']:>7}  {e['value']:6.3f}  {interval:<16}"
-            return f"{name:<28} {words:<34} {numbers}{beside}".rstrip()
-
+        line = partial(_line, Path(model["name"]).name[:28])
         lines.append(line("clean", model["clean_accuracy"]))
         lines += [line(_words(c), c["accuracy"], c["clean_accuracy"]) for c in model["conditions"] if not c["control"]]
         for protocol, ratio in (("corm2022", "rcs"), ("rival2022", "rfs")):
@@ -280,18 +267,24 @@ def table(models: list[dict[str, Any]]) -> str:
             lines += [line(f"{ratio.upper()} {row['corruption']}", row[ratio]) for row in rows]
         if model["spurious_gap"]:
             lines.append(line("spurious gap", model["spurious_gap"]))
-        lines += [f"{name:<28} {c['name']}: {c['verdict']}" for c in model["controls"]]
+        lines += [f"{Path(model['name']).name[:28]:<28} {c['name']}: {c['verdict']}" for c in model["controls"]]
     lines.append("accuracies are means over classes; clean: of the same images without corruption")
     return "\n".join(lines)
 
 
+def _line(name: str, words: str, e: dict[str, Any], clean: dict[str, Any] | None = None) -> str:
+    """An estimate of a model, and beside it the clean one of the same images."""
+    beside = f"  {clean['value']:6.3f}" if clean else ""
+    interval = f"[{e['low']:.3f}, {e['high']:.3f}]"
+    numbers = f"{e['n']:>6} {e['classes']:>7}  {e['value']:6.3f}  {interval:<16}"
+    return f"{name:<28} {words:<34} {numbers}{beside}".rstrip()
+
+
 def _words(condition: dict[str, Any]) -> str:
     """A condition's name; where its protocol has a name for the accuracy that is left, that instead of the region's."""
-    from salient_imagenet_data.evaluation.protocols import ACCURACY_OF, INSIDE, OUTSIDE
+    from salient_imagenet_data.evaluation.protocols import LEFT_OF
 
-    names: dict[str, str] = {OUTSIDE: "acc(C)", INSIDE: "acc(S)"}
-    names |= ACCURACY_OF.items()
-    left = names.get(condition["region"])
+    left = LEFT_OF.get(condition["region"])
     return f"{left} {condition['corruption']}" if left else str(condition["name"])
 
 

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from salient_imagenet_data.cli.commands import DEVICE, FILE, IMAGES, check_device, check_out, cli
-from salient_imagenet_data.cli.evaluate import FOLD, SALIENCY, openers_of
+from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, IMAGES, check_device, check_out, cli, options
+from salient_imagenet_data.cli.evaluate import SALIENCY, openers_of
 
 if TYPE_CHECKING:
     from torch import nn
 
     from salient_imagenet_data.evaluation.models import Classifier
+    from salient_imagenet_data.folds import Fold
+    from salient_imagenet_data.images import ImageSource
     from salient_imagenet_data.store import Store
 
 # Spelled out, because the rooms are imported inside the functions; a test compares them.
@@ -36,11 +38,8 @@ _NETWORK = (
 )
 
 
-def _network(command: Any) -> Any:
-    """What a command needs that changes one network on a store's images."""
-    for option in reversed(_NETWORK):
-        command = option(command)
-    return command
+_network = options(_NETWORK)
+"""What a command needs that changes one network on a store's images."""
 
 
 @cli.command("retrain-head")
@@ -57,7 +56,7 @@ def retrain_head(
     architecture: str | None,
     out: Path,
     overwrite: bool,
-    fold: str,
+    fold: Fold,
     workers: int,
     seed: int,
     skip_missing: bool,
@@ -69,28 +68,11 @@ def retrain_head(
 ) -> None:
     """Fit a classifier's linear head anew on the images of each class that show its spurious features least."""
     from salient_imagenet_data.evaluation.heads import retrain_head as retrain
-    from salient_imagenet_data.evaluation.protocols import rows_in
-    from salient_imagenet_data.folds import Fold
-    from salient_imagenet_data.sources import open_source
-    from salient_imagenet_data.store import Store
 
     check_out(out, overwrite)
-    opened = Store(store)
-    classifier = _classifier(model, weights, architecture, opened)
-    network, fitted = retrain(
-        classifier,
-        opened,
-        open_source(images, opened.manifest.split),
-        choice=choose,
-        most=most,
-        decay=decay,
-        rows=rows_in(opened, Fold.parse(fold)),
-        seed=seed,
-        batch_size=batch_size,
-        workers=workers,
-        missing="skip" if skip_missing else "error",
-        device=check_device(device),
-    )
+    inputs = _inputs(store, images, model, weights, architecture)
+    how = _how(inputs[1], fold, workers, skip_missing, device)
+    network, fitted = retrain(*inputs, choice=choose, most=most, decay=decay, seed=seed, batch_size=batch_size, **how)
     _save(network, out, model)
     before, after = fitted.loss
     click.echo(f"wrote {out}: loss {before:.4f} -> {after:.4f} on {fitted.images} images, {fitted.steps} steps")
@@ -122,43 +104,48 @@ def finetune(
     architecture: str | None,
     out: Path,
     overwrite: bool,
-    fold: str,
+    fold: Fold,
     workers: int,
     skip_missing: bool,
     device: str | None,
-    **options: Any,
+    **recipe: Any,
 ) -> None:
     """Train a classifier further, guided to look at the core masks."""
     from salient_imagenet_data.evaluation.finetune import FinetuneConfig
     from salient_imagenet_data.evaluation.finetune import finetune as train_further
-    from salient_imagenet_data.evaluation.protocols import rows_in
-    from salient_imagenet_data.folds import Fold
-    from salient_imagenet_data.sources import open_source
-    from salient_imagenet_data.store import Store
+
+    def report(epoch: int, classified: float, guided: float) -> None:
+        losses = f"cross entropy {classified:.4f}, {config.loss} {guided:.4f}"
+        click.echo(f"epoch {epoch}/{config.epochs}  {losses}", err=True)
 
     check_out(out, overwrite)
-    config, opened = FinetuneConfig(**options), Store(store)
-    network = train_further(
-        _classifier(model, weights, architecture, opened),
-        opened,
-        open_source(images, opened.manifest.split),
-        config,
-        rows=rows_in(opened, Fold.parse(fold)),
-        workers=workers,
-        missing="skip" if skip_missing else "error",
-        device=check_device(device),
-        report=lambda epoch, classified, guided: click.echo(
-            f"epoch {epoch}/{config.epochs}  cross entropy {classified:.4f}, {config.loss} {guided:.4f}", err=True
-        ),
-    )
+    config = FinetuneConfig(**recipe)
+    inputs = _inputs(store, images, model, weights, architecture)
+    how = _how(inputs[1], fold, workers, skip_missing, device)
+    network = train_further(*inputs, config, report=report, **how)
     _save(network, out, model)
     click.echo(f"wrote {out}")
 
 
-def _classifier(model: str | None, weights: str | None, architecture: str | None, store: Store) -> Classifier:
+def _inputs(
+    store: str, images: str, model: str | None, weights: str | None, architecture: str | None
+) -> tuple[Classifier, Store, ImageSource]:
+    """The classifier, the store and its images."""
+    from salient_imagenet_data.sources import open_source
+    from salient_imagenet_data.store import Store
+
+    opened = Store(store)
     models, files = (() if value is None else (value,) for value in (model, weights))
-    (opener,) = openers_of(models, files, architecture, store, model_frame=True).values()
-    return opener()
+    (opener,) = openers_of(models, files, architecture, opened, model_frame=True).values()
+    return opener(), opened, open_source(images, opened.manifest.split)
+
+
+def _how(store: Store, fold: Fold, workers: int, skip_missing: bool, device: str | None) -> dict[str, Any]:
+    """How the images are gone through, as the functions of the room want it."""
+    from salient_imagenet_data.evaluation.protocols import rows_in
+
+    missing = "skip" if skip_missing else "error"
+    return {"rows": rows_in(store, fold), "workers": workers, "missing": missing, "device": check_device(device)}
 
 
 def _save(network: nn.Module, out: Path, model: str | None) -> None:

@@ -39,7 +39,7 @@ from salient_imagenet_data.official.work import Report, Settings, Task, run, sta
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store import Store, with_verdicts
 from salient_imagenet_data.store_writer import CHUNK_ROWS, StoreWriter, check_finished, claim_work, claimed, made_of
-from salient_imagenet_data.text_file import write_text
+from salient_imagenet_data.whole_file import write_text
 
 FULL_SHARD_ROWS = 64
 """Rows of a shard of whole masks: 16 MB before packing."""

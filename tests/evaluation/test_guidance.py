@@ -176,17 +176,22 @@ def test_half_precision_maps_of_zeros() -> None:
         assert torch.isfinite(loss).all(), name
 
 
+class Spy(Net):
+    """Keeps the images that it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(x.detach())
+        return super().forward(x)
+
+
 def test_act_diff_permutes_pixels_outside_the_mask_only() -> None:
-    seen: list[Tensor] = []
-
-    class Spy(Net):
-        def forward(self, x: Tensor) -> Tensor:
-            seen.append(x.detach())
-            return super().forward(x)
-
     net, (images, labels, masks) = Spy(), batch()
     _, loss = guide_of("act_diff", net)(images, labels, masks)
-    own, other = seen[-1].chunk(2)  # the first time is to find the head
+    own, other = net.seen[-1].chunk(2)  # the first time is to find the head
     inside = (masks >= 0.5).expand_as(images)
     assert torch.equal(own, images) and torch.equal(own[inside], other[inside]) and not torch.equal(own, other)
     for image, moved in zip(own, other, strict=True):
@@ -197,18 +202,12 @@ def test_act_diff_permutes_pixels_outside_the_mask_only() -> None:
 
 
 def test_corm_puts_noise_outside_the_mask_of_about_half_of_the_images() -> None:
-    seen: list[Tensor] = []
-
-    class Spy(Net):
-        def forward(self, x: Tensor) -> Tensor:
-            seen.append(x.detach())
-            return super().forward(x)
-
     images, labels = torch.full((200, 3, 6, 6), 0.5), torch.zeros(200, dtype=torch.int64)
     masks = torch.zeros(200, 1, 6, 6)
     masks[:, :, :3] = 0.4  # divided by its peak before it is taken from 1; nothing is dilated at 6 pixels
-    _, loss = guide_of("corm", Spy().float())(images, labels, masks)
-    noise = seen[0] - images
+    net = Spy().float()
+    _, loss = guide_of("corm", net)(images, labels, masks)
+    noise = net.seen[0] - images
     noisy = noise.flatten(1).any(dim=1)
     assert not loss.any() and not noise[:, :, :3].any() and 70 < noisy.sum() < 130
     assert noise[noisy][:, :, 3:].std().item() == pytest.approx(0.25, rel=0.1)  # clipped at two standard deviations

@@ -30,7 +30,15 @@ from salient_imagenet_data.evaluation.frames import Frame
 from salient_imagenet_data.evaluation.infer import Settings, infer
 from salient_imagenet_data.evaluation.models import Classifier, open_model
 from salient_imagenet_data.evaluation.predictions import PredictionsFile
-from salient_imagenet_data.evaluation.protocols import INSIDE, OUTSIDE, Plan, iclr2022, make_plan, spuriosity_ends
+from salient_imagenet_data.evaluation.protocols import (
+    INSIDE,
+    OUTSIDE,
+    Plan,
+    iclr2022,
+    make_plan,
+    rows_in,
+    spuriosity_ends,
+)
 from salient_imagenet_data.evaluation.reliance import relative_sensitivity
 from salient_imagenet_data.evaluation.scoring import score
 from salient_imagenet_data.evaluation.spuriosity import spuriosity
@@ -490,7 +498,7 @@ def test_a_fold_is_evaluated_by_itself(store: Store, images: Path, tmp_path: Pat
             assert set(region.rows) == set(whole.regions[name].rows) & set(np.flatnonzero(fold.holds(ids)))
     file = run(store, images, tmp_path / "a.parquet", plans[0])
     result = score(file, store)
-    found = spuriosity_ends(store, parts[0])
+    found = spuriosity_ends(store, rows_in(store, parts[0]))
     labels = store.rows.labels.astype(np.int64)
     mine = np.flatnonzero(parts[0].holds(ids))
     for label in np.unique(found.labels):
