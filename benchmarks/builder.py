@@ -25,15 +25,15 @@ from PIL import Image
 from synthetic import some_answers, write_photos
 from torch.nn import functional
 
-from salient_imagenet_data.annotations import Annotations
+from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.config import BuildConfig, Precision, RunConfig
-from salient_imagenet_data.builder.decoding import Decoder, batches
-from salient_imagenet_data.builder.engine import default_batch_size
-from salient_imagenet_data.builder.forward import numerics, run_model
-from salient_imagenet_data.builder.model import ImageClassifier
+from salient_imagenet_data.builder.units.decoding import Decoder, batches
+from salient_imagenet_data.builder.units.forward import numerics, run_model
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.images import FolderSource
+from salient_imagenet_data.images.folder import FolderSource
+from salient_imagenet_data.networks.devices import default_batch_size
+from salient_imagenet_data.networks.robust import ImageClassifier
 
 CLASSES = 10
 

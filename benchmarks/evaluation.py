@@ -24,18 +24,20 @@ import numpy as np
 import torch
 from PIL import Image
 
-from salient_imagenet_data.annotations import Answer, read_annotations, write_annotations
+from salient_imagenet_data.annotation.answers import Answer
+from salient_imagenet_data.annotation.applying import annotate
+from salient_imagenet_data.annotation.files import read_annotations, write_annotations
 from salient_imagenet_data.builder.build import BuildConfig, build
-from salient_imagenet_data.builder.model import SmallNetModel
-from salient_imagenet_data.builder.networks import SmallNet, SmallNetConfig
 from salient_imagenet_data.evaluation.evaluate import Conditions
-from salient_imagenet_data.evaluation.infer import Settings, infer
-from salient_imagenet_data.evaluation.models import Classifier, Normalised
+from salient_imagenet_data.evaluation.run.infer import Settings, infer
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.images import FolderSource
-from salient_imagenet_data.join import Joined, join
+from salient_imagenet_data.images.folder import FolderSource
+from salient_imagenet_data.joining import Joined, join
+from salient_imagenet_data.networks.classifiers import Classifier, Normalised
+from salient_imagenet_data.networks.robust import SmallNetModel
+from salient_imagenet_data.networks.smallnet import SmallNet, SmallNetConfig
 from salient_imagenet_data.scenes import SceneSource
-from salient_imagenet_data.store import Store, annotate
+from salient_imagenet_data.store.reading import Store
 
 PHOTO = (500, 375)
 """Width and height of the JPEG files, as most of ImageNet's."""

@@ -31,12 +31,12 @@ from salient_imagenet_data.hub.layout import FEATURES, GRIDS
 from salient_imagenet_data.hub.parquet import write_shard
 from salient_imagenet_data.hub.png import encode_mask
 from salient_imagenet_data.imagenet import wnids
-from salient_imagenet_data.manifest import Manifest, file_sha256, write_manifest
 from salient_imagenet_data.masks import quantise, to_uint8, union_in_crop
 from salient_imagenet_data.names import IMAGES_TABLE
-from salient_imagenet_data.store import Store
-from salient_imagenet_data.store_writer import StoreWriter
-from salient_imagenet_data.tables import IMAGES_SCHEMA
+from salient_imagenet_data.store.manifest import Manifest, file_sha256, write_manifest
+from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.store.tables import IMAGES_SCHEMA
+from salient_imagenet_data.store.writing import StoreWriter
 from tests.hub.stores import realistic_maps
 
 K, GRID, THREADS = 5, (7, 7), 2

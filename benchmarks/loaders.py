@@ -40,7 +40,7 @@ def loops(folder: Path) -> dict[str, Callable[[], Iterable[Any]]]:
     from torchvision.transforms import v2
 
     from salient_imagenet_data.loaders import SalientImageNet, collate, masks_of_batch
-    from salient_imagenet_data.store import Store
+    from salient_imagenet_data.store.reading import Store
 
     store = Store(folder / "store")
     write_mask_files(store, folder / "masks")
@@ -131,7 +131,7 @@ OPEN = """
 import json, sys, time
 start = time.perf_counter()
 from salient_imagenet_data.loaders import NumpyLoader
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.store.reading import Store
 import zarr, numpy, pyarrow.parquet, pyarrow.compute
 imported = time.perf_counter()
 if len(sys.argv) > 1:

@@ -21,9 +21,9 @@ import torchvision
 from PIL import Image
 from synthetic import some_answers
 
-from salient_imagenet_data.annotations import write_annotations
-from salient_imagenet_data.builder.model import load_model
+from salient_imagenet_data.annotation.files import write_annotations
 from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.networks.robust import load_model
 
 CLASSES = 10
 

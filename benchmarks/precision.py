@@ -20,12 +20,12 @@ import torch
 
 from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.config import BuildConfig, Precision, RunConfig
-from salient_imagenet_data.builder.decoding import Decoder
-from salient_imagenet_data.builder.engine import default_batch_size
-from salient_imagenet_data.builder.forward import numerics, run_model
-from salient_imagenet_data.builder.model import load_model
-from salient_imagenet_data.sources import open_source
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.builder.units.decoding import Decoder
+from salient_imagenet_data.builder.units.forward import numerics, run_model
+from salient_imagenet_data.images.opening import open_source
+from salient_imagenet_data.networks.devices import default_batch_size
+from salient_imagenet_data.networks.robust import load_model
+from salient_imagenet_data.store.reading import Store
 
 
 def compare(exact: Store, other: Store) -> dict[str, float]:

@@ -21,14 +21,14 @@ import torch
 from scenes_reliance import DOCS, FRAME, TEST_SEED, TRAIN_SEED, TRAINED_ON, classifier, scenes_store
 
 from salient_imagenet_data.builder.train import correct, load_images
-from salient_imagenet_data.evaluation.alignment import align
 from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
-from salient_imagenet_data.evaluation.finetune import FinetuneConfig, finetune
-from salient_imagenet_data.evaluation.heads import CHOICES, retrain_head
-from salient_imagenet_data.evaluation.infer import Settings
-from salient_imagenet_data.evaluation.metrics import wilson
-from salient_imagenet_data.evaluation.models import Classifier
-from salient_imagenet_data.evaluation.scoring import score
+from salient_imagenet_data.evaluation.mitigation.finetune import FinetuneConfig, finetune
+from salient_imagenet_data.evaluation.mitigation.heads import CHOICES, retrain_head
+from salient_imagenet_data.evaluation.numbers.estimates import wilson
+from salient_imagenet_data.evaluation.run.infer import Settings
+from salient_imagenet_data.evaluation.saliency.alignment import align
+from salient_imagenet_data.evaluation.score.scoring import score
+from salient_imagenet_data.networks.classifiers import Classifier
 from salient_imagenet_data.scenes import SceneSource
 from salient_imagenet_data.whole_file import write_text
 

@@ -20,23 +20,24 @@ from typing import Any
 import click
 import torch
 
-from salient_imagenet_data.annotations import read_annotations, write_annotations
+from salient_imagenet_data.annotation.applying import annotate
+from salient_imagenet_data.annotation.files import read_annotations, write_annotations
 from salient_imagenet_data.builder.build import build
-from salient_imagenet_data.builder.model import SmallNetModel, load_model, save_smallnet
 from salient_imagenet_data.builder.train import TrainConfig, correct, load_images, train
-from salient_imagenet_data.cli.demo import write_scenes
+from salient_imagenet_data.demo.annotator import answer_all
+from salient_imagenet_data.demo.run import write_scenes
 from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
-from salient_imagenet_data.evaluation.figures import COLOURS, Canvas, interval
-from salient_imagenet_data.evaluation.infer import Settings
-from salient_imagenet_data.evaluation.metrics import wilson
-from salient_imagenet_data.evaluation.models import Classifier
-from salient_imagenet_data.evaluation.scoring import score
+from salient_imagenet_data.evaluation.numbers.estimates import wilson
+from salient_imagenet_data.evaluation.report.figures import COLOURS, Canvas, interval
+from salient_imagenet_data.evaluation.run.infer import Settings
+from salient_imagenet_data.evaluation.score.scoring import score
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.images import FolderSource
-from salient_imagenet_data.manifest import file_sha256
+from salient_imagenet_data.images.folder import FolderSource
+from salient_imagenet_data.networks.classifiers import Classifier
+from salient_imagenet_data.networks.robust import SmallNetModel, load_model, save_smallnet
 from salient_imagenet_data.scenes import SceneSource
-from salient_imagenet_data.scenes.annotator import answer_all
-from salient_imagenet_data.store import Store, annotate
+from salient_imagenet_data.store.manifest import file_sha256
+from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.whole_file import write_text
 
 CORRELATIONS = (0.5, 0.75, 0.9, 0.99)

@@ -11,13 +11,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from salient_imagenet_data.annotations import Answer
+from salient_imagenet_data.annotation.answers import Answer
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.manifest import Manifest, file_sha256, write_manifest
 from salient_imagenet_data.names import CORE, IMAGES_TABLE, MAIN_OBJECT, SPURIOUS
-from salient_imagenet_data.store import Store
-from salient_imagenet_data.store_writer import SHARD_ROWS, StoreWriter
-from salient_imagenet_data.tables import IMAGES_SCHEMA
+from salient_imagenet_data.store.arrays import SHARD_ROWS
+from salient_imagenet_data.store.manifest import Manifest, file_sha256, write_manifest
+from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.store.tables import IMAGES_SCHEMA
+from salient_imagenet_data.store.writing import StoreWriter
 
 FEATURES, GRID = 5, (7, 7)
 SIZE = (500, 375)

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from salient_imagenet_data.annotations import Annotations
+from salient_imagenet_data.annotation.applying import with_verdicts
+from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig, Stage
-from salient_imagenet_data.builder.decoding import check_decoder
-from salient_imagenet_data.builder.engine import Engine, LocalEngine
+from salient_imagenet_data.builder.discovery.ranking import Ranking, rank, top_images
 from salient_imagenet_data.builder.finish import (
     feature_rows,
     grid_of,
@@ -32,17 +32,19 @@ from salient_imagenet_data.builder.finish import (
     quarantine_rows,
     write_maps,
 )
-from salient_imagenet_data.builder.model import RobustModel, check_classes
-from salient_imagenet_data.builder.ranking import Ranking, rank, top_images
-from salient_imagenet_data.builder.work import Job
+from salient_imagenet_data.builder.units.decoding import check_decoder
+from salient_imagenet_data.builder.units.engine import Engine, LocalEngine
+from salient_imagenet_data.builder.units.unit import Job
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.folder import Folder, upload
-from salient_imagenet_data.images import ImageSource, ids_of, labels_of
-from salient_imagenet_data.manifest import Manifest
+from salient_imagenet_data.images.source import ImageSource, ids_of, labels_of
 from salient_imagenet_data.names import FEATURES_TABLE, MANIFEST, WORK
-from salient_imagenet_data.store import Store, with_verdicts
-from salient_imagenet_data.store_writer import StoreWriter, check_finished, claim_work, claimed, made_of
-from salient_imagenet_data.tables import FEATURES_SCHEMA, write_table
+from salient_imagenet_data.networks.robust import RobustModel, check_classes
+from salient_imagenet_data.places import Folder, upload
+from salient_imagenet_data.store.claiming import check_finished, claim_work, claimed, made_of
+from salient_imagenet_data.store.manifest import Manifest
+from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.store.tables import FEATURES_SCHEMA, write_table
+from salient_imagenet_data.store.writing import StoreWriter
 
 MADE_OF = "images, weights, annotations and options"
 

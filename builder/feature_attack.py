@@ -6,10 +6,14 @@ The paper's ball of radius 500 around the seed never binds for 224 x 224 images 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from salient_imagenet_data.builder.model import RobustModel
+from salient_imagenet_data.networks.robust import RobustModel
 
 STEP, ITERATIONS = 10.0, 100
 
@@ -30,3 +34,22 @@ def feature_attack(
         length = torch.linalg.vector_norm(gradient.flatten(1), dim=1).clamp_min(1e-12)[:, None, None, None]
         x = (x.detach() + step * gradient / length).clamp(0.0, 1.0)
     return x.detach()
+
+
+def attacker(
+    model: RobustModel, *, iterations: int = ITERATIONS, device: str = "cpu"
+) -> Callable[[list[NDArray[np.uint8]], list[int]], list[NDArray[np.uint8]]]:
+    """A function that attacks crops (S, S, 3) uint8, each for a feature index of its own, all of them in one batch.
+
+    The step is the paper's, scaled with the side of the crop.
+    """
+    step = STEP * model.preprocessing.crop / 224
+
+    def attack(crops: list[NDArray[np.uint8]], features: list[int]) -> list[NDArray[np.uint8]]:
+        if not crops:
+            return []
+        x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(device).float() / 255.0
+        changed = feature_attack(model, x, torch.tensor(features, device=device), step=step, iterations=iterations)
+        return list((changed * 255.0).round().byte().permute(0, 2, 3, 1).cpu().numpy())
+
+    return attack

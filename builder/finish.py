@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from salient_imagenet_data.builder.ranking import GroupSums, Ranking, class_means
-from salient_imagenet_data.builder.work import Job
+from salient_imagenet_data.builder.discovery.ranking import GroupSums, Ranking, class_means
+from salient_imagenet_data.builder.units.unit import Job
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.images import ImageSource, ids_of, labels_of
-from salient_imagenet_data.store_writer import StoreWriter
-from salient_imagenet_data.tables import images_table
+from salient_imagenet_data.images.source import ImageSource, ids_of, labels_of
+from salient_imagenet_data.store.tables import images_table
+from salient_imagenet_data.store.writing import StoreWriter
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.conditions import CLEAN
-from salient_imagenet_data.evaluation.corruptions import corruption_of
-from salient_imagenet_data.evaluation.infer import Settings, answers_of, infer
-from salient_imagenet_data.evaluation.models import Classifier, Model
-from salient_imagenet_data.evaluation.predictions import Answers, PredictionsFile, concatenated
-from salient_imagenet_data.evaluation.protocols import Plan, make_plan
-from salient_imagenet_data.evaluation.scoring import score
+from salient_imagenet_data.evaluation.plan.condition import CLEAN
+from salient_imagenet_data.evaluation.plan.corruptions import corruption_of
+from salient_imagenet_data.evaluation.plan.protocols import Plan, make_plan
+from salient_imagenet_data.evaluation.run.infer import Settings, answers_of, infer
+from salient_imagenet_data.evaluation.run.predictions import Answers, PredictionsFile, concatenated
+from salient_imagenet_data.evaluation.score.scoring import score
 from salient_imagenet_data.folds import WHOLE, Fold
-from salient_imagenet_data.images import ImageSource
-from salient_imagenet_data.join import Missing, join
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.images.source import ImageSource
+from salient_imagenet_data.joining import Missing, join
+from salient_imagenet_data.networks.classifiers import Classifier, Model
+from salient_imagenet_data.store.reading import Store
 
 Opener = Callable[[], Classifier]
 

@@ -11,20 +11,20 @@ if TYPE_CHECKING:
     from salient_imagenet_data.loaders.compact import MapFrame as MapFrame
     from salient_imagenet_data.loaders.compact import masks_from_maps as masks_from_maps
     from salient_imagenet_data.loaders.compact import masks_of_batch as masks_of_batch
-    from salient_imagenet_data.loaders.corruptions import Blur as Blur
-    from salient_imagenet_data.loaders.corruptions import Composite as Composite
-    from salient_imagenet_data.loaders.corruptions import Corruption as Corruption
-    from salient_imagenet_data.loaders.corruptions import Fill as Fill
-    from salient_imagenet_data.loaders.corruptions import GaussianNoise as GaussianNoise
-    from salient_imagenet_data.loaders.corruptions import Inpaint as Inpaint
-    from salient_imagenet_data.loaders.corruptions import Shuffle as Shuffle
-    from salient_imagenet_data.loaders.corruptions import Swap as Swap
-    from salient_imagenet_data.loaders.corruptions import Tile as Tile
-    from salient_imagenet_data.loaders.corruptions import corrupt as corrupt
-    from salient_imagenet_data.loaders.corruptions import gaussian_noise as gaussian_noise
-    from salient_imagenet_data.loaders.corruptions import image_seeds as image_seeds
-    from salient_imagenet_data.loaders.layer_masking import LayerMasking as LayerMasking
-    from salient_imagenet_data.loaders.missingness import TokenDropping as TokenDropping
+    from salient_imagenet_data.loaders.corruption.corruptions import Blur as Blur
+    from salient_imagenet_data.loaders.corruption.corruptions import Composite as Composite
+    from salient_imagenet_data.loaders.corruption.corruptions import Corruption as Corruption
+    from salient_imagenet_data.loaders.corruption.corruptions import Fill as Fill
+    from salient_imagenet_data.loaders.corruption.corruptions import GaussianNoise as GaussianNoise
+    from salient_imagenet_data.loaders.corruption.corruptions import Inpaint as Inpaint
+    from salient_imagenet_data.loaders.corruption.corruptions import Shuffle as Shuffle
+    from salient_imagenet_data.loaders.corruption.corruptions import Swap as Swap
+    from salient_imagenet_data.loaders.corruption.corruptions import Tile as Tile
+    from salient_imagenet_data.loaders.corruption.corruptions import corrupt as corrupt
+    from salient_imagenet_data.loaders.corruption.corruptions import gaussian_noise as gaussian_noise
+    from salient_imagenet_data.loaders.corruption.corruptions import image_seeds as image_seeds
+    from salient_imagenet_data.loaders.missing.layers import LayerMasking as LayerMasking
+    from salient_imagenet_data.loaders.missing.tokens import TokenDropping as TokenDropping
     from salient_imagenet_data.loaders.numpy_loader import NumpyLoader as NumpyLoader
     from salient_imagenet_data.loaders.regions import Region as Region
     from salient_imagenet_data.loaders.regions import partners as partners
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Batch": "batches",
-    "Blur": "corruptions",
-    "Composite": "corruptions",
-    "Corruption": "corruptions",
-    "Fill": "corruptions",
+    "Blur": "corruption.corruptions",
+    "Composite": "corruption.corruptions",
+    "Corruption": "corruption.corruptions",
+    "Fill": "corruption.corruptions",
     "FiveCrop": "transforms",
-    "GaussianNoise": "corruptions",
-    "Inpaint": "corruptions",
-    "LayerMasking": "layer_masking",
+    "GaussianNoise": "corruption.corruptions",
+    "Inpaint": "corruption.corruptions",
+    "LayerMasking": "missing.layers",
     "MapFrame": "compact",
     "MaskedCorruption": "transforms",
     "MaskedGaussianNoise": "transforms",
@@ -54,16 +54,16 @@ _HOME = {
     "Region": "regions",
     "SalientImageNet": "torch_dataset",
     "SalientImageNetStream": "torch_dataset",
-    "Shuffle": "corruptions",
+    "Shuffle": "corruption.corruptions",
     "SoftMask": "soft_mask",
-    "Swap": "corruptions",
+    "Swap": "corruption.corruptions",
     "TenCrop": "transforms",
-    "Tile": "corruptions",
-    "TokenDropping": "missingness",
+    "Tile": "corruption.corruptions",
+    "TokenDropping": "missing.tokens",
     "collate": "batches",
-    "corrupt": "corruptions",
-    "gaussian_noise": "corruptions",
-    "image_seeds": "corruptions",
+    "corrupt": "corruption.corruptions",
+    "gaussian_noise": "corruption.corruptions",
+    "image_seeds": "corruption.corruptions",
     "masks_from_maps": "compact",
     "masks_of_batch": "compact",
     "partners": "regions",

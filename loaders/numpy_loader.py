@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from salient_imagenet_data.images import ImageSource
-from salient_imagenet_data.join import Missing, join
+from salient_imagenet_data.images.opening import open_source
+from salient_imagenet_data.images.source import ImageSource
+from salient_imagenet_data.joining import Missing, join
 from salient_imagenet_data.names import FEATURES_COLUMN, IMAGE, IMAGE_ID, KINDS, LABEL, MAPS_COLUMN, MASK_COLUMN
-from salient_imagenet_data.sources import open_source
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.store.reading import Store
 
 
 class NumpyLoader:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from salient_imagenet_data.loaders.kernels import boxes
+from salient_imagenet_data.loaders.corruption.kernels import boxes
 
 RegionName = Literal["core", "spurious", "neither", "not_core"]
 Control = Literal["random", "other"]

@@ -13,13 +13,13 @@ from torch import distributed
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from torchvision import tv_tensors
 
-from salient_imagenet_data.images import ImageSource
-from salient_imagenet_data.join import Missing, join
+from salient_imagenet_data.images.opening import open_source
+from salient_imagenet_data.images.source import ImageSource
+from salient_imagenet_data.joining import Missing, join
 from salient_imagenet_data.loaders.compact import FRAME, MapFrame
 from salient_imagenet_data.loaders.soft_mask import SoftMask
 from salient_imagenet_data.names import FEATURES_COLUMN, IMAGE, IMAGE_ID, KINDS, LABEL, MAPS_COLUMN, MASK_COLUMN, Kind
-from salient_imagenet_data.sources import open_source
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.store.reading import Store
 
 Sample = dict[str, Any]
 

@@ -10,7 +10,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from salient_imagenet_data.loaders.corruptions import Corruption, GaussianNoise, Swap, corrupt, image_seeds
+from salient_imagenet_data.loaders.corruption.corruptions import Corruption, GaussianNoise, Swap, corrupt, image_seeds
 from salient_imagenet_data.loaders.regions import Region, RegionName, region_masks
 from salient_imagenet_data.names import CORE, IMAGE, IMAGE_ID, MASK_COLUMN, SPURIOUS
 

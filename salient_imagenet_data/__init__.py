@@ -9,22 +9,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from salient_imagenet_data.annotations import read_annotations as read_annotations
+    from salient_imagenet_data.annotation.files import read_annotations as read_annotations
     from salient_imagenet_data.dataset import load_dataset as load_dataset
     from salient_imagenet_data.errors import SalientError as SalientError
-    from salient_imagenet_data.images import FolderSource as FolderSource
-    from salient_imagenet_data.images import MemorySource as MemorySource
+    from salient_imagenet_data.images.folder import FolderSource as FolderSource
+    from salient_imagenet_data.images.memory import MemorySource as MemorySource
     from salient_imagenet_data.scenes import SceneSource as SceneSource
-    from salient_imagenet_data.store import Store as Store
+    from salient_imagenet_data.store.reading import Store as Store
 
 _HOME = {
-    "FolderSource": "images",
-    "MemorySource": "images",
+    "FolderSource": "images.folder",
+    "MemorySource": "images.memory",
     "SalientError": "errors",
     "SceneSource": "scenes",
-    "Store": "store",
+    "Store": "store.reading",
     "load_dataset": "dataset",
-    "read_annotations": "annotations",
+    "read_annotations": "annotation.files",
 }
 __all__ = sorted(_HOME)
 

@@ -22,19 +22,22 @@ import numpy as np
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import FRAMES, Frame
-from salient_imagenet_data.hub.client import hub_errors
-from salient_imagenet_data.hub.locate import is_repo_id
-from salient_imagenet_data.images import ImageSource
-from salient_imagenet_data.join import Joined, Missing, join
-from salient_imagenet_data.manifest import FORMAT_VERSION, file_sha256
-from salient_imagenet_data.mask_table import MaskTable, features
+from salient_imagenet_data.hub_errors import hub_errors
+from salient_imagenet_data.images.opening import open_source
+from salient_imagenet_data.images.source import ImageSource
+from salient_imagenet_data.images.table import TableSource
+from salient_imagenet_data.joining import Joined, Missing, join
 from salient_imagenet_data.names import MANIFEST
-from salient_imagenet_data.sources import open_source
-from salient_imagenet_data.store import Store, read_manifest
-from salient_imagenet_data.table_join import join_stream, join_table, tell_joined
-from salient_imagenet_data.table_source import TableSource
+from salient_imagenet_data.places import is_repo_id
+from salient_imagenet_data.store.manifest import FORMAT_VERSION, file_sha256
+from salient_imagenet_data.store.reading import Store, read_manifest
+from salient_imagenet_data.table.join import join_stream, join_table, tell_joined
+from salient_imagenet_data.table.mask_table import MaskTable, features
 
-_ROWS_COME_FROM = ("dataset", "mask_table", "mask_feature", "join", "sources", "images", "imagenet", "store", "tables")
+_ROWS_COME_FROM = (
+    *("dataset", "table.mask_table", "table.mask_feature", "joining", "images.opening", "images.source"),
+    *("imagenet", "store.reading", "store.tables"),
+)
 
 
 @dataclass

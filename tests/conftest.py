@@ -12,17 +12,22 @@ import torch
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from salient_imagenet_data.annotations import Annotations, Answer, read_annotations, write_annotations
+from salient_imagenet_data.annotation.answers import Answer
+from salient_imagenet_data.annotation.applying import annotate
+from salient_imagenet_data.annotation.files import read_annotations, write_annotations
+from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.config import BuildConfig
-from salient_imagenet_data.builder.model import SmallNetModel, load_model, save_smallnet
-from salient_imagenet_data.builder.networks import SmallNet, SmallNetConfig
 from salient_imagenet_data.cli import main
-from salient_imagenet_data.cli.demo import write_scenes
+from salient_imagenet_data.demo.run import write_scenes
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.images import FolderSource
+from salient_imagenet_data.images.folder import FolderSource
+from salient_imagenet_data.networks.robust import SmallNetModel, load_model, save_smallnet
+from salient_imagenet_data.networks.smallnet import SmallNet, SmallNetConfig
 from salient_imagenet_data.scenes import CLASSES, SceneSource
-from salient_imagenet_data.store import Store, annotate
+from salient_imagenet_data.store.reading import Store
+from tests.reports import browser as browser
+from tests.reports import report as report
 
 CONFIG = BuildConfig(group_by="label", top_features=4, top_images=2, shard_rows=16, batch_size=5)
 

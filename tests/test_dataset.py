@@ -10,7 +10,7 @@ import pytest
 from salient_imagenet_data import FolderSource, MemorySource, load_dataset
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.masks import to_uint8
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.store.reading import Store
 
 MASKS = ("core_mask", "spurious_mask")
 
@@ -98,8 +98,8 @@ def test_missing_and_changed_images(store: Store, images: Path, tmp_path: Path) 
 def test_a_changed_store_never_gives_cached_rows(store: Store, tmp_path: Path) -> None:
     copy, cache = Path(shutil.copytree(store.path, tmp_path / "store")), str(tmp_path / "cache")
     before = load_dataset(copy, cache_dir=cache)
-    from salient_imagenet_data.annotations import read_annotations, write_annotations
-    from salient_imagenet_data.store import annotate
+    from salient_imagenet_data.annotation.applying import annotate
+    from salient_imagenet_data.annotation.files import read_annotations, write_annotations
     from tests.conftest import answers_for
 
     flipped = [type(a)(**{**vars(a), "answer": "background"}) for a in answers_for(store)]

@@ -6,44 +6,150 @@ import ast
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = {
-    "builder": {"core", "builder"},
-    "loaders": {"core", "loaders"},
-    "evaluation": {"core", "loaders", "evaluation"},
+PACKAGE = "salient_imagenet_data"
+TOP = ("builder", "loaders", "evaluation")
+"""Rooms that stand at the top of the repository."""
+
+LEVELS: tuple[tuple[str, ...], ...] = (
+    ("cli",),
+    ("demo",),
+    ("evaluation",),
+    ("loaders",),
+    ("builder",),
+    ("networks",),
+    ("hub", "official"),
+    ("annotation",),
+    ("scenes", "pictures"),
+    ("dataset",),
+    ("table",),
+    ("joining",),
+    ("store",),
+    ("images",),
+    ("hub_errors", "masks", "places"),
+    ("geometry", "folds", "imagenet", "names", "progress", "whole_file"),
+    ("errors",),
+)
+"""From the top floor down. A room imports from floors below its own, and from itself."""
+NO_TORCH = {
+    *("hub", "official", "annotation", "scenes", "pictures", "dataset", "table", "joining", "store", "images"),
+    *("hub_errors", "masks", "places", "geometry", "folds", "imagenet", "names", "progress", "whole_file", "errors"),
 }
+"""Rooms in which no line imports torch."""
+TORCH_INSIDE = {"cli", "demo"}
+"""Rooms that import torch, and rooms with torch, inside functions only."""
+ALLOWED_UP: dict[str, set[str]] = {"__init__": {"annotation", "dataset", "images", "scenes", "store"}}
+"""The package's own names, loaded on first use."""
+
+FLOOR = {room: len(LEVELS) - i for i, rooms in enumerate(LEVELS) for room in rooms}
 
 
-def imports(path: Path) -> set[str]:
-    """Rooms that a file imports from, anywhere in it."""
+def modules() -> Iterator[tuple[str, Path]]:
+    """Room and file of every module."""
+    for path in (ROOT / PACKAGE).glob("**/*.py"):
+        first = path.relative_to(ROOT / PACKAGE).parts[0]
+        if first not in TOP:
+            yield first.removesuffix(".py"), path
+    for room in TOP:
+        yield from ((room, path) for path in (ROOT / room).rglob("*.py"))
+
+
+def imported(path: Path, *, outside_functions: bool = False) -> set[str]:
+    """Dotted names that a file imports, anywhere in it, or only where they are imported with it."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside: set[ast.AST] = set()
+    if outside_functions:
+        for node in ast.walk(tree):
+            lazy = isinstance(node, ast.FunctionDef) or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node))
+            if lazy:
+                inside |= set(ast.walk(node))
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        for name in names:
-            if name.split(".")[0] == "salient_imagenet_data":
-                room = [*name.split("."), ""][1]
-                found.add(room if room in ROOMS else "core")
-            if name.split(".")[0] in ROOMS:
-                found.add(f"bare {name}")
+    for node in ast.walk(tree):
+        if node in inside:
+            continue
+        if isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)} if base == PACKAGE else {base}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
     return found
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_rooms_import_left_to_right(room: str) -> None:
-    for path in (ROOT / room).rglob("*.py"):
-        assert imports(path) <= ROOMS[room], path
+def rooms_in(names: set[str]) -> set[str]:
+    """Rooms among dotted names."""
+    return {name.split(".")[1] for name in names if name.startswith(f"{PACKAGE}.")}
 
 
-def test_core_imports_no_room_but_from_the_command_line() -> None:
-    for path in (ROOT / "salient_imagenet_data").glob("**/*.py"):
-        relative = path.relative_to(ROOT / "salient_imagenet_data")
-        if relative.parts[0] not in (*ROOMS, "cli"):
-            assert imports(path) <= {"core"}, path
+def test_every_module_stands_in_a_room_of_the_table() -> None:
+    assert {room for room, _ in modules()} == {*FLOOR, "__init__"}
+
+
+@pytest.mark.parametrize("room", FLOOR)
+def test_rooms_import_from_lower_floors_only(room: str) -> None:
+    for mine, path in modules():
+        if mine == room:
+            up = {other for other in rooms_in(imported(path)) if other != room and FLOOR[other] >= FLOOR[room]}
+            assert not up, f"{path.relative_to(ROOT)} imports from {sorted(up)}"
+
+
+def test_the_package_itself_names_low_rooms_only() -> None:
+    assert rooms_in(imported(ROOT / PACKAGE / "__init__.py")) <= {*ALLOWED_UP["__init__"], "errors"}
+
+
+def test_rooms_without_torch_name_it_nowhere() -> None:
+    for room, path in modules():
+        heavy = {name for name in imported(path) if name.split(".")[0] in ("torch", "torchvision", "safetensors")}
+        assert room not in NO_TORCH or not heavy, path
+
+
+def test_rooms_with_torch_inside_functions_load_none_of_it_when_they_are_imported() -> None:
+    for room, path in modules():
+        names = imported(path, outside_functions=True)
+        with_torch = rooms_in(names) - NO_TORCH - TORCH_INSIDE
+        heavy = {name for name in names if name.split(".")[0] in ("torch", "torchvision", "safetensors")}
+        assert room not in TORCH_INSIDE or not (heavy | with_torch), path
+
+
+def test_no_folder_is_called_as_if_it_were_a_package_of_its_own() -> None:
+    for _, path in modules():
+        assert not {name.split(".")[0] for name in imported(path)} & set(TOP), path
+
+
+def test_no_circle_of_modules() -> None:
+    """Following imports that run with the import of a module, never back to where it began."""
+    below: dict[str, set[str]] = {}
+    for room, path in modules():
+        root, prefix = (ROOT / room, [PACKAGE, room]) if room in TOP else (ROOT / PACKAGE, [PACKAGE])
+        parts = [*prefix, *path.relative_to(root).with_suffix("").parts]
+        name = ".".join(parts).removesuffix(".__init__")
+        below[name] = {other for other in imported(path, outside_functions=True) if other.startswith(PACKAGE)} - {name}
+    done: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " -> ".join((*way, name))
+        if name not in done:
+            for other in below.get(name, ()):
+                visit(other, (*way, name))
+            done.add(name)
+
+    for name in below:
+        visit(name, ())
+
+
+def test_no_folder_holds_more_than_fourteen_loose_modules() -> None:
+    folders = [path.parent for _, path in modules()]
+    crowded = {str(f.relative_to(ROOT)): folders.count(f) for f in folders if folders.count(f) > 14}
+    assert not crowded
+
+
+def test_no_module_is_longer_than_four_hundred_lines() -> None:
+    long = {str(p.relative_to(ROOT)): n for _, p in modules() if (n := len(p.read_text().splitlines())) > 400}
+    assert not long
 
 
 def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
@@ -54,15 +160,13 @@ def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
     )
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        packed = {n for n in archive.namelist() if n.startswith("salient_imagenet_data/")}
-    package = ROOT / "salient_imagenet_data"
-    tree = {f"salient_imagenet_data/{p.relative_to(package).as_posix()}" for p in package.rglob("*") if p.is_file()}
-    for room in ROOMS:  # a glob does not follow the links
+        packed = {n for n in archive.namelist() if n.startswith(f"{PACKAGE}/")}
+    package = ROOT / PACKAGE
+    tree = {f"{PACKAGE}/{p.relative_to(package).as_posix()}" for p in package.rglob("*") if p.is_file()}
+    for room in TOP:  # a glob does not follow the links
         tree |= {
-            f"salient_imagenet_data/{room}/{p.relative_to(ROOT / room).as_posix()}"
-            for p in (ROOT / room).rglob("*")
-            if p.is_file()
+            f"{PACKAGE}/{room}/{p.relative_to(ROOT / room).as_posix()}" for p in (ROOT / room).rglob("*") if p.is_file()
         }
     tree = {name for name in tree if "__pycache__" not in name}
     assert packed == tree
-    assert {"salient_imagenet_data/builder/build.py", "salient_imagenet_data/py.typed"} <= packed
+    assert {f"{PACKAGE}/builder/build.py", f"{PACKAGE}/evaluation/report/report.html"} <= packed

@@ -68,10 +68,11 @@ def build(
     """Build a store: features, ranking and maps of every image. Under torchrun, on several GPUs."""
     from salient_imagenet_data.builder.build import build_until
     from salient_imagenet_data.builder.config import BuildConfig, RunConfig
-    from salient_imagenet_data.builder.engine import default_batch_size, default_threads, device_of, make_engine
-    from salient_imagenet_data.builder.model import load_model
+    from salient_imagenet_data.builder.units.engine import default_threads, make_engine
     from salient_imagenet_data.geometry import Preprocessing
-    from salient_imagenet_data.sources import open_source
+    from salient_imagenet_data.images.opening import open_source
+    from salient_imagenet_data.networks.devices import default_batch_size, device_of
+    from salient_imagenet_data.networks.robust import load_model
 
     if (resize is None) != (crop is None):
         raise click.UsageError("give --resize and --crop together, or neither")
@@ -122,25 +123,26 @@ def sheets(
     store: str, images: str, out: Path, attack: str | None, architecture: str | None, device: str | None
 ) -> None:
     """Draw what each feature shows, one PNG a class, and an answers.csv to fill in."""
-    from salient_imagenet_data.builder.sheets import write_sheets
-    from salient_imagenet_data.sources import open_source
-    from salient_imagenet_data.store import Store
+    from salient_imagenet_data.annotation.sheets import write_sheets
+    from salient_imagenet_data.images.opening import open_source
+    from salient_imagenet_data.store.reading import Store
 
     if out.exists() and any(out.iterdir()):
         raise click.ClickException(
             f"{out}: exists; expected a new folder, so that filled-in answers are never overwritten"
         )
-    opened, model, on = Store(store), None, "cpu"
+    opened, attacks = Store(store), None
     if attack:
-        from salient_imagenet_data.builder.model import load_model
+        from salient_imagenet_data.builder.feature_attack import attacker
+        from salient_imagenet_data.networks.robust import load_model
 
         manifest = opened.manifest
         model, _ = load_model(
             attack, architecture=architecture, preprocessing=manifest.preprocessing, sha256=manifest.weights_sha256
         )
         on = check_device(device)
-        model = model.to(on)
-    paths = write_sheets(opened, open_source(images, opened.manifest.split), out, model=model, device=on)
+        attacks = attacker(model.to(on), device=on)
+    paths = write_sheets(opened, open_source(images, opened.manifest.split), out, attack=attacks)
     click.echo(f"wrote {len(paths)} sheets and answers.csv to {out}")
 
 
@@ -151,8 +153,8 @@ def sheets(
 @click.option("--data-version", help=VERSION + "  [default: as it is]")
 def annotate(store: str, answers: Path, majority: int, data_version: str | None) -> None:
     """Call a store's features core or spurious, from a file of answers. No map is rebuilt."""
-    from salient_imagenet_data.annotations import read_annotations
-    from salient_imagenet_data.store import annotate as annotate_store
+    from salient_imagenet_data.annotation.applying import annotate as annotate_store
+    from salient_imagenet_data.annotation.files import read_annotations
 
     annotated = annotate_store(store, read_annotations(answers), majority=majority, data_version=data_version)
     kinds = [row["kind"] for row in annotated.features]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from salient_imagenet_data.annotations import Annotations
+    from salient_imagenet_data.annotation.verdicts import Annotations
     from salient_imagenet_data.folds import Fold
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -40,7 +40,7 @@ def cli() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
 def demo(out: Path, overwrite: bool, as_json: bool) -> None:
     """Do the whole way on the embedded scenes, and check it against their truth."""
-    from salient_imagenet_data.cli.demo import run, table
+    from salient_imagenet_data.demo.run import run, table
 
     result = run(out, overwrite=overwrite)
     click.echo(json.dumps(result, indent=2) if as_json else table(result, out))
@@ -82,11 +82,12 @@ def train(
     **options: Any,
 ) -> None:
     """Train a small classifier, robust to l2 perturbations, on a tree of images."""
-    from salient_imagenet_data.builder.model import save_smallnet
     from salient_imagenet_data.builder.train import TrainConfig, correct, load_images, robust_accuracy
     from salient_imagenet_data.builder.train import train as train_model
     from salient_imagenet_data.geometry import Preprocessing
-    from salient_imagenet_data.images import FolderSource, ImageSource
+    from salient_imagenet_data.images.folder import FolderSource
+    from salient_imagenet_data.images.source import ImageSource
+    from salient_imagenet_data.networks.robust import save_smallnet
     from salient_imagenet_data.scenes import SceneSource
 
     if (images is None) == (scenes is None):
@@ -126,7 +127,8 @@ def train(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def annotations_command(file: Path, majority: int, as_json: bool) -> None:
     """Print what is in a file of answers."""
-    from salient_imagenet_data.annotations import read_annotations, summary
+    from salient_imagenet_data.annotation.files import read_annotations
+    from salient_imagenet_data.annotation.verdicts import summary
 
     _print(summary(read_annotations(file), majority), as_json)
 
@@ -138,7 +140,7 @@ def info(store: str, as_json: bool) -> None:
     """Print what a store holds and how it was made."""
     import dataclasses
 
-    from salient_imagenet_data.store import Store
+    from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
     fields = dataclasses.asdict(opened.manifest)
@@ -157,7 +159,7 @@ def info(store: str, as_json: bool) -> None:
 @click.argument("store")
 def verify(store: str) -> None:
     """Read every byte of a store and compare it with the manifest."""
-    from salient_imagenet_data.store import Store
+    from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
     opened.verify()
@@ -177,8 +179,8 @@ def check_out(path: Path, overwrite: bool) -> None:
 
 def annotations_of(name: str) -> Annotations:
     """A file of answers, or `official`, whose licence is shown."""
-    from salient_imagenet_data.annotations import read_annotations
-    from salient_imagenet_data.official_answers import LICENCE, fetch_official
+    from salient_imagenet_data.annotation.files import read_annotations
+    from salient_imagenet_data.annotation.official import LICENCE, fetch_official
 
     if name != "official":
         return read_annotations(name)
@@ -190,8 +192,8 @@ def check_device(device: str | None) -> str:
     """The device that `device_of` gives, if torch knows it and has it. Raises SalientError if not."""
     import torch
 
-    from salient_imagenet_data.builder.engine import device_of
     from salient_imagenet_data.errors import SalientError
+    from salient_imagenet_data.networks.devices import device_of
 
     device = device_of(device)
     try:

@@ -15,9 +15,9 @@ from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, FOLDER, IMAGE
 
 if TYPE_CHECKING:
     from salient_imagenet_data.evaluation.evaluate import Opener
-    from salient_imagenet_data.evaluation.models import Classifier
     from salient_imagenet_data.folds import Fold
-    from salient_imagenet_data.store import Store
+    from salient_imagenet_data.networks.classifiers import Classifier
+    from salient_imagenet_data.store.reading import Store
 
 # Spelled out, because the rooms are imported inside the functions; a test compares them.
 PROTOCOLS = ("iclr2022", "corm2022", "rival2022", "spuriosity2023")
@@ -103,9 +103,9 @@ def evaluate(
 ) -> None:
     """Measure how much classifiers rely on core and on spurious pixels, with controls."""
     from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
-    from salient_imagenet_data.evaluation.infer import Settings
-    from salient_imagenet_data.sources import open_source
-    from salient_imagenet_data.store import Store
+    from salient_imagenet_data.evaluation.run.infer import Settings
+    from salient_imagenet_data.images.opening import open_source
+    from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
     source = open_source(images, opened.manifest.split)
@@ -140,9 +140,9 @@ def evaluate(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def score(store: str, predictions: tuple[Path, ...], images: str | None, out: Path | None, as_json: bool) -> None:
     """Score predictions files, of `evaluate` or of anybody; needs no torch."""
-    from salient_imagenet_data.evaluation.predictions import read_predictions
-    from salient_imagenet_data.sources import open_source
-    from salient_imagenet_data.store import Store
+    from salient_imagenet_data.evaluation.run.predictions import read_predictions
+    from salient_imagenet_data.images.opening import open_source
+    from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
     files = [read_predictions(path, len(opened.class_names)) for path in predictions]
@@ -173,11 +173,11 @@ def align(
     as_json: bool,
 ) -> None:
     """Measure how far classifiers look at the core masks: saliency maps against the masks."""
-    from salient_imagenet_data.evaluation.alignment import align as align_model
-    from salient_imagenet_data.evaluation.protocols import rows_in
+    from salient_imagenet_data.evaluation.plan.protocols import rows_in
+    from salient_imagenet_data.evaluation.saliency.alignment import align as align_model
     from salient_imagenet_data.folds import WHOLE
-    from salient_imagenet_data.sources import open_source
-    from salient_imagenet_data.store import Store
+    from salient_imagenet_data.images.opening import open_source
+    from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
     source = open_source(images, opened.manifest.split)
@@ -207,7 +207,7 @@ def align(
 def leaderboard(folder: Path, out: Path | None) -> None:
     """Merge the reports at and below a folder into one sortable page."""
     from salient_imagenet_data.errors import SalientError
-    from salient_imagenet_data.evaluation.leaderboard import PAGE, write_leaderboard
+    from salient_imagenet_data.evaluation.report.leaderboard import PAGE, write_leaderboard
 
     if not folder.is_dir():
         raise SalientError(f"{folder}: not a folder", expected="a folder with report.json files at or below it")
@@ -225,11 +225,11 @@ def _finish(
     protocols: list[str] | None,
 ) -> None:
     """Score, write the report where asked, and print."""
-    from salient_imagenet_data.evaluation.between import summarise
+    from salient_imagenet_data.evaluation.score.together import summarise
 
     summary = summarise(files, store, failed)
     if out is not None:
-        from salient_imagenet_data.evaluation.report import write_report
+        from salient_imagenet_data.evaluation.report.page import write_report
 
         page = write_report(summary, out, store, source)
         click.echo(f"wrote {page}", err=True)
@@ -246,7 +246,7 @@ def _finish(
 
 def _tell_absent(store: Store, protocols: list[str] | None) -> None:
     """Say which accuracy of "iclr2022" is not there, and why."""
-    from salient_imagenet_data.evaluation.protocols import ACCURACY_OF
+    from salient_imagenet_data.evaluation.plan.regions import ACCURACY_OF
     from salient_imagenet_data.names import KINDS
 
     for kind in KINDS:
@@ -282,7 +282,7 @@ def _line(name: str, words: str, e: dict[str, Any], clean: dict[str, Any] | None
 
 def _words(condition: dict[str, Any]) -> str:
     """A condition's name; where its protocol has a name for the accuracy that is left, that instead of the region's."""
-    from salient_imagenet_data.evaluation.protocols import LEFT_OF
+    from salient_imagenet_data.evaluation.plan.regions import LEFT_OF
 
     left = LEFT_OF.get(condition["region"])
     return f"{left} {condition['corruption']}" if left else str(condition["name"])
@@ -309,7 +309,7 @@ def openers_of(
 
 
 def _by_spec(spec: str, store: Store, weights: str | None, name: str, model_frame: bool) -> Classifier:
-    from salient_imagenet_data.evaluation.models import open_model
+    from salient_imagenet_data.networks.classifiers import open_model
 
     opened = open_model(spec, store.class_names, weights, name=name)
     return opened if model_frame else dataclasses.replace(opened, frame=None)
@@ -317,9 +317,9 @@ def _by_spec(spec: str, store: Store, weights: str | None, name: str, model_fram
 
 def _checkpoint(path: str, architecture: str | None, store: Store, model_frame: bool) -> Classifier:
     """A classifier that the builder can read: of `salient-imagenet train`, or a state dict of an architecture."""
-    from salient_imagenet_data.builder.model import check_classes, load_model
-    from salient_imagenet_data.evaluation.frames import Frame
-    from salient_imagenet_data.evaluation.models import Classifier
+    from salient_imagenet_data.networks.classifiers import Classifier
+    from salient_imagenet_data.networks.frames import Frame
+    from salient_imagenet_data.networks.robust import check_classes, load_model
 
     model, sha256 = load_model(path, architecture=architecture, preprocessing=store.manifest.preprocessing)
     check_classes(model, store.class_names, str(store.path))

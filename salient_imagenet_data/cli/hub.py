@@ -10,7 +10,7 @@ import click
 from salient_imagenet_data.cli.commands import FOLDER, cli
 
 if TYPE_CHECKING:
-    from salient_imagenet_data.store import Store
+    from salient_imagenet_data.store.reading import Store
 
 _IMAGES = [
     click.option("--images", type=FOLDER, help="Also export the images, from the tree the store was built from."),
@@ -33,7 +33,7 @@ def _with_images(command: Any) -> Any:
 @_with_images
 def export_command(store: str, out: Path, repo: str, **options: Any) -> None:
     """Write a store as a folder laid out as its repository on the Hub."""
-    from salient_imagenet_data.store import Store
+    from salient_imagenet_data.store.reading import Store
 
     _export(Store(store), out, repo, **options)
     click.echo(f"wrote {out}")
@@ -54,7 +54,7 @@ def publish(
     """Export a store and upload it in one commit. The same command goes on after a failure."""
     from salient_imagenet_data.hub.layout import tag_of
     from salient_imagenet_data.hub.publish import publish as publish_folder
-    from salient_imagenet_data.store import Store
+    from salient_imagenet_data.store.reading import Store
 
     if out is None and not Path(store).is_dir():
         raise click.UsageError(f"{store} is no folder here: give --out FOLDER for the export")
@@ -76,8 +76,8 @@ def _export(
     store: Store, out: Path, repo: str, images: Path | None, redistribute: bool, workers: int, overwrite: bool
 ) -> None:
     from salient_imagenet_data.hub.export import export
+    from salient_imagenet_data.images.opening import open_source
     from salient_imagenet_data.progress import progress
-    from salient_imagenet_data.sources import open_source
 
     with progress((), total=0, what="exporting", unit="file") as bar:
 

@@ -13,10 +13,10 @@ from salient_imagenet_data.cli.evaluate import SALIENCY, openers_of
 if TYPE_CHECKING:
     from torch import nn
 
-    from salient_imagenet_data.evaluation.models import Classifier
     from salient_imagenet_data.folds import Fold
-    from salient_imagenet_data.images import ImageSource
-    from salient_imagenet_data.store import Store
+    from salient_imagenet_data.images.source import ImageSource
+    from salient_imagenet_data.networks.classifiers import Classifier
+    from salient_imagenet_data.store.reading import Store
 
 # Spelled out, because the rooms are imported inside the functions; a test compares them.
 LOSSES = ("none", "energy", "l1", "ppce", "rrr_star", "rrr", "grad_mask", "act_diff", "corm")
@@ -67,7 +67,7 @@ def retrain_head(
     batch_size: int,
 ) -> None:
     """Fit a classifier's linear head anew on the images of each class that show its spurious features least."""
-    from salient_imagenet_data.evaluation.heads import retrain_head as retrain
+    from salient_imagenet_data.evaluation.mitigation.heads import retrain_head as retrain
 
     check_out(out, overwrite)
     inputs = _inputs(store, images, model, weights, architecture)
@@ -111,8 +111,8 @@ def finetune(
     **recipe: Any,
 ) -> None:
     """Train a classifier further, guided to look at the core masks."""
-    from salient_imagenet_data.evaluation.finetune import FinetuneConfig
-    from salient_imagenet_data.evaluation.finetune import finetune as train_further
+    from salient_imagenet_data.evaluation.mitigation.finetune import FinetuneConfig
+    from salient_imagenet_data.evaluation.mitigation.finetune import finetune as train_further
 
     def report(epoch: int, classified: float, guided: float) -> None:
         losses = f"cross entropy {classified:.4f}, {config.loss} {guided:.4f}"
@@ -131,8 +131,8 @@ def _inputs(
     store: str, images: str, model: str | None, weights: str | None, architecture: str | None
 ) -> tuple[Classifier, Store, ImageSource]:
     """The classifier, the store and its images."""
-    from salient_imagenet_data.sources import open_source
-    from salient_imagenet_data.store import Store
+    from salient_imagenet_data.images.opening import open_source
+    from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
     models, files = (() if value is None else (value,) for value in (model, weights))
@@ -142,7 +142,7 @@ def _inputs(
 
 def _how(store: Store, fold: Fold, workers: int, skip_missing: bool, device: str | None) -> dict[str, Any]:
     """How the images are gone through, as the functions of the room want it."""
-    from salient_imagenet_data.evaluation.protocols import rows_in
+    from salient_imagenet_data.evaluation.plan.protocols import rows_in
 
     missing = "skip" if skip_missing else "error"
     return {"rows": rows_in(store, fold), "workers": workers, "missing": missing, "device": check_device(device)}
@@ -150,9 +150,9 @@ def _how(store: Store, fold: Fold, workers: int, skip_missing: bool, device: str
 
 def _save(network: nn.Module, out: Path, model: str | None) -> None:
     """Write a network as the file that it could have been read from: `--model` or `--architecture` stay the same."""
-    from salient_imagenet_data.builder.model import ImageClassifier, SmallNetModel, save_smallnet
-    from salient_imagenet_data.checkpoint import save_network
-    from salient_imagenet_data.evaluation.models import OPENERS, Normalised
+    from salient_imagenet_data.networks.classifiers import OPENERS, Normalised
+    from salient_imagenet_data.networks.robust import ImageClassifier, SmallNetModel, save_smallnet
+    from salient_imagenet_data.networks.weights import save_network
 
     own = model is not None and model.partition(":")[0] not in OPENERS  # a function's network is read as it is
     if not own and isinstance(network, SmallNetModel):

@@ -12,7 +12,7 @@ import click
 from salient_imagenet_data.cli.commands import FOLDER, VERSION, annotations_of, cli
 
 if TYPE_CHECKING:
-    from salient_imagenet_data.store import Store
+    from salient_imagenet_data.store.reading import Store
 
 
 @cli.command("import-official")
@@ -47,8 +47,8 @@ def import_command(
 ) -> None:
     """Make a store of the official 2022 release: its zip, read in place, or the folder unpacked."""
     from salient_imagenet_data.geometry import Preprocessing
+    from salient_imagenet_data.images.opening import open_source
     from salient_imagenet_data.official.importing import ImportConfig, import_official
-    from salient_imagenet_data.sources import open_source
 
     store = import_official(
         release,
@@ -74,9 +74,9 @@ def import_command(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every pair.")
 def compare(store_a: str, store_b: str, as_json: bool) -> None:
     """How far the masks of two stores agree, say published ones and rebuilt ones."""
-    from salient_imagenet_data.compare import compare as compare_stores
-    from salient_imagenet_data.compare import table
-    from salient_imagenet_data.store import Store
+    from salient_imagenet_data.store.comparing import compare as compare_stores
+    from salient_imagenet_data.store.comparing import table
+    from salient_imagenet_data.store.reading import Store
 
     result = compare_stores(Store(store_a), Store(store_b))
     click.echo(json.dumps(result, indent=2) if as_json else table(result))

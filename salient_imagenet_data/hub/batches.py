@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.hub.layout import FEATURES, GRIDS, MASKS, WITH_IMAGES, columns
 from salient_imagenet_data.hub.png import encode_mask
-from salient_imagenet_data.images import ImageSource, index_by_id
+from salient_imagenet_data.images.source import ImageSource, index_by_id
 from salient_imagenet_data.masks import to_uint8, union_in_crop
 from salient_imagenet_data.names import FEATURES_TABLE, KINDS, MAPS, Kind
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.store.reading import Store
 
 _READ_ROWS = 65_536
 """Rows of grids that are in memory at once, about 20 MB for five maps of 7 x 7."""

@@ -16,9 +16,9 @@ from huggingface_hub import DatasetCard
 
 from salient_imagenet_data.hub import layout
 from salient_imagenet_data.imagenet import wnids
-from salient_imagenet_data.manifest import Manifest
 from salient_imagenet_data.names import CORE, CUES, SPURIOUS
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.store.manifest import Manifest
+from salient_imagenet_data.store.reading import Store
 
 Facts = Mapping[str, tuple[int, int, int]]
 """By shard path: rows, bytes in memory, bytes on disk."""

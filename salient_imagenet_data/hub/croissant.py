@@ -11,8 +11,8 @@ import datasets
 from salient_imagenet_data.hub import layout
 from salient_imagenet_data.hub.card import Facts, dataset_infos
 from salient_imagenet_data.imagenet import wnids
-from salient_imagenet_data.manifest import file_sha256
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.store.manifest import file_sha256
+from salient_imagenet_data.store.reading import Store
 
 _CONTEXT: dict[str, Any] = {
     "@language": "en",

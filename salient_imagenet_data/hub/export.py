@@ -22,15 +22,15 @@ from salient_imagenet_data.hub import layout
 from salient_imagenet_data.hub.batches import Rows
 from salient_imagenet_data.hub.card import write_card
 from salient_imagenet_data.hub.croissant import write_croissant
-from salient_imagenet_data.hub.locate import check_repo_id
 from salient_imagenet_data.hub.parquet import shard_facts, write_shard
 from salient_imagenet_data.hub.picture import write_picture
 from salient_imagenet_data.imagenet import is_imagenet
-from salient_imagenet_data.images import ImageSource
-from salient_imagenet_data.join import join
-from salient_imagenet_data.manifest import file_sha256
+from salient_imagenet_data.images.source import ImageSource
+from salient_imagenet_data.joining import join
 from salient_imagenet_data.names import MANIFEST
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.places import check_repo_id
+from salient_imagenet_data.store.manifest import file_sha256
+from salient_imagenet_data.store.reading import Store
 
 MARKER = ".export.json"
 """In a finished export: what it was made of, and the sha256 of every other file. Not published."""

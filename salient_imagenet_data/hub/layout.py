@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import datasets
 
-from salient_imagenet_data.hub.locate import STORE_FOLDER as STORE_FOLDER
 from salient_imagenet_data.imagenet import display_names
-from salient_imagenet_data.manifest import Manifest
 from salient_imagenet_data.names import IMAGE, IMAGE_ID, LABEL, MASK_COLUMN
+from salient_imagenet_data.store.locating import STORE_FOLDER as STORE_FOLDER
+from salient_imagenet_data.store.manifest import Manifest
 
 MASKS, GRIDS, FEATURES, WITH_IMAGES = "masks", "grids", "features", "with_images"
 DEFAULT = MASKS

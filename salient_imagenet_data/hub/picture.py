@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from salient_imagenet_data.hub.batches import Rows
 from salient_imagenet_data.imagenet import display_names
-from salient_imagenet_data.images import index_by_id
+from salient_imagenet_data.images.source import index_by_id
 from salient_imagenet_data.masks import to_uint8, union_in_crop
 from salient_imagenet_data.names import IMAGE, KINDS
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.hub.client import hub_errors
 from salient_imagenet_data.hub.export import read_marker
-from salient_imagenet_data.manifest import file_sha256
+from salient_imagenet_data.hub_errors import hub_errors
+from salient_imagenet_data.store.manifest import file_sha256
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

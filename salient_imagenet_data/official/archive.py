@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import ImageError, SalientError
-from salient_imagenet_data.manifest import file_sha256
 from salient_imagenet_data.official.zip_index import Member, decode_name, members
+from salient_imagenet_data.store.manifest import file_sha256
 
 TABLES = ("wordnet_dict.py", "image_names_map.csv")
 """Names of the release's files that are not masks."""

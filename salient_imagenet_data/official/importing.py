@@ -24,21 +24,24 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from salient_imagenet_data.annotations import Annotations
+from salient_imagenet_data.annotation.applying import with_verdicts
+from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.folder import Folder, is_url
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.images import ImageSource
-from salient_imagenet_data.manifest import Manifest, check_version
+from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.names import OFFICIAL_RELEASE, WORK
 from salient_imagenet_data.official.archive import Archive, open_archive
 from salient_imagenet_data.official.fit import pooling
 from salient_imagenet_data.official.layout import Plan, make_plan
 from salient_imagenet_data.official.rows import feature_rows, image_sizes, image_table
 from salient_imagenet_data.official.work import Report, Settings, Task, run, start
+from salient_imagenet_data.places import Folder, is_url
 from salient_imagenet_data.progress import progress
-from salient_imagenet_data.store import Store, with_verdicts
-from salient_imagenet_data.store_writer import CHUNK_ROWS, StoreWriter, check_finished, claim_work, claimed, made_of
+from salient_imagenet_data.store.arrays import CHUNK_ROWS
+from salient_imagenet_data.store.claiming import check_finished, claim_work, claimed, made_of
+from salient_imagenet_data.store.manifest import Manifest, check_version
+from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.store.writing import StoreWriter
 from salient_imagenet_data.whole_file import write_text
 
 FULL_SHARD_ROWS = 64

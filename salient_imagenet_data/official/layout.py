@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from salient_imagenet_data.annotations import Verdict
+from salient_imagenet_data.annotation.verdicts import Verdict
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.imagenet import id_of_path, wnids
 from salient_imagenet_data.official.archive import TABLE_LIMIT, TABLES, Archive

@@ -11,10 +11,10 @@ from PIL import Image
 
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.images import ImageSource, index_by_id
+from salient_imagenet_data.images.source import ImageSource, index_by_id
 from salient_imagenet_data.official.layout import Plan
 from salient_imagenet_data.progress import counted
-from salient_imagenet_data.tables import images_table
+from salient_imagenet_data.store.tables import images_table
 
 
 def feature_rows(plan: Plan) -> list[dict[str, Any]]:

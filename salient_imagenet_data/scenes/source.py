@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.images import Entry, encode_png
+from salient_imagenet_data.images.decoding import encode_png
+from salient_imagenet_data.images.source import Entry
 from salient_imagenet_data.scenes.render import CLASSES, Scene, render
 
 

@@ -15,13 +15,14 @@ import pytest
 import torch
 from PIL import Image
 
-from salient_imagenet_data.annotations import Annotations, read_annotations
+from salient_imagenet_data.annotation.files import read_annotations
+from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.builder.build import build, build_until
 from salient_imagenet_data.builder.config import BuildConfig
-from salient_imagenet_data.builder.model import load_model
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.images import FolderSource
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.images.folder import FolderSource
+from salient_imagenet_data.networks.robust import load_model
+from salient_imagenet_data.store.reading import Store
 
 CONFIG = BuildConfig(group_by="label", top_features=4, top_images=2, shard_rows=16, batch_size=5)
 
@@ -93,7 +94,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
     """SIGKILL at several moments of a real process, then --resume."""
     expected = tree(bare_store.path)
     out = tmp_path / "store"
-    command = [sys.executable, "-m", "tests.builder.slow_build", str(images), str(weights), str(out)]
+    command = [sys.executable, "-m", "tests.builder.units.slow_build", str(images), str(weights), str(out)]
     killed = 0
     for marker in ("work/features-*-00001.npz", "work/maps-*-00001.npz", "maps.zarr/maps/c/1/0/0/0", "images.parquet"):
         process = subprocess.Popen(command, cwd=Path(__file__).parents[2], env={**os.environ, "SLOW": "0.15"})

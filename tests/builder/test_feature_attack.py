@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from salient_imagenet_data.builder.feature_attack import feature_attack
-from salient_imagenet_data.builder.model import load_model
-from salient_imagenet_data.builder.sheets import write_sheets
-from salient_imagenet_data.images import FolderSource
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.annotation.sheets import write_sheets
+from salient_imagenet_data.builder.feature_attack import attacker, feature_attack
+from salient_imagenet_data.images.folder import FolderSource
+from salient_imagenet_data.networks.robust import load_model
+from salient_imagenet_data.store.reading import Store
 
 
 def reference(net: torch.nn.Module, image: torch.Tensor, feature: int, step: float, iterations: int) -> torch.Tensor:
@@ -40,9 +40,8 @@ def test_against_the_definition_in_float64(weights: Path) -> None:
 def test_sheets_with_attacks_have_a_third_row(bare_store: Store, images: Path, weights: Path, tmp_path: Path) -> None:
     model, _ = load_model(weights)
     plain = write_sheets(bare_store, FolderSource(images), tmp_path / "plain", images=2, pixels=56)
-    attacked = write_sheets(
-        bare_store, FolderSource(images), tmp_path / "attacked", images=2, pixels=56, model=model, iterations=3
-    )
+    attack = attacker(model, iterations=3)
+    attacked = write_sheets(bare_store, FolderSource(images), tmp_path / "attacked", images=2, pixels=56, attack=attack)
     with Image.open(plain[0]) as small, Image.open(attacked[0]) as large:
         assert small.size == (112, 16 + 4 * (112 + 16)) and large.size == (112, 16 + 4 * (168 + 16))
         pixels, seed = np.asarray(large), np.asarray(small)

@@ -11,8 +11,8 @@ from PIL import Image
 
 from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.config import BuildConfig
-from salient_imagenet_data.builder.model import load_model
-from salient_imagenet_data.images import FolderSource
+from salient_imagenet_data.images.folder import FolderSource
+from salient_imagenet_data.networks.robust import load_model
 
 
 def photographs(root: Path) -> None:

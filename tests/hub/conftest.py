@@ -10,7 +10,7 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from salient_imagenet_data.hub.export import ExportConfig, export
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.store.reading import Store
 from tests.hub.stores import CLASSES, make_store, write_images
 
 SMALL = ExportConfig(grid_shard_rows=10, grid_group_rows=4, mask_shard_rows=10, mask_group_rows=4)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.manifest import Manifest
 from salient_imagenet_data.masks import quantise
-from salient_imagenet_data.store import Store
-from salient_imagenet_data.store_writer import StoreWriter
+from salient_imagenet_data.store.manifest import Manifest
+from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.store.writing import StoreWriter
 
 CLASSES = ("bar", "cross", "ring", "star")
 K, GRID, SIZE = 5, (7, 7), (60, 50)

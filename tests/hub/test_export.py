@@ -20,10 +20,10 @@ from salient_imagenet_data.hub.export import MARKER, Shard, export, files_of, re
 from salient_imagenet_data.hub.layout import tag_of
 from salient_imagenet_data.hub.png import encode_mask
 from salient_imagenet_data.imagenet import is_imagenet, wnids
-from salient_imagenet_data.images import FolderSource
-from salient_imagenet_data.manifest import file_sha256
+from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.masks import to_uint8, union_in_crop
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.store.manifest import file_sha256
+from salient_imagenet_data.store.reading import Store
 from tests.hub.conftest import IDS, LABELS, SMALL
 from tests.hub.stores import make_store, write_images
 
@@ -176,7 +176,7 @@ def test_a_stopped_export_is_never_taken_for_whole_and_goes_on(
 
 def test_a_killed_export_goes_on(drawn: Store, tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from salient_imagenet_data.store import Store\n"
+        "import sys, time; from pathlib import Path; from salient_imagenet_data.store.reading import Store\n"
         "from salient_imagenet_data.hub import export as e\n"
         "from tests.hub.conftest import SMALL\n"
         "e.export(Store(Path(sys.argv[1])), Path(sys.argv[2]), config=SMALL, done=lambda *a: time.sleep(0.2))"

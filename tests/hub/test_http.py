@@ -18,7 +18,7 @@ import pytest
 
 from salient_imagenet_data.hub.export import files_of
 from salient_imagenet_data.imagenet import wnids
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.store.reading import Store
 from tests.hub.conftest import IDS, LABELS
 from tests.hub.stores import make_store, write_images
 from tests.hub_server import TOKEN, Fault, HubServer, Repository, serve

@@ -15,14 +15,16 @@ from PIL import Image
 
 from salient_imagenet_data import dataset as dataset_module
 from salient_imagenet_data import load_dataset
-from salient_imagenet_data.annotations import Answer, read_annotations, write_annotations
+from salient_imagenet_data.annotation.answers import Answer
+from salient_imagenet_data.annotation.applying import annotate
+from salient_imagenet_data.annotation.files import read_annotations, write_annotations
 from salient_imagenet_data.dataset import SalientImageNetBuilder
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.imagenet import wnids
-from salient_imagenet_data.images import FolderSource
+from salient_imagenet_data.images.folder import FolderSource
+from salient_imagenet_data.images.table import TableSource
 from salient_imagenet_data.masks import to_uint8
-from salient_imagenet_data.store import Store, annotate
-from salient_imagenet_data.table_source import TableSource
+from salient_imagenet_data.store.reading import Store
 from tests.hub.conftest import IDS, LABELS
 from tests.hub.stores import CLASSES, make_store, write_images
 

@@ -10,7 +10,7 @@ import pytest
 from datasets.distributed import split_dataset_by_node
 
 from salient_imagenet_data.masks import to_uint8
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.store.reading import Store
 from tests.hub.conftest import IDS, LABELS
 from tests.hub.stores import CLASSES
 

@@ -19,7 +19,7 @@ from salient_imagenet_data.loaders import (
     masks_from_maps,
     masks_of_batch,
 )
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.store.reading import Store
 
 FOLLOWED: list[v2.Transform] = [
     v2.RandomHorizontalFlip(1.0),

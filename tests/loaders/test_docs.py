@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.store.reading import Store
 
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLES = [

@@ -12,9 +12,10 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.images import FolderSource, MemorySource
+from salient_imagenet_data.images.folder import FolderSource
+from salient_imagenet_data.images.memory import MemorySource
 from salient_imagenet_data.loaders import NumpyLoader, SalientImageNet, SoftMask
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.store.reading import Store
 
 
 def test_samples_agree_with_the_numpy_loader_and_a_float64_reference(store: Store, images: Path) -> None:

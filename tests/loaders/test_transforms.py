@@ -24,8 +24,8 @@ from salient_imagenet_data.loaders import (
     image_seeds,
     region_masks,
 )
-from salient_imagenet_data.loaders.corruptions import image_generator
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.loaders.corruption.corruptions import image_generator
+from salient_imagenet_data.store.reading import Store
 
 
 def test_noise_is_that_of_the_protocol_iclr2022(store: Store, images: Path) -> None:

@@ -23,7 +23,7 @@ from salient_imagenet_data.loaders import (
     SoftMask,
     collate,
 )
-from salient_imagenet_data.store import Store
+from salient_imagenet_data.store.reading import Store
 
 CORRUPT = MaskedCorruption(Shuffle(), "core", seed=5)
 

@@ -1,0 +1,1 @@
+"""The units of a build: decoding, the network, and who runs them."""

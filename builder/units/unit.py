@@ -1,0 +1,234 @@
+"""One unit of a build: a range of images that goes through the network, and the one file that comes of it.
+
+A unit has one owner, needs nothing of other units, and its file appears under its own name only when it is whole.
+So any number of workers may do units in any order, and a lost worker costs the unit it was at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from salient_imagenet_data.builder.config import BuildConfig, RunConfig
+from salient_imagenet_data.builder.discovery.ranking import RunningSums
+from salient_imagenet_data.builder.units.decoding import Batch, batches
+from salient_imagenet_data.builder.units.forward import numerics, run_model
+from salient_imagenet_data.errors import ImageError, SalientError
+from salient_imagenet_data.images.source import ImageSource, labels_of
+from salient_imagenet_data.masks import quantise
+from salient_imagenet_data.networks.robust import RobustModel
+from salient_imagenet_data.places import Folder
+from salient_imagenet_data.store.arrays import shard_count
+
+Arrays = dict[str, NDArray[Any]]
+Tick = Callable[[int], object]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all units of one pass share. Can be pickled.
+
+    key: says which build the units are of, since a unit of another may come late to the same place.
+    rows: (M,) source indices; unit u is rows[u * shard_rows :][:shard_rows]. pairs: (C, K) features of each class, -1
+    for none; None while they are not known. keep_features: store the pooled features. must_read: an image that cannot
+    be decoded is an error, since an earlier pass could.
+    """
+
+    folder: Folder
+    key: str
+    name: str
+    source: ImageSource
+    model: RobustModel
+    config: BuildConfig
+    run: RunConfig
+    rows: NDArray[np.int64]
+    pairs: NDArray[np.int64] | None
+    keep_features: bool
+    must_read: bool
+
+    @property
+    def units(self) -> int:
+        return shard_count(len(self.rows), self.config.shard_rows)
+
+    def file(self, unit: int) -> str:
+        """Name of a unit's file in the folder."""
+        return f"{self.name}-{self.key}-{unit:05d}.npz"
+
+    def missing(self) -> list[int]:
+        """Units still to do."""
+        there = self.folder.names()
+        return [unit for unit in range(self.units) if self.file(unit) not in there]
+
+    def load(self, unit: int, *keys: str) -> Arrays:
+        """Some arrays of a finished unit; others are not read. A unit without a readable image has no maps."""
+        with self.folder.open(self.file(unit)) as raw, np.load(raw) as file:
+            return {key: file[key] for key in keys if key in file}
+
+
+def do_unit(job: Job, unit: int, tick: Tick) -> None:
+    """Run a unit's images through the network and write its file. `tick` is told the images done."""
+    _write(job, unit, _compute(job, unit, tick))
+
+
+def do_units(job: Job, units: Sequence[int], tick: Tick) -> None:
+    """Several units. For a CUDA device, which would have to wait, each is written while the next one is computed."""
+    if torch.device(job.run.device).type != "cuda":
+        for unit in units:
+            do_unit(job, unit, tick)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        writing: Future[None] | None = None
+        for unit in units:
+            arrays = _compute(job, unit, tick)
+            if writing is not None:
+                writing.result()
+            writing = pool.submit(_write, job, unit, arrays)
+        if writing is not None:
+            writing.result()
+
+
+def _write(job: Job, unit: int, arrays: Arrays) -> None:
+    job.folder.write(job.file(unit), lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+
+
+def _compute(job: Job, unit: int, tick: Tick) -> Arrays:
+    config, start = job.config, unit * job.config.shard_rows
+    rows = job.rows[start : start + config.shard_rows]
+    labels, width = labels_of(job.source), job.model.weight.shape[1]
+    failed: list[tuple[int, ImageError]] = []
+    parts: list[Arrays] = [_nothing()]
+    sums = RunningSums(width)
+    pooled = np.empty((len(rows) if job.keep_features else 0, width), dtype=np.float32)
+    done = 0
+    with numerics(config.precision, job.run.device):
+        stream = batches(
+            job.source,
+            rows.tolist(),
+            job.model.preprocessing,
+            config.batch_size,
+            failed,
+            config.decoder,
+            device=job.run.device,
+            threads=job.run.threads,
+        )
+        for found in _one_behind(_launched(job, batch, labels) for batch in stream):
+            part, features = found.arrays()
+            predictions = part["predictions"]
+            sums.add(features, predictions if config.group_by == "prediction" else labels[part["indices"]])
+            if job.keep_features:
+                pooled[done : done + len(features)] = features
+            parts.append(part)
+            done += len(features)
+            tick(len(features))
+    if failed and job.must_read:
+        raise SalientError(
+            f"{job.source.entry(failed[0][0]).image_id}: readable in the first pass but not in the second",
+            got=str(failed[0][1]),
+            then="keep the images unchanged during a build, then run it again with --overwrite",
+        )
+    joined = {key: np.concatenate([part[key] for part in parts if key in part]) for key in parts[-1]}
+    joined |= vars(sums.total())
+    joined["failed"] = np.array([index for index, _ in failed], dtype=np.int64)
+    joined["reasons"] = np.array([str(error) for _, error in failed], dtype=np.str_)
+    if job.keep_features:
+        joined["features"] = pooled[:done]
+    return joined
+
+
+@dataclass(frozen=True)
+class _Launched:
+    """What a device is computing of a batch, on its way to the processor. wanted: (B, K) features of each image, -1 for
+    none; maps (B, K, h, w) are theirs, None where no pairs are known."""
+
+    batch: Batch
+    wanted: NDArray[np.int64] | None
+    features: Tensor
+    predictions: Tensor
+    maps: Tensor | None
+    arrived: Any
+
+    def arrays(self) -> tuple[Arrays, NDArray[np.float32]]:
+        """What is kept of the batch, and its features (B, F), when they have arrived."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        features = self.features.numpy()
+        part: Arrays = {
+            "indices": self.batch.indices,
+            "sizes": self.batch.sizes,
+            "predictions": self.predictions.numpy().copy(),
+        }
+        if self.wanted is not None and self.maps is not None:
+            there = self.wanted >= 0
+            small, peaks = quantise(self.maps.numpy() * there[:, :, None, None])
+            activations = np.take_along_axis(features, np.maximum(self.wanted, 0), axis=1) * there
+            part |= {"maps": small, "peaks": peaks, "activations": activations.astype(np.float32)}
+        return part, features
+
+
+def _launched(job: Job, batch: Batch, labels: NDArray[np.int32]) -> _Launched:
+    config = job.config
+    maps, features = run_model(
+        job.model,
+        batch.images,
+        config.precision,
+        job.run.device,
+        compile_for=config.batch_size if config.compiled else None,
+    )
+    predictions = job.model.logits(features).argmax(dim=1)
+    wanted, chosen = None, None
+    if job.pairs is not None:
+        wanted = job.pairs[labels[batch.indices]]
+        channels = _to_device(torch.from_numpy(np.maximum(wanted, 0)), maps.device)
+        chosen = maps[torch.arange(len(maps), device=maps.device)[:, None], channels]
+    arrived = torch.cuda.Event() if maps.is_cuda else None  # type: ignore[no-untyped-call]
+    found = _Launched(
+        batch,
+        wanted,
+        _to_processor(features),
+        _to_processor(predictions),
+        None if chosen is None else _to_processor(chosen),
+        arrived,
+    )
+    if arrived is not None:
+        arrived.record(torch.cuda.current_stream(maps.device))
+    return found
+
+
+def _one_behind(items: Iterator[T]) -> Iterator[T]:
+    """Each item when the next one has been started, so that a device has work while the processor finishes."""
+    before = next(items, None)
+    for item in items:
+        assert before is not None
+        yield before
+        before = item
+    if before is not None:
+        yield before
+
+
+def _to_device(values: Tensor, device: torch.device) -> Tensor:
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
+
+
+def _to_processor(values: Tensor) -> Tensor:
+    """A copy that is only begun where the values are on a CUDA device."""
+    if not values.is_cuda:
+        return values
+    out = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    return out.copy_(values, non_blocking=True)
+
+
+def _nothing() -> Arrays:
+    """What every unit holds, of no image: a unit may have none that can be decoded."""
+    return {
+        "indices": np.zeros(0, dtype=np.int64),
+        "sizes": np.zeros((0, 2), dtype=np.int64),
+        "predictions": np.zeros(0, dtype=np.int64),
+    }

@@ -1,0 +1,1 @@
+"""Classifiers that rely less on what is spurious."""

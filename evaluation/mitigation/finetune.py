@@ -1,0 +1,154 @@
+"""Train a classifier further under guidance by core masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, RandomSampler
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.mitigation.guidance import ON_MAPS, Looking, guidance
+from salient_imagenet_data.evaluation.plan.protocols import Plan
+from salient_imagenet_data.evaluation.plan.regions import FOREGROUND, foreground, labels_of
+from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
+from salient_imagenet_data.evaluation.saliency.attributions import Method, default_layer
+from salient_imagenet_data.images.source import ImageSource
+from salient_imagenet_data.joining import Joined, Missing, join
+from salient_imagenet_data.networks.classifiers import Classifier, check_output, network_of
+from salient_imagenet_data.networks.frames import Frame
+from salient_imagenet_data.progress import progress
+from salient_imagenet_data.store.reading import Store
+
+METHOD: Method = "input_x_gradient"
+Report = Callable[[int, float, float], None]
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Recipe. loss: of `guidance`. weight: of it, beside the classification loss. method, layer: where the losses on
+    attributions look, as of `attributions`; by default at input x gradient of the image. flip: mirror half of the
+    images with their masks. AdamW at a constant rate."""
+
+    loss: str = "energy"
+    weight: float = 10.0
+    method: Method | None = None
+    layer: str | None = None
+    epochs: int = 1
+    batch_size: int = 32
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-4
+    flip: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        rates = math.isfinite(self.learning_rate + self.weight + self.weight_decay)
+        if self.epochs < 1 or self.batch_size < 1 or not (rates and 0 < self.learning_rate <= 1 and self.weight >= 0):
+            raise SalientError(
+                "recipe",
+                expected="epochs and batch size >= 1, a learning rate above 0 and at most 1, a weight >= 0",
+                got=f"{self.epochs}, {self.batch_size}, {self.learning_rate:g}, {self.weight:g}",
+            )
+        if self.loss not in ON_MAPS and (self.method or self.layer):
+            raise SalientError(
+                f"{self.loss} looks at no attributions",
+                expected=f"a saliency or layer with {', '.join(ON_MAPS)} only",
+                then="leave them out",
+            )
+
+
+def finetune(
+    classifier: Classifier,
+    store: Store,
+    source: ImageSource,
+    config: FinetuneConfig,
+    *,
+    rows: NDArray[np.int64] | None = None,
+    workers: int = 0,
+    missing: Missing = "error",
+    device: str = "cpu",
+    report: Report | None = None,
+) -> nn.Module:
+    """Train a classifier's network further, in place, on a store's images; returns it on the CPU.
+
+    Loss: mean cross entropy + weight * guidance, the mean over a batch's images whose class has a core feature; masks
+    are the unions of their core maps. Images are in the classifier's own frame, cropped at the centre. The network
+    stays in evaluation mode: batch normalisation keeps its statistics and dropout is off, so that images do not mix.
+    rows: of the store, by default all. report: called with each epoch's number and its mean losses. On one CPU with one
+    number of threads the result is the same for the same seed. Raises SalientError for a model or store that will not
+    do.
+    """
+    network = network_of(classifier).to(device).eval().requires_grad_(True)
+    frame = classifier.frame or Frame.of(store.manifest.preprocessing)
+    joined = join(store, source, missing=missing, rows=None if rows is None else rows.tolist())
+    labels = torch.from_numpy(labels_of(store)[joined.rows])
+    check_output(network, frame.crop, len(store.class_names), device)
+    looking = None
+    if config.loss in ON_MAPS:
+        method = config.method or METHOD
+        looking = Looking(method, config.layer or default_layer(network, method, frame.crop))
+    generator = torch.Generator().manual_seed(config.seed)
+    guide = guidance(config.loss, network, looking, generator=generator)
+    loader = _loader(joined, frame, config, workers)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    with progress((), total=len(joined) * config.epochs, what="finetune") as bar:
+        for epoch in range(config.epochs):
+            sums = np.zeros(3)
+            for batch in loader:
+                images, masks, known, guided = _ready(batch, device)
+                if config.flip:
+                    mirrored = (torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5).to(device)
+                    images, masks, known = (torch.where(mirrored, x.flip(3), x) for x in (images, masks, known))
+                targets = labels[batch.positions].to(device)
+                logits, penalty = guide(images, targets, masks, known)
+                classified = F.cross_entropy(logits, targets)
+                penalties, count = (penalty * guided).sum(), guided.sum()
+                penalised = penalties / count.clamp_min(1.0)
+                optimiser.zero_grad()
+                (classified + config.weight * penalised).backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                here = torch.stack([classified.detach(), penalties.detach(), count]).tolist()  # one wait for a device
+                _check_finite(here, epoch)
+                sums += [here[0] * len(images), *here[1:]]
+                bar.update(len(images))
+            if report is not None:
+                report(epoch + 1, sums[0] / len(joined), sums[1] / max(sums[2], 1.0))
+    optimiser.zero_grad()
+    _check_finite([float(p.detach().abs().max()) for p in network.parameters() if p.numel()], config.epochs - 1)
+    return network.cpu().requires_grad_(False)
+
+
+def _check_finite(numbers: Sequence[float], epoch: int) -> None:
+    if not np.isfinite(numbers).all():
+        raise SalientError(
+            f"the loss or the weights are not finite in epoch {epoch + 1}", then="use a smaller learning rate or weight"
+        )
+
+
+def _loader(joined: Joined, frame: Frame, config: FinetuneConfig, workers: int) -> DataLoader[Any]:
+    """Images with the unions of their core masks, in an order by the seed."""
+    region = foreground(joined.store)
+    items = Items(joined, Plan((), joined.rows, {region.name: region}), frame, [region.name], seed=config.seed)
+    order = RandomSampler(items, generator=torch.Generator().manual_seed(config.seed))
+    return DataLoader(items, config.batch_size, sampler=order, num_workers=workers, collate_fn=ItemBatch.of)
+
+
+def _ready(batch: ItemBatch, device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Images (B, 3, S, S), masks and what is known (B, 1, S, S), and which images are guided (B,), 0 or 1.
+
+    Of an image whose class has no core feature nothing is known.
+    """
+    batch = batch.to(device)
+    images, guided = unit_images(batch.images), torch.zeros(len(batch), device=device)
+    masks, known = torch.zeros_like(images[:, :1]), torch.zeros_like(images[:, :1])
+    which = batch.which.get(FOREGROUND, [])
+    if which:
+        masks[which], known[which], guided[which] = batch.masks[FOREGROUND], batch.known[which].float(), 1.0
+    return images, masks, known, guided

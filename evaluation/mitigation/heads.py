@@ -1,0 +1,225 @@
+"""The linear head of a classifier: its inputs, and fitting it anew on some images.
+
+Mitigation by spuriosity [Moayeri et al. 2023]: the head is tuned on the images of each class that show the class's
+spurious features least. The body of the network stays as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.numbers.spuriosity import MOST, ends, spuriosity
+from salient_imagenet_data.evaluation.plan.protocols import Plan
+from salient_imagenet_data.evaluation.plan.regions import labels_of
+from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
+from salient_imagenet_data.images.source import ImageSource
+from salient_imagenet_data.joining import Missing, join
+from salient_imagenet_data.names import SPURIOUS
+from salient_imagenet_data.networks.classifiers import Classifier, check_output, network_of
+from salient_imagenet_data.networks.frames import Frame
+from salient_imagenet_data.progress import progress
+from salient_imagenet_data.store.reading import Store
+
+Choice = Literal["least", "random", "most"]
+CHOICES: tuple[Choice, ...] = ("least", "random", "most")
+"""Which images of a class, by spuriosity; "random" is the control: as many, whatever they show."""
+DECAY = 1e-3
+MOST_STEPS = 500
+FLAT = 1e-4
+"""The largest derivative of the objective that counts as its minimum; times the decay, its least curvature, above 1."""
+
+
+def choose_rows(
+    activations: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    spurious: NDArray[np.bool_],
+    choice: Choice,
+    most: int = MOST,
+    seed: int = 0,
+) -> NDArray[np.int64]:
+    """(m,) rows to fit a head on, ascending: k = min(most, n // 2) of each class, at least one.
+
+    activations: (n, K) of the class's own features; labels: (n,); spurious: (C, K) bool. Equal spuriosity goes by row.
+    A class without a spurious feature has no ranking: k of its images are drawn at random, so that it keeps its place
+    among the classes. "random" draws k of every class. Raises SalientError for another choice.
+    """
+    if choice not in CHOICES:
+        raise SalientError("which images is not known", expected=", ".join(CHOICES), got=choice)
+    found, rng = ends(spuriosity(activations, labels, spurious), labels, most), np.random.default_rng(seed)
+    ranked = {"least": found.bottom, "most": found.top, "random": np.zeros(0, dtype=np.int64)}[choice]
+    chosen, done = [ranked], set(labels[ranked].tolist())
+    for label in np.unique(labels).tolist():
+        mine = rng.permutation(np.flatnonzero(labels == label))  # for each class, so that none hangs on another's
+        if label not in done:
+            chosen.append(mine[: max(1, min(most, len(mine) // 2))])
+    return np.sort(np.concatenate(chosen))
+
+
+def head_of(model: nn.Module, images: Tensor) -> tuple[str, nn.Linear]:
+    """Name and module of the linear layer whose output is the model's, on features (B, F). images: some, (B, 3, S, S).
+
+    Raises SalientError where there is none (no network, two heads averaged, a convolution, a zero-shot model), or where
+    its weight is made of other parameters, or is another layer's too: then it cannot be fitted by itself.
+    """
+    outputs: list[tuple[str, nn.Linear, Tensor, Tensor]] = []
+
+    def hook(name: str, module: nn.Linear) -> Any:
+        return module.register_forward_hook(lambda m, inputs, output: outputs.append((name, m, inputs[0], output)))
+
+    linear = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    handles = [hook(name, module) for name, module in linear]
+    try:
+        with torch.no_grad():
+            logits = model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name, module, features, output in reversed(outputs):
+        if output.shape == logits.shape and features.ndim == 2 and torch.equal(output, logits):
+            own = module._parameters.get("weight")
+            shared = sum(p is own for m in model.modules() for p in m._parameters.values())
+            if own is None or shared != 1:
+                raise SalientError(
+                    f"{name}: cannot be fitted by itself",
+                    expected="a weight of its own",
+                    got="one made of other parameters" if own is None else "one that other layers share",
+                )
+            return name, module
+    raise SalientError(
+        f"{type(model).__name__}: no linear head",
+        expected="a linear layer on pooled features that gives the logits",
+        got=f"{len(linear)} linear layers, none of them the last",
+    )
+
+
+def features_and_logits(model: nn.Module, head: nn.Linear, images: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, F) inputs of the head, as `head_of` finds it, and the logits (B, C)."""
+    seen: list[Tensor] = []
+    handle = head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    try:
+        logits = model(images)
+    finally:
+        handle.remove()
+    return seen[-1], logits
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A head, on the CPU. weight: (C, F); bias: (C,) or None. steps: of L-BFGS. loss: mean cross entropy, before and
+    after. images: how many it was fitted on."""
+
+    weight: Tensor
+    bias: Tensor | None
+    steps: int
+    loss: tuple[float, float]
+    images: int
+
+
+def fit_head(
+    features: Tensor,
+    labels: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    decay: float = DECAY,
+    most_steps: int = MOST_STEPS,
+) -> Fitted:
+    """Tune a linear head from where it is: the minimum of
+
+        mean cross entropy + decay / 2 * (s^2 |W - W0|^2 + |b - b0|^2),  s^2 = mean of squared features,
+
+    which is convex, so that neither the order of images nor a learning rate plays a part. features: (n, F) float32;
+    labels: (n,) int64; weight: (C, F); bias: (C,), or None for a head without. Raises SalientError where L-BFGS does
+    not get there in `most_steps`.
+    """
+    if not decay > 0:
+        raise SalientError("decay", expected="a number > 0, which makes the minimum unique", got=str(decay))
+    scale = features.double().square().mean().sqrt().clamp_min(1e-12).to(features.dtype)
+    x, start = features / scale, weight * scale
+    if bias is not None:
+        x, start = torch.cat([x, torch.ones_like(x[:, :1])], dim=1), torch.cat([start, bias[:, None]], dim=1)
+    change = torch.zeros_like(start, requires_grad=True)
+    optimiser = torch.optim.LBFGS(
+        [change], max_iter=most_steps, tolerance_grad=1e-6, tolerance_change=1e-10, line_search_fn="strong_wolfe"
+    )
+
+    def classified() -> Tensor:
+        return F.cross_entropy(x @ (start + change).T, labels)
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = classified() + decay / 2 * change.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    before = classified().item()
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    closure()
+    assert change.grad is not None
+    steps, slope = int(optimiser.state[change]["n_iter"]), float(change.grad.abs().max())
+    if not slope <= FLAT * max(1.0, decay):
+        raise SalientError(
+            "the head was not fitted",
+            expected=f"a gradient below {FLAT:g} within {most_steps} steps",
+            got=f"{slope:.1g} after {steps}",
+            then="use a larger decay",
+        )
+    found, after = (start + change).detach(), classified().item()
+    inputs = features.shape[1]
+    fitted = (found[:, :inputs] / scale).cpu(), None if bias is None else found[:, inputs].cpu()
+    return Fitted(*fitted, steps, (before, after), len(labels))
+
+
+def retrain_head(
+    classifier: Classifier,
+    store: Store,
+    source: ImageSource,
+    *,
+    choice: Choice = "least",
+    most: int = MOST,
+    decay: float = DECAY,
+    rows: NDArray[np.int64] | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    workers: int = 0,
+    missing: Missing = "error",
+    device: str = "cpu",
+) -> tuple[nn.Module, Fitted]:
+    """Fit the head of a classifier's network anew, in place: `fit_head` on the images of `choose_rows`, in the
+    classifier's own frame. Returns the network, on the CPU, and what was fitted.
+
+    rows: of the store, among which images are chosen; by default all. Images that are missing are left out before the
+    choice. Raises SalientError for a store without answers, or a network without a linear head.
+    """
+    network = network_of(classifier).to(device).eval()
+    frame = classifier.frame or Frame.of(store.manifest.preprocessing)
+    found = join(store, source, missing=missing, rows=None if rows is None else rows.tolist())
+    labels, activations = labels_of(store)[found.rows], store.activations[found.rows]
+    chosen = choose_rows(activations, labels, store.kind_table[SPURIOUS], choice, most, seed)
+    joined = found.take(chosen)
+    check_output(network, frame.crop, len(store.class_names), device)
+    example = torch.rand(2, 3, frame.crop, frame.crop, generator=torch.Generator().manual_seed(0))
+    _, head = head_of(network, example.to(device))
+    items = Items(joined, Plan((), joined.rows, {}), frame, [], seed=seed)
+    parts = []
+    with torch.inference_mode(), progress((), total=len(items), what="features") as bar:
+        for batch in DataLoader(items, batch_size, num_workers=workers, collate_fn=ItemBatch.of):
+            parts.append(features_and_logits(network, head, unit_images(batch.images.to(device)))[0].float())
+            bar.update(len(batch))
+    features = torch.cat(parts).clone()  # not an inference tensor
+    targets = torch.from_numpy(labels[chosen]).to(device)
+    bias = None if head.bias is None else head.bias.detach().float()
+    fitted = fit_head(features, targets, head.weight.detach().float(), bias, decay)
+    with torch.no_grad():
+        head.weight.copy_(fitted.weight)
+        if fitted.bias is not None:
+            head.bias.copy_(fitted.bias)
+    return network.cpu().requires_grad_(False), fitted

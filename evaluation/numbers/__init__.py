@@ -1,0 +1,1 @@
+"""Statistics. Pure functions on arrays."""

@@ -1,0 +1,121 @@
+"""Reliance on a kind of pixels: differences and ratios of accuracies, with intervals. Pure functions on arrays.
+
+All intervals are percentile bootstraps over images within class. The same drawn images serve both sides of a
+difference or ratio, because both were measured on the same images.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salient_imagenet_data.evaluation.numbers.estimates import Estimate, class_average
+
+DRAWS = 2_000
+"""Bootstrap draws; enough that the ends of an interval move by about a twentieth of its width between seeds."""
+MOST = 20
+"""Outcomes that are drawn together."""
+
+
+def relative_sensitivity(kept: float, lost: float) -> float:
+    """(a - b) / (2 min(m, 1 - m)), m = (a + b) / 2, in [-1, 1]; 0 where m is 0 or 1.
+
+    kept, lost: accuracies as fractions. With noise outside the dilated core masks for `kept` and inside for `lost` it
+    is RCS [Singla, Moayeri, Feizi 2022]; with background and foreground noise RFS [Moayeri et al. 2022].
+    Raises ValueError for accuracies outside [0, 1].
+    """
+    if not (0.0 <= kept <= 1.0 and 0.0 <= lost <= 1.0):
+        raise ValueError(f"relative_sensitivity: expected accuracies in [0, 1], got {kept} and {lost}")
+    room = min(kept + lost, 2.0 - (kept + lost))
+    # The clip takes off rounding only: |a - b| <= min(a + b, 2 - a - b) for fractions.
+    return max(-1.0, min(1.0, (kept - lost) / room)) if room > 0.0 else 0.0
+
+
+def resampled(
+    outcomes: NDArray[np.bool_], labels: NDArray[np.integer], *, draws: int = DRAWS, seed: int = 0
+) -> NDArray[np.float64]:
+    """Class-averaged means of several outcomes over bootstrap samples of the images within class.
+
+    outcomes: (A, n) bool, A <= 20 measurements of the same n images. labels: (n,). Returns (draws, A).
+    Drawing n_c images of a class with replacement makes the counts of its distinct joint outcomes multinomial, which
+    is what is drawn. Raises ValueError without an image.
+    """
+    count, images = outcomes.shape
+    if not images or not 0 < count <= MOST:
+        raise ValueError(f"resampled: expected 1 to {MOST} outcomes of at least one image, got shape {outcomes.shape}")
+    codes = (outcomes.astype(np.int64) << np.arange(count)[:, None]).sum(axis=0)
+    rng, total, present = np.random.default_rng(seed), np.zeros((draws, count)), np.unique(labels)
+    for label in present:
+        seen, cells = np.unique(codes[labels == label], return_counts=True)
+        hit = ((seen[:, None] >> np.arange(count)) & 1).astype(np.float64)
+        size = int(cells.sum())
+        total += rng.multinomial(size, cells / size, size=draws) @ hit / size
+    return total / len(present)
+
+
+def class_means(outcomes: NDArray[np.bool_], labels: NDArray[np.integer]) -> NDArray[np.float64]:
+    """(A, n) outcomes -> (A,) means over classes of each class's mean."""
+    present, index = np.unique(labels, return_inverse=True)
+    totals = np.bincount(index)
+    sums = np.stack([np.bincount(index, weights=row.astype(np.float64), minlength=len(present)) for row in outcomes])
+    result: NDArray[np.float64] = (sums / totals).mean(axis=1)
+    return result
+
+
+def difference(before: NDArray[np.bool_], after: NDArray[np.bool_], labels: NDArray[np.integer]) -> Estimate:
+    """Class-averaged accuracy before minus after, on the same images, in [-1, 1]."""
+    outcomes = np.stack([before, after])
+    first, second = class_means(outcomes, labels)
+    drawn = resampled(outcomes, labels)
+    return estimate(float(first - second), drawn[:, 0] - drawn[:, 1], labels)
+
+
+def mean_accuracy(outcomes: NDArray[np.bool_], labels: NDArray[np.integer]) -> Estimate:
+    """Class-averaged accuracy, the mean of trials. outcomes: (T, n)."""
+    if len(outcomes) == 1:
+        return class_average(outcomes[0], labels)
+    drawn = resampled(outcomes, labels).mean(axis=1)
+    return estimate(float(class_means(outcomes, labels).mean()), drawn, labels)
+
+
+def sensitivity(kept: NDArray[np.bool_], lost: NDArray[np.bool_], labels: NDArray[np.integer]) -> Estimate:
+    """`relative_sensitivity` of class-averaged accuracies (averaged before the ratio), with its interval.
+
+    kept, lost: (T, n), trials of the same images, at most 10, whose accuracies are averaged; labels (n,).
+    """
+    outcomes, trials = np.concatenate([kept, lost]), len(kept)
+    a, b = class_means(outcomes, labels).reshape(2, trials).mean(axis=1)
+    drawn = resampled(outcomes, labels).reshape(DRAWS, 2, trials).mean(axis=2)
+    room = np.minimum(drawn.sum(axis=1), 2.0 - drawn.sum(axis=1))
+    ratio = np.divide(drawn[:, 0] - drawn[:, 1], room, out=np.zeros(len(drawn)), where=room > 1e-12)
+    return estimate(relative_sensitivity(float(a), float(b)), np.clip(ratio, -1.0, 1.0), labels)
+
+
+def curve_area(levels: NDArray[np.floating], accuracies: NDArray[np.floating]) -> float:
+    """Area under accuracy against noise level by trapezoids, divided by the span: a mean accuracy, in [0, 1].
+
+    levels: (L,) strictly ascending, L >= 2, the first usually 0 (clean). accuracies: (L,). Raises ValueError else.
+    """
+    if len(levels) != len(accuracies):
+        raise ValueError(f"curve_area: expected as many accuracies as levels, got {len(accuracies)} and {len(levels)}")
+    return float(accuracies @ _trapezoid_weights(levels))
+
+
+def area(levels: NDArray[np.floating], outcomes: NDArray[np.bool_], labels: NDArray[np.integer]) -> Estimate:
+    """`curve_area` of class-averaged accuracies with its interval. outcomes: (L, n), the same images at every level."""
+    drawn = resampled(outcomes, labels) @ _trapezoid_weights(levels)
+    return estimate(curve_area(levels, class_means(outcomes, labels)), drawn, labels)
+
+
+def _trapezoid_weights(levels: NDArray[np.floating]) -> NDArray[np.float64]:
+    steps = np.diff(levels.astype(np.float64))
+    if len(levels) < 2 or not (steps > 0).all():
+        raise ValueError(f"curve_area: expected two or more ascending levels, got {list(levels)}")
+    weights = (np.append(steps, 0.0) + np.append(0.0, steps)) / (2.0 * steps.sum())
+    return np.asarray(weights)
+
+
+def estimate(value: float, drawn: NDArray[np.float64], labels: NDArray[np.integer]) -> Estimate:
+    """An Estimate with the 2.5 % and 97.5 % quantiles of the bootstrap draws as its interval."""
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Estimate(value, len(labels), float(low), float(high), len(np.unique(labels)))

@@ -1,0 +1,51 @@
+"""Accuracies with intervals. Pure functions on arrays."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Z95 = 1.959963984540054
+"""Two-sided 95 % quantile of the normal distribution."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A share in [0, 1] of n images, with a 95 % interval. classes: how many were averaged (1: pooled)."""
+
+    value: float
+    n: int
+    low: float
+    high: float
+    classes: int = 1
+
+
+def wilson(hits: int, n: int) -> Estimate:
+    """Share with Wilson's score interval [Wilson 1927]. Raises ValueError for n = 0 or hits outside 0..n."""
+    if n < 1 or not 0 <= hits <= n:
+        raise ValueError(f"wilson: expected 0 <= hits <= n and n >= 1, got {hits} of {n}")
+    share, z2 = hits / n, Z95 * Z95
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return Estimate(share, n, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def class_average(
+    hits: NDArray[np.bool_], labels: NDArray[np.integer], *, draws: int = 10_000, seed: int = 0
+) -> Estimate:
+    """Mean over classes of each class's accuracy, with a percentile bootstrap over images within class.
+
+    hits, labels: (n,). Drawing n_c images of a class with replacement makes its hits binomial, which is what is
+    drawn. Raises ValueError without an image.
+    """
+    if not len(hits):
+        raise ValueError("class_average: expected at least one image, got none")
+    present, index = np.unique(labels, return_inverse=True)
+    totals = np.bincount(index)
+    shares = np.bincount(index, weights=hits.astype(np.float64)) / totals
+    sampled = np.random.default_rng(seed).binomial(totals, shares, size=(draws, len(present))) / totals
+    low, high = np.quantile(sampled.mean(axis=1), [0.025, 0.975])
+    return Estimate(float(shares.mean()), len(hits), float(low), float(high), len(present))

@@ -1,0 +1,1 @@
+"""What an evaluation runs: conditions, regions, protocols."""

@@ -1,0 +1,47 @@
+"""The report of an evaluation: a JSON of everything, figures, and one HTML page that needs nothing else. No torch."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from salient_imagenet_data.evaluation.report.examples import largest_drops, with_images
+from salient_imagenet_data.evaluation.report.figures import COLOURS, all_figures
+from salient_imagenet_data.imagenet import display_names
+from salient_imagenet_data.images.source import ImageSource
+from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.whole_file import write_text
+
+REPORT_JSON, REPORT_PAGE, FIGURES = "report.json", "index.html", "figures"
+
+
+def write_report(summary: dict[str, Any], folder: Path, store: Store, source: ImageSource | None = None) -> Path:
+    """Write report.json, figures/*.svg and index.html below `folder`; returns the page's path.
+
+    summary: of `between.summarise`. source: the user's images; without it the page shows none. Each file is written
+    under a temporary name first.
+    """
+    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+    figures = all_figures(summary["models"])
+    for name, svg in figures.items():
+        write_text(folder / FIGURES / f"{name}.svg", svg)
+    write_text(folder / REPORT_JSON, json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    examples = {}
+    for model in summary["models"]:
+        drops = largest_drops(model, store)
+        examples[model["name"]] = drops if source is None else with_images(drops, store, source)
+    names = display_names(store.class_names)
+    page = render("report.html", **summary, figures=figures, examples=examples, names=names, colours=COLOURS)
+    write_text(folder / REPORT_PAGE, page)
+    return folder / REPORT_PAGE
+
+
+def render(template: str, **values: Any) -> str:
+    """A page from a template beside this file. Every value is escaped; a name that is missing raises."""
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    text = (files("salient_imagenet_data.evaluation.report") / template).read_text(encoding="utf-8")
+    return environment.from_string(text).render(**values)

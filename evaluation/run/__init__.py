@@ -1,0 +1,1 @@
+"""Running a classifier under conditions, and the file of its answers."""

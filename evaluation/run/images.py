@@ -1,0 +1,273 @@
+"""Images under every condition of a plan: decoded once, corrupted on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.plan.condition import CLEAN, Condition, Control
+from salient_imagenet_data.evaluation.plan.corruptions import Missing, corruption_of
+from salient_imagenet_data.evaluation.plan.protocols import Plan
+from salient_imagenet_data.evaluation.plan.regions import Region
+from salient_imagenet_data.joining import Joined, join
+from salient_imagenet_data.loaders import regions as masked
+from salient_imagenet_data.loaders.corruption.corruptions import GaussianNoise, Swap, corrupt, image_seeds
+from salient_imagenet_data.loaders.corruption.kernels import normal_like
+from salient_imagenet_data.networks.frames import Frame, mask_in_frame
+from salient_imagenet_data.store.reading import Store
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image in the model's frame. image: (3, S, S) uint8. known: (S, S) bool. masks, others: by region, (S, S)
+    float32 in [0, 1], its own mask and another image's; only the regions that count for it. swap: another image, where
+    a condition wants it, as `image`."""
+
+    position: int
+    row: int
+    image_id: str
+    image: Tensor
+    known: Tensor
+    masks: dict[str, Tensor] = field(default_factory=dict)
+    others: dict[str, Tensor] = field(default_factory=dict)
+    swap: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ItemBatch:
+    """Items stacked, so that a worker hands over few pieces of memory.
+
+    images: (B, S, S, 3) uint8. known: (B, 1, S, S) bool. masks: by region, which items it counts for and their masks
+    (b, 1, S, S) float32; others: those of other images. swaps: (B, S, S, 3) uint8, or None.
+    """
+
+    positions: list[int]
+    image_ids: list[str]
+    images: Tensor
+    known: Tensor
+    which: dict[str, list[int]]
+    masks: dict[str, Tensor]
+    others: dict[str, Tensor]
+    swaps: Tensor | None
+
+    @staticmethod
+    def of(items: Sequence[Item]) -> ItemBatch:
+        regions = list(dict.fromkeys(name for item in items for name in item.masks))
+        controlled = list(dict.fromkeys(name for item in items for name in item.others))
+        swaps = [item.swap.permute(1, 2, 0) for item in items if item.swap is not None]
+        return ItemBatch(
+            [item.position for item in items],
+            [item.image_id for item in items],
+            torch.stack([item.image.permute(1, 2, 0) for item in items]),
+            torch.stack([item.known for item in items])[:, None],
+            {name: [k for k, item in enumerate(items) if name in item.masks] for name in regions},
+            {name: torch.stack([i.masks[name] for i in items if name in i.masks])[:, None] for name in regions},
+            {name: torch.stack([i.others[name] for i in items if name in i.others])[:, None] for name in controlled},
+            torch.stack(swaps) if swaps else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def pin_memory(self) -> ItemBatch:
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def to(self, device: str) -> ItemBatch:
+        """The same on a device; from pinned memory without waiting."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> ItemBatch:
+        return replace(
+            self,
+            images=change(self.images),
+            known=change(self.known),
+            masks={name: change(mask) for name, mask in self.masks.items()},
+            others={name: change(mask) for name, mask in self.others.items()},
+            swaps=None if self.swaps is None else change(self.swaps),
+        )
+
+
+class Items(Dataset[Item]):
+    """The images of a plan with their masks. regions: those that some pending condition needs. Images to swap in are
+    taken from all of the store that the source has, so that they do not depend on the plan."""
+
+    def __init__(self, joined: Joined, plan: Plan, frame: Frame, regions: Sequence[str], *, seed: int) -> None:
+        self.joined, self.plan, self.frame = joined, plan, frame
+        self.regions = [plan.regions[name] for name in regions]
+        controlled = {c.region for c in plan.conditions if c.control == "other"}
+        self.partner = {r.name: partner_rows(joined, r, seed) for r in self.regions if r.name in controlled}
+        swaps = any(c.corruption == Swap.name and c.region in regions for c in plan.conditions)
+        self.pool = join(joined.store, joined.source, missing="skip") if swaps else joined
+        self.swapped = partner_images(self.pool, seed) if swaps else None
+        _ = joined.store.maps
+
+    def __len__(self) -> int:
+        return len(self.joined)
+
+    def __getitem__(self, position: int) -> Item:
+        row = int(self.joined.rows[position])
+        record = self.joined.store.rows[row]
+        pixels = self.joined.image(position)
+        size = pixels.shape[1], pixels.shape[0]
+        image = torch.from_numpy(self.frame.apply(pixels)).permute(2, 0, 1)
+        known = torch.ones(image.shape[1:], dtype=torch.bool)
+        masks, others = {}, {}
+        for region in self.regions:
+            if region.chosen[row].any():
+                masks[region.name], known = self._mask(row, region, size)
+                if region.name in self.partner:
+                    others[region.name], _ = self._mask(int(self.partner[region.name][row]), region, size)
+        swap = None
+        if self.swapped is not None:
+            other = self.frame.apply(self.pool.image(self.swapped[row]))
+            swap = torch.from_numpy(other).permute(2, 0, 1)
+        return Item(position, row, record.image_id, image, known, masks, others, swap)
+
+    def _mask(self, row: int, region: Region, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """A row's mask in the model's frame. size: of the image at hand, where the store does not know the row's."""
+        store = self.joined.store
+        record = store.rows[row]
+        width, height = (record.width, record.height) if record.size_known else size
+        ours = record.box if record.size_known else store.manifest.preprocessing.crop_box(width, height)
+        box = self.frame.box(width, height)
+        mask, known = mask_in_frame(store.maps[row], region.chosen[row], ours, box, self.frame.crop)
+        # Bilinear weights add up to 1 but for rounding.
+        return torch.from_numpy(np.minimum(mask, np.float32(1.0))), torch.from_numpy(known)
+
+
+def partner_rows(joined: Joined, region: Region, seed: int) -> NDArray[np.int64]:
+    """(N,) for each row of the region, another of its rows, of another class where there are several; -1 elsewhere.
+
+    Chosen among all rows of the region, whether their images are at hand or not: only their masks are needed.
+    """
+    store, rows = joined.store, region.rows
+    result = np.full(len(store), -1, dtype=np.int64)
+    if len(rows) < 2:
+        result[rows] = rows
+        return result
+    result[rows] = rows[_partners(store, rows, seed)]
+    return result
+
+
+def partner_images(joined: Joined, seed: int) -> dict[int, int]:
+    """For each store row the position of another image, of another class where there are several: whose pixels are
+    swapped in. Raises SalientError for a single image."""
+    if len(joined) < 2:
+        raise SalientError("swap: no other image", expected="at least two images", got=str(len(joined)))
+    partners = _partners(joined.store, joined.rows, seed, condition="swap")
+    return dict(zip(joined.rows.tolist(), partners.tolist(), strict=True))
+
+
+def _partners(store: Store, rows: NDArray[np.int64], seed: int, *, condition: str = "") -> NDArray[np.int64]:
+    """For each of some store rows the position of another, of another class where there are several."""
+    labels = store.rows.labels[rows]
+    several = len(np.unique(labels)) > 1
+    ids = store.rows.image_ids.take(pa.array(rows)).to_pylist()
+    return masked.partners(ids, seed, labels=labels if several else None, condition=condition)
+
+
+def corrupted(
+    items: ItemBatch, conditions: Sequence[Condition], plan: Plan, *, seed: int, device: str, clean: bool
+) -> Iterator[tuple[str, list[int], Tensor, Tensor | None]]:
+    """For each condition: its name, which of the items count, their images (b, 3, S, S) float32 in [0, 1], and under
+    `Missing`, where these are as they were, the masks (b, 1, S, S) of what the model must not be shown, else None.
+
+    Conditions in which none counts are left out. The random numbers of an image depend on (seed, image id) only, and
+    all levels and regions of one corruption use the same ones.
+    """
+    batch = _Batch(items, plan, seed, device)
+    if clean:
+        yield CLEAN, list(range(len(items))), batch.images, None
+    for condition in conditions:
+        which = items.which.get(condition.region, [])
+        if not which:
+            continue
+        images, masks = batch.images[batch.rows(which)], batch.region(condition.region, condition.control)
+        corruption = corruption_of(condition.corruption)
+        if isinstance(corruption, Missing):
+            yield condition.name, which, images, masks
+            continue
+        seeds = batch.seeds(condition.trial)
+        done = corrupt(
+            images,
+            masks,
+            corruption,
+            [seeds[k] for k in which],
+            others=batch.swapped(which) if isinstance(corruption, Swap) else None,
+            noise=batch.noise(condition.trial)[batch.rows(which)] if isinstance(corruption, GaussianNoise) else None,
+            check_values=False,  # made here, from uint8 and clamped masks
+        )
+        yield condition.name, which, done, None
+
+
+class _Batch:
+    """Items on a device, and what several conditions share: drawn or made once. images: (B, 3, S, S) float32."""
+
+    def __init__(self, items: ItemBatch, plan: Plan, seed: int, device: str) -> None:
+        self.items, self.plan, self.seed = items.to(device), plan, seed
+        self.images = unit_images(self.items.images)
+        self._noise: dict[int, Tensor] = {}
+        self._regions: dict[tuple[str, str], Tensor] = {}
+        self._places: dict[int, Tensor] = {}
+
+    def rows(self, which: Sequence[int]) -> slice | list[int]:
+        """An index of some items; of all of them, one that copies nothing."""
+        return slice(None) if len(which) == len(self.items) else list(which)
+
+    def seeds(self, trial: int) -> list[int]:
+        """One an image."""
+        return image_seeds(self.seed, self.items.image_ids, f"trial {trial}" if trial > 1 else "")
+
+    def noise(self, trial: int) -> Tensor:
+        """(B, 3, S, S) standard normal numbers."""
+        if trial not in self._noise:
+            self._noise[trial] = normal_like(self.images, self.seeds(trial))
+        return self._noise[trial]
+
+    def swapped(self, which: Sequence[int]) -> Tensor:
+        """The images to swap in."""
+        assert self.items.swaps is not None
+        return unit_images(self.items.swaps[self.rows(which)])
+
+    def region(self, name: str, control: Control) -> Tensor:
+        """(b, 1, S, S) float32: a region of the items in which it counts, 0 where nothing is known."""
+        if (name, control) not in self._regions:
+            self._regions[name, control] = self._made(name, control)
+        return self._regions[name, control]
+
+    def _made(self, name: str, control: Control) -> Tensor:
+        which = self.items.which[name]
+        if control == "random":
+            # What is known of the region is what is moved, so that the areas match.
+            masks = self.region(name, "")
+            moved = masked.Region("core", control="random")
+            return masked.region_masks(masks, masks, moved, places=[self._place(k) for k in which])
+        region = self.plan.regions[name]
+        masks = (self.items.others if control == "other" else self.items.masks)[name]
+        spec = masked.Region(
+            "not_core" if region.complement else "core",
+            dilation=region.iterations(masks.shape[-1]),
+            normalise=region.dilation > 0,
+            box=region.box,
+        )
+        return masked.region_masks(masks, masks, spec) * self.items.known[self.rows(which)]
+
+    def _place(self, item: int) -> Tensor:
+        """Where an item's masks are moved to. A seed of its own: it has nothing to do with the noise."""
+        if item not in self._places:
+            (seed,) = image_seeds(self.seed, [self.items.image_ids[item]], "region")
+            self._places[item] = masked.random_places(self.images.shape[2:], seed, self.images.device)
+        return self._places[item]
+
+
+def unit_images(images: Tensor) -> Tensor:
+    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 in [0, 1], in one layout for all, since random numbers fill it."""
+    return images.permute(0, 3, 1, 2).contiguous().float().div_(255.0)

@@ -1,0 +1,135 @@
+"""Where a model looks, against where the object is: saliency maps beside core masks [Moayeri et al. 2022, section 5].
+
+The figures are pure functions on arrays; `attributions` makes the maps; `align` runs both over a store.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.numbers.bootstrap import DRAWS, estimate
+from salient_imagenet_data.evaluation.numbers.estimates import Estimate
+from salient_imagenet_data.evaluation.numbers.overlap import auroc, iou
+from salient_imagenet_data.evaluation.plan.protocols import Plan
+from salient_imagenet_data.evaluation.plan.regions import foreground
+from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
+from salient_imagenet_data.evaluation.saliency.attributions import Method, default_layer, saliency_of
+from salient_imagenet_data.images.source import ImageSource
+from salient_imagenet_data.joining import Missing, join
+from salient_imagenet_data.networks.classifiers import Classifier, check_output
+from salient_imagenet_data.networks.frames import Frame
+from salient_imagenet_data.progress import progress
+from salient_imagenet_data.store.reading import Store
+
+Saliency = Callable[[Tensor, Tensor], Tensor]
+"""Images (B, 3, S, S) in [0, 1] and classes (B,) -> maps (B, S, S), larger where the model looks."""
+
+
+def alignment(saliency: NDArray[np.floating], mask: NDArray[np.floating], threshold: float = 0.5) -> dict[str, float]:
+    """How saliency, not negative, lies on a soft mask in [0, 1]: two arrays of one shape, of the pixels of an image.
+
+    iou: of saliency over its peak and mask, both at `threshold`. difference: mean of saliency over its peak where the
+    mask reaches the threshold minus elsewhere, in [-1, 1]. mass: share of the saliency in the mask, weighted by it, in
+    [0, 1]. average_precision and auroc: of saliency as a score for mask >= threshold. NaN where a figure has no
+    meaning: nothing or all in the mask, and for the first three a map of zeros. Raises ValueError for other shapes or
+    values.
+    """
+    if saliency.shape != mask.shape:
+        raise ValueError(f"alignment: expected two arrays of one shape, got {saliency.shape} and {mask.shape}")
+    if not (np.isfinite(saliency).all() and (saliency >= 0).all()):
+        raise ValueError("alignment: expected saliency of finite numbers >= 0")
+    truth, values, peak = mask >= threshold, saliency.astype(np.float64), float(saliency.max())
+    split = bool(truth.any() and not truth.all())
+    scaled = values / peak if peak > 0 else np.full_like(values, np.nan)
+    return {
+        "iou": iou(scaled, truth, threshold) if peak > 0 else math.nan,
+        "difference": float(scaled[truth].mean() - scaled[~truth].mean()) if split else math.nan,
+        "mass": float((values * mask).sum() / values.sum()) if peak > 0 else math.nan,
+        "average_precision": average_precision(values, truth) if split else math.nan,
+        "auroc": auroc(values, truth),
+    }
+
+
+def average_precision(scores: NDArray[np.floating], truth: NDArray[np.bool_]) -> float:
+    """Sum over distinct scores, from the highest, of the gain in recall times the precision. NaN without a True."""
+    flat, positive = scores.ravel(), truth.ravel()
+    if not positive.any():
+        return math.nan
+    order = np.argsort(-flat, kind="stable")
+    last = np.append(np.diff(flat[order]) != 0, True)  # equal scores are taken together
+    hits = np.cumsum(positive[order])[last].astype(np.float64)
+    precision, recall = hits / (np.flatnonzero(last) + 1), hits / hits[-1]
+    return float((np.diff(recall, prepend=0.0) * precision).sum())
+
+
+def align(
+    classifier: Classifier,
+    store: Store,
+    source: ImageSource,
+    *,
+    saliency: Saliency | Method = "grad_cam",
+    layer: str | None = None,
+    rows: Sequence[int] | None = None,
+    batch_size: int = 32,
+    workers: int = 0,
+    missing: Missing = "error",
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """The figures of `alignment` over a store's images, against the union of their core masks.
+
+    saliency: of the images' own classes: a method of `attributions` at a layer, by default its `default_layer`, or a
+    function. rows: store rows, by default all whose class has a core feature. Where nothing is known of a pixel it does
+    not count. Returns an `Estimate` as a dict for each figure: the mean over classes of each class's mean, with a
+    percentile bootstrap over images within class; images of which a figure is NaN are left out of it. Raises
+    SalientError where no image has a core feature.
+    """
+    region = foreground(store)
+    wanted = region.rows if rows is None else np.intersect1d(region.rows, np.asarray(rows, dtype=np.int64))
+    if not len(wanted):
+        raise SalientError(f"{store.path}: nothing to align with", expected="images with a core feature", got="none")
+    joined = join(store, source, missing=missing, rows=wanted.tolist())
+    frame = classifier.frame or Frame.of(store.manifest.preprocessing)
+    model = classifier.to(device).model
+    if isinstance(saliency, str):
+        if not isinstance(model, nn.Module):
+            raise SalientError(f"{classifier.name}: {saliency} needs a network", got=type(model).__name__)
+        check_output(model, frame.crop, len(store.class_names), device)
+        saliency = saliency_of(model, saliency, layer or default_layer(model, saliency, frame.crop))
+    items = Items(joined, Plan(("rival2022",), wanted, {region.name: region}), frame, [region.name], seed=0)
+    labels = store.rows.labels[joined.rows].astype(np.int64)
+    found: list[dict[str, float]] = []
+    with progress((), total=len(items), what=classifier.name) as bar:
+        for batch in DataLoader(items, batch_size, collate_fn=ItemBatch.of, num_workers=workers):
+            images = unit_images(batch.images.to(device))
+            images = images.contiguous(memory_format=torch.channels_last) if classifier.channels_last else images
+            classes = torch.from_numpy(labels[batch.positions]).to(device)
+            maps = saliency(images, classes).float().cpu().numpy()
+            for saliency_map, known, mask in zip(maps, batch.known[:, 0], batch.masks[region.name][:, 0], strict=True):
+                there = known.numpy()
+                found.append(alignment(saliency_map[there], mask.numpy()[there]))
+            bar.update(len(batch))
+    return {key: asdict(_class_mean(np.array([row[key] for row in found]), labels)) for key in found[0]}
+
+
+def _class_mean(values: NDArray[np.float64], labels: NDArray[np.int64], seed: int = 0) -> Estimate:
+    there = ~np.isnan(values)
+    values, labels = values[there], labels[there]
+    if not len(values):
+        return Estimate(math.nan, 0, math.nan, math.nan, 0)
+    rng, present = np.random.default_rng(seed), np.unique(labels)
+    drawn, mean = np.zeros(DRAWS), 0.0
+    for label in present:
+        mine = values[labels == label]
+        mean += float(mine.mean())
+        drawn += mine[rng.integers(0, len(mine), (DRAWS, len(mine)))].mean(axis=1)
+    return estimate(mean / len(present), drawn / len(present), labels)

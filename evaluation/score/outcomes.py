@@ -1,0 +1,89 @@
+"""A model's answers lined up with the rows of a store: what scoring reads. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.numbers.calibration import (
+    brier_score,
+    expected_calibration_error,
+    negative_log_likelihood,
+)
+from salient_imagenet_data.evaluation.plan.condition import CLEAN
+from salient_imagenet_data.evaluation.plan.regions import labels_of
+from salient_imagenet_data.evaluation.run.predictions import Answers, PredictionsFile
+from salient_imagenet_data.store.reading import Store
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Answers under one condition. rows: (n,) store rows, ascending. labels, hits: (n,). confidence: (n,) probability
+    of the answer. label_probability, square_sum: (n,), or None where only the top k were kept."""
+
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    hits: NDArray[np.bool_]
+    confidence: NDArray[np.float32]
+    label_probability: NDArray[np.float32] | None
+    square_sum: NDArray[np.float32] | None
+
+    def at(self, rows: NDArray[np.int64]) -> Outcome:
+        """The outcome on some of its rows. Raises SalientError if one is not among them."""
+        place = np.searchsorted(self.rows, rows)
+        if len(rows) and (place.max() >= len(self.rows) or (self.rows[place] != rows).any()):
+            raise SalientError(
+                "images under a condition lack their clean answers", expected=f"every image under {CLEAN!r} too"
+            )
+        return self.take(place)
+
+    def take(self, place: NDArray[np.int64]) -> Outcome:
+        """The outcome at some places of it."""
+        lp, squares = (None if v is None else v[place] for v in (self.label_probability, self.square_sum))
+        return Outcome(self.rows[place], self.labels[place], self.hits[place], self.confidence[place], lp, squares)
+
+    def calibration(self) -> dict[str, float | None]:
+        """ECE, NLL and Brier score; the latter two are None where only the top k probabilities were kept."""
+        lp, squares = self.label_probability, self.square_sum
+        return {
+            "ece": expected_calibration_error(self.confidence, self.hits),
+            "nll": None if lp is None else negative_log_likelihood(lp),
+            "brier": None if lp is None or squares is None else brier_score(lp, squares),
+        }
+
+
+def line_up(file: PredictionsFile, store: Store) -> dict[str, Outcome]:
+    """Outcomes by condition. Raises SalientError for an image that the store lacks, or a file without clean answers."""
+    if CLEAN not in file.conditions:
+        raise SalientError(
+            f"{file.path}: no clean answers", expected=f"a condition {CLEAN!r}", got=", ".join(sorted(file.conditions))
+        )
+    labels = labels_of(store)
+    return {name: _outcome(answers, labels, store, file) for name, answers in file.conditions.items()}
+
+
+def _outcome(answers: Answers, labels: NDArray[np.int64], store: Store, file: PredictionsFile) -> Outcome:
+    ids = pa.array(answers.image_ids, pa.string())
+    rows = pc.fill_null(pc.index_in(ids, value_set=store.rows.image_ids), -1).to_numpy().astype(np.int64)
+    unknown = np.flatnonzero(rows < 0)
+    if len(unknown):
+        raise SalientError(
+            f"{file.path}: {len(unknown)} images are not in {store.path}",
+            expected=f"ids such as {store.rows[0].image_id}",
+            got=answers.image_ids[int(unknown[0])],
+        )
+    whole = answers.with_label(labels[rows], len(store.class_names))
+    unsorted = Outcome(
+        rows,
+        labels[rows],
+        whole.predicted == labels[rows],
+        whole.confidence,
+        whole.label_probability,
+        whole.square_sum,
+    )
+    return unsorted.take(np.argsort(rows))

@@ -1,0 +1,1 @@
+"""Masked corruptions of images."""

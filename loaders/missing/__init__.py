@@ -1,0 +1,1 @@
+"""Pixels that a network is not shown."""

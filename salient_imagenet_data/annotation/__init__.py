@@ -1,0 +1,1 @@
+"""People's answers about (class, feature) pairs: sheets to look at, files, verdicts, and applying them to a store."""

@@ -1,0 +1,95 @@
+"""Setting the kinds of a store's features from people's answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from salient_imagenet_data.annotation.verdicts import Annotations, Verdict
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.names import (
+    FEATURES_TABLE,
+    MANIFEST,
+)
+from salient_imagenet_data.places import Folder, upload
+from salient_imagenet_data.store.manifest import check_version, file_sha256, write_manifest
+from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.store.tables import FEATURES_SCHEMA, write_table
+
+
+def annotate(
+    path: str | Path, annotations: Annotations, *, majority: int = 3, data_version: str | None = None
+) -> Store:
+    """Set the kinds of a store's features from people's answers; no map is rebuilt. path: a folder, or a URL of fsspec.
+
+    data_version: a new one, which a store needs that is already published. The manifest is replaced last: stopped in
+    between, opening the store names features.parquet in `verify`, and annotating again mends it.
+    """
+    place, store = Folder.of(path), Store(path)
+    if place.path not in (None, store.path.absolute()):
+        raise SalientError(
+            f"{path}: not a store but an export of one",
+            expected="the store itself",
+            then="annotate that, then export or publish it again",
+        )
+    new_version = data_version or store.manifest.data_version
+    check_version(new_version)
+    features = with_verdicts(store.features, annotations.verdicts(majority), store.class_names)
+    with tempfile.TemporaryDirectory(prefix="salient-imagenet-") as scratch:
+        folder = Path(scratch)
+        write_table(folder / FEATURES_TABLE, features, FEATURES_SCHEMA)
+        manifest = dataclasses.replace(
+            store.manifest,
+            files={**store.manifest.files, FEATURES_TABLE: file_sha256(folder / FEATURES_TABLE)},
+            annotations_sha256=annotations.sha256,
+            majority=majority,
+            data_version=new_version,
+        )
+        write_manifest(folder, manifest)
+        upload(folder, place, last=MANIFEST)
+    return Store(path)
+
+
+def with_verdicts(
+    features: list[dict[str, Any]], verdicts: Iterable[Verdict], class_names: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """The feature rows with kind, cue and votes of the verdicts; pairs without a verdict get null.
+
+    A class without any feature here (never predicted, or not in a release of some classes) leaves its verdicts
+    unused. Raises SalientError for a verdict whose pair the rows of a class do not hold.
+    """
+    by_pair = {(v.class_index, v.feature_index): v for v in verdicts}
+    known = {(r["class_index"], r["feature_index"]) for r in features}
+    filled = {c for c, _ in known}
+    for pair, verdict in sorted(by_pair.items()):
+        if verdict.class_index >= len(class_names):
+            raise SalientError(f"annotations name class {verdict.class_index}", expected=f"0 to {len(class_names) - 1}")
+        if verdict.class_name and verdict.class_name != class_names[verdict.class_index]:
+            raise SalientError(
+                f"annotations call class {verdict.class_index} {verdict.class_name!r}",
+                expected=repr(class_names[verdict.class_index]),
+                then="check that they belong to this data set",
+            )
+        if pair not in known and pair[0] in filled:
+            raise SalientError(
+                f"annotations name feature {pair[1]} for class {pair[0]} ({class_names[pair[0]]})",
+                expected=f"one of {sorted(f for c, f in known if c == pair[0])}",
+                then="were they made for another model?",
+            )
+    result = []
+    for row in features:
+        v = by_pair.get((row["class_index"], row["feature_index"]))
+        result.append(
+            {
+                **row,
+                "kind": v.kind if v else None,
+                "cue": v.cue if v else None,
+                "votes_main_object": v.votes_main_object if v else None,
+                "votes_separate_object": v.votes_separate_object if v else None,
+                "votes_background": v.votes_background if v else None,
+            }
+        )
+    return result

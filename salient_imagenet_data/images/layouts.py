@@ -1,0 +1,92 @@
+"""ImageNet's folders as they come: the archives unpacked, Kaggle's, and the flat validation folder with its answers."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.imagenet import id_of_path, wnids
+from salient_imagenet_data.images.folder import FileSource, FolderSource
+
+KAGGLE = "ILSVRC/Data/CLS-LOC"
+GROUND_TRUTH, META, KAGGLE_ANSWERS = "ILSVRC2012_validation_ground_truth.txt", "meta.mat", "LOC_val_solution.csv"
+SPLITS = ("train", "val", "valid", "validation", "test")
+VALIDATION_IMAGES = 50_000
+
+
+def folder_source(root: Path, split: str = "train") -> FileSource:
+    """The images of a split of a folder.
+
+    A folder with split folders (`train`, `val`, ...), Kaggle's tree, a class-per-folder tree, or the flat validation
+    folder. Raises SalientError if it is none of these.
+    """
+    if not root.is_dir():
+        return FolderSource(root)  # says what is expected
+    base = root / KAGGLE if (root / KAGGLE).is_dir() else root
+    folders = {p.name for p in base.iterdir() if p.is_dir() and not p.name.startswith(".")}
+    splits = folders & set(SPLITS)
+    if splits:
+        if split not in splits:
+            raise SalientError(f"{base}: no split {split!r}", expected=f"one of {', '.join(sorted(splits))}")
+        base = base / split
+    flat = sorted(p.name for p in base.iterdir() if p.name.startswith("ILSVRC2012_val_"))
+    if not flat:
+        return FolderSource(base)
+    classes = _validation_classes(base, root)
+    index = {wnid: label for label, wnid in enumerate(wnids())}
+    unknown = next((name for name in flat if classes.get(id_of_path(name)) not in index), None)
+    if unknown is not None:
+        raise SalientError(
+            f"{base / unknown}: no class known",
+            expected="an answer for every validation image",
+            got=str(classes.get(id_of_path(unknown))),
+        )
+    return FileSource(base, flat, [index[classes[id_of_path(name)]] for name in flat], wnids())
+
+
+def _validation_classes(folder: Path, root: Path) -> dict[str, str]:
+    """{image id: wnid} from Kaggle's answers, or the devkit's ground truth with its list of synsets."""
+    near = [folder, *folder.parents[:2], root]
+    places = [*near, *(place for parent in near for place in parent.glob("*devkit*/data")), *(p / "data" for p in near)]
+    for place in places:
+        if (place / KAGGLE_ANSWERS).is_file():
+            return _kaggle_answers(place / KAGGLE_ANSWERS)
+        if (place / GROUND_TRUTH).is_file():
+            return _devkit_answers(place)
+    raise SalientError(
+        f"{folder}: validation images without their classes",
+        expected=f"class folders, or {KAGGLE_ANSWERS} or the devkit's {GROUND_TRUTH} beside or above the folder",
+    )
+
+
+def _kaggle_answers(path: Path) -> dict[str, str]:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    try:
+        return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
+    except (KeyError, IndexError, AttributeError) as error:
+        raise SalientError(f"{path}: not Kaggle's answers", expected="columns ImageId and PredictionString") from error
+
+
+def _devkit_answers(folder: Path) -> dict[str, str]:
+    """The devkit counts its classes in an order of its own, which only meta.mat tells: not that of the wnids."""
+    meta = folder / META
+    if not meta.is_file():
+        raise SalientError(f"{folder / GROUND_TRUTH}: numbers without names", expected=f"the devkit's {META} beside it")
+    try:
+        from scipy.io import loadmat
+    except ModuleNotFoundError as error:
+        raise SalientError(
+            f"{meta}: scipy is not installed", then="pip install 'salient-imagenet-data[imagenet]'"
+        ) from error
+    synsets = loadmat(meta, squeeze_me=True)["synsets"]
+    names = {int(s["ILSVRC2012_ID"]): str(s["WNID"]) for s in synsets if int(s["num_children"]) == 0}
+    numbers = [int(line) for line in (folder / GROUND_TRUTH).read_text().split()]
+    if len(numbers) != VALIDATION_IMAGES or not set(numbers) <= set(names):
+        raise SalientError(
+            f"{folder / GROUND_TRUTH}: not the devkit's",
+            expected=f"{VALIDATION_IMAGES} numbers of synsets in {META}",
+            got=f"{len(numbers)} lines",
+        )
+    return {f"ILSVRC2012_val_{i:08d}": names[number] for i, number in enumerate(numbers, start=1)}

@@ -1,0 +1,150 @@
+"""Checkpoint files: where they come from, and reading their tensors without running anything in them.
+
+Files are safetensors, or torch files read with `weights_only=True` and a short list of harmless types. The
+robustness library wraps the network in an attacker and a normaliser and keeps optimiser state and pickled options
+beside it; `load_into` finds the network's own tensors among all that. Needs torch, which is loaded on first use.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.store.manifest import file_sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+CONTAINERS = ("state_dict", "model", "model_state_dict")
+"""Keys under which training scripts keep the tensors, in the order of looking."""
+HEADER = ("widths", "blocks", "stem_stride", "class_names", "resize", "crop")
+"""What `salient-imagenet train` writes into a file about its network."""
+
+
+class _Inert:
+    """Stands in for option objects (argparse namespaces, cox parameters): takes any state and does nothing."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
+
+    def __setstate__(self, state: object) -> None: ...
+
+    def __call__(self, *args: object, **kwargs: object) -> None: ...
+
+
+def _allowed() -> list[Any]:
+    """Pickled types beyond torch's own list that robust checkpoints hold; all are plain data."""
+    scalar = np.float64(0).__reduce__()[0]  # numpy's scalar constructor, whatever module holds it
+    numpy_types = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
+    scalars: list[Any] = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    inert: list[Any] = [(_Inert, name) for name in ("argparse.Namespace", "cox.utils.Parameters")]
+    return [*scalars, *inert, np.dtype, *numpy_types]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """tensors: by name, as in the file. header: the JSON that `salient-imagenet train` wrote, if it did."""
+
+    path: Path
+    sha256: str
+    tensors: Mapping[str, Tensor]
+    header: dict[str, Any] | None
+
+
+def fetch(weights: str, *, revision: str | None = None) -> Path:
+    """A local file as it is, or `hf://owner/name/file[@revision]` from the Hub's cache, downloaded once.
+
+    Raises SalientError with the reason if it cannot be had.
+    """
+    if not weights.startswith("hf://"):
+        path = Path(weights)
+        if not path.is_file():
+            raise SalientError(f"{path}: no such file", expected="weights, .safetensors or a torch file, or hf://...")
+        return path
+    match = re.fullmatch(r"hf://(?P<repo>[^/]+/[^/]+)/(?P<file>[^@]+)(?:@(?P<revision>.+))?", weights)
+    if match is None:
+        raise SalientError(f"{weights}: not an address on the Hub", expected="hf://owner/name/file[@revision]")
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(match["repo"], match["file"], revision=revision or match["revision"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise SalientError(
+            f"{weights}: cannot be downloaded", got=f"{type(error).__name__}: {error}"[:300], then="give a local file"
+        ) from error
+
+
+def read_checkpoint(path: Path, *, sha256: str | None = None) -> Checkpoint:
+    """Read the tensors of a file. Raises SalientError for another hash, or anything that is not plain tensors."""
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    digest = file_sha256(path)
+    if sha256 is not None and digest != sha256.lower():
+        raise SalientError(
+            f"{path}: not the weights that were asked for", expected=f"sha256 {sha256.lower()}", got=digest
+        )
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise SalientError(f"{path}: not a safetensors file", got=str(error)) from error
+        if not tensors:
+            raise SalientError(f"{path}: no tensors in it", expected="a state dict")
+        return Checkpoint(path, digest, tensors, _header(metadata, path))
+    try:
+        with torch.serialization.safe_globals(_allowed()):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises several unrelated types for a file it refuses
+        raise SalientError(
+            f"{path}: not a torch file of plain tensors",
+            got=_reason(error),
+            then="give a checkpoint, or convert it to safetensors",
+        ) from error
+    return Checkpoint(path, digest, _tensors(loaded, path), None)
+
+
+def _header(metadata: dict[str, str], path: Path) -> dict[str, Any] | None:
+    """What `salient-imagenet train` wrote, all of it, or None if it did not."""
+    if "smallnet" not in metadata:
+        return None
+    try:
+        header: dict[str, Any] = json.loads(metadata["smallnet"])
+        return {key: header[key] for key in HEADER}
+    except (ValueError, KeyError, TypeError) as error:
+        raise SalientError(
+            f"{path}: not a whole header of `salient-imagenet train`", expected=", ".join(HEADER), got=str(error)
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What torch says it refused: the type it names, or that it is no torch file."""
+    found = re.search(r"Unsupported (?!operand)[^\n]*|(?:GLOBAL|Trying to)[^\n]*", str(error))
+    return found[0][:300] if found else "no file of torch.save, or a damaged one"
+
+
+def _tensors(loaded: object, path: Path) -> dict[str, Tensor]:
+    from torch import Tensor
+
+    if isinstance(loaded, dict):
+        inner = [value for key in CONTAINERS if isinstance(value := loaded.get(key), dict)]
+        deeper = [value for outer in inner for key in CONTAINERS if isinstance(value := outer.get(key), dict)]
+        for candidate in (*inner, *deeper, loaded):
+            tensors = {str(k): v for k, v in candidate.items() if isinstance(v, Tensor)}
+            if tensors:
+                return tensors
+    raise SalientError(
+        f"{path}: no state dict",
+        expected=f"tensors by name, at the top or under {', '.join(CONTAINERS)}",
+        got=type(loaded).__name__,
+    )

@@ -1,0 +1,32 @@
+"""Devices, and networks on them."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from salient_imagenet_data.networks.robust import RobustModel
+
+
+def device_of(name: str | None) -> str:
+    """The device of a name. None: CUDA where there is a device, else the CPU. `cuda` without a number: under torchrun
+    one for each process of the host, or the only one that a process sees."""
+    device = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device != "cuda":
+        return device
+    return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % max(torch.cuda.device_count(), 1)}"
+
+
+def move(model: RobustModel, device: str) -> None:
+    """Onto a device; there in the layout that convolutions want, which images have too."""
+    on_gpu = torch.device(device).type == "cuda"
+    layout = torch.channels_last if on_gpu else torch.preserve_format
+    model.to(device, memory_format=layout)  # type: ignore[attr-defined]
+    if on_gpu:
+        torch.cuda.set_device(torch.device(device))
+
+
+def default_batch_size(device: str, crop: int) -> int:
+    """64 images. On a CPU no more pixels than of 8 crops of 224, which its caches hold better."""
+    return 64 if torch.device(device).type != "cpu" else max(8, min(64, 8 * 224**2 // crop**2))

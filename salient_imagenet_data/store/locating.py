@@ -1,0 +1,129 @@
+"""Where a store is: a folder, an exported folder, or on the Hub or behind a URL, downloaded once and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.names import MANIFEST, WORK
+from salient_imagenet_data.places import Folder, is_repo_id, is_url
+from salient_imagenet_data.store.manifest import Manifest, file_sha256, not_finished
+
+STORE_FOLDER = "store"
+
+
+def locate(store: str | os.PathLike[str]) -> Path:
+    """The folder of a store: the path itself, its `store` folder if it is an export, or that of a downloaded data set.
+
+    A string can also name a data set on the Hub, or a URL of fsspec such as s3://bucket/store; a Path never does.
+    Raises SalientError if it cannot be downloaded, or is damaged on the way, in which case the damaged file is removed
+    and the same call fetches it again.
+    """
+    if isinstance(store, str) and is_url(store):
+        return download_url(store)
+    if isinstance(store, str) and is_repo_id(store):
+        return download(store)
+    path = Path(store)
+    inner = path / STORE_FOLDER
+    return inner if not (path / MANIFEST).is_file() and (inner / MANIFEST).is_file() else path
+
+
+def download(repo: str) -> Path:
+    """Download the store of a data set on the Hub into the Hub's cache, whole files only, and check every hash."""
+    import huggingface_hub
+
+    from salient_imagenet_data.hub_errors import hub_errors
+
+    repo_id, _, revision = repo.partition("@")
+    with hub_errors(repo, "download"):
+        snapshot = huggingface_hub.snapshot_download(
+            repo_id, repo_type="dataset", revision=revision or None, allow_patterns=[f"{STORE_FOLDER}/**"]
+        )
+    folder = Path(snapshot) / STORE_FOLDER
+    if not (folder / MANIFEST).is_file():
+        raise SalientError(f"{repo}: holds no store", expected=f"{STORE_FOLDER}/{MANIFEST} in the repository")
+    _verify(folder, f"{repo}: {STORE_FOLDER}")
+    return folder
+
+
+def download_url(url: str) -> Path:
+    """Download a store behind a URL of fsspec into the Hub's cache of other things, and check every hash.
+
+    What the URL holds now decides: another manifest there is another folder in the cache.
+    """
+    import filelock
+    import huggingface_hub
+
+    remote = Folder.of(url)
+    there = remote.names()
+    if MANIFEST not in there:
+        raise not_finished(url, stopped=WORK in there)
+    with remote.open(MANIFEST) as file:
+        manifest = file.read()
+    key = hashlib.sha256(remote.place.encode() + manifest).hexdigest()[:32]
+    folder = Path(huggingface_hub.cached_assets_path("salient-imagenet-data", subfolder="stores")) / key
+    folder.mkdir(exist_ok=True)
+    with filelock.FileLock(folder.with_suffix(".lock")):
+        for name in sorted(_files(manifest, url)):
+            if not (folder / name).is_file():
+                with remote.open(name) as file:
+                    Folder.of(folder).write(name, lambda out, file=file: shutil.copyfileobj(file, out))  # type: ignore[misc]
+        if not (folder / MANIFEST).is_file():
+            Folder.of(folder).write(MANIFEST, lambda out: out.write(manifest))
+        _verify(folder, url)
+    return folder
+
+
+def _verify(folder: Path, place: str) -> None:
+    """Compare every file with the manifest, once: a note of sizes and times says that it was done."""
+    import huggingface_hub
+
+    notes = Path(huggingface_hub.cached_assets_path("salient-imagenet-data", subfolder="verified"))
+    path = folder / MANIFEST
+    files = _files(path.read_bytes(), str(path))
+    state = {name: _state(folder / name) for name in files}
+    text = json.dumps([str(folder), files, state], sort_keys=True)
+    note = notes / hashlib.sha256(text.encode()).hexdigest()
+    if note.exists():
+        return
+    for name, expected in sorted(files.items()):
+        path = folder / name
+        got = file_sha256(path) if path.is_file() else "no such file"
+        if got != expected:
+            _remove(path)
+            raise SalientError(
+                f"{place}/{name} was damaged on the way, and is removed from the cache",
+                expected=f"sha256 {expected}",
+                got=got,
+                then="run the same again to fetch it once more",
+            )
+    note.touch()
+
+
+def _files(manifest: bytes, name: str) -> dict[str, str]:
+    """sha256 by path of a downloaded store. Raises SalientError for a path that leaves the folder."""
+    files = Manifest.from_json(manifest.decode(errors="replace"), name).files
+    for file in files:
+        if os.path.isabs(file) or ".." in Path(file).parts:
+            raise SalientError(f"{name}: names a file outside the store", got=repr(file))
+    return files
+
+
+def _state(path: Path) -> list[int]:
+    if not path.is_file():
+        return []
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _remove(path: Path) -> None:
+    """Remove a file of the Hub's cache: the link in the snapshot and what it points to beside it."""
+    if path.is_symlink():
+        blob = path.resolve()
+        if blob.parent.name == "blobs":
+            blob.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)

@@ -1,0 +1,182 @@
+"""The store: a folder with Zarr arrays, Parquet tables and a manifest. Reading side and checks.
+
+Layout, all rows in the same order:
+
+    manifest.json, images.parquet, features.parquet, quarantine.parquet
+    maps.zarr/maps         (N, K, h, w) uint8    each map divided by its peak; 255 = peak
+    maps.zarr/peaks        (N, K) float32        the peak that was divided out
+    maps.zarr/activations  (N, K) float32        the pooled feature value
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.masks import published_frame, union_in_crop, union_in_image
+from salient_imagenet_data.names import (
+    FEATURES_TABLE,
+    IMAGES_TABLE,
+    KINDS,
+    MANIFEST,
+    MAPS,
+    QUARANTINE_TABLE,
+    WORK,
+    Kind,
+)
+from salient_imagenet_data.store.arrays import ARRAYS, shard_count, shard_file
+from salient_imagenet_data.store.lazy_rows import LazyRows
+from salient_imagenet_data.store.locating import locate
+from salient_imagenet_data.store.manifest import Manifest, file_sha256, not_finished
+from salient_imagenet_data.store.rows import ImageRows
+from salient_imagenet_data.store.tables import read_rows
+
+
+class Store:
+    """A finished store, opened for reading. Maps are read into memory once, a block of rows at a time, on first use.
+
+    path: a store folder, an exported folder, or, as a string, a data set on the Hub ("org/name", "org/name@revision")
+    or a URL of fsspec ("s3://bucket/store").
+
+    Raises SalientError if the folder is no store, is unfinished, or lacks a file its manifest names.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = locate(path)
+        self.manifest = read_manifest(self.path)
+        self._check_complete()
+
+    def __len__(self) -> int:
+        return self.manifest.images
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.manifest.class_names
+
+    @cached_property
+    def rows(self) -> ImageRows:
+        """The rows of images.parquet, in store order."""
+        return ImageRows(self.path / IMAGES_TABLE)
+
+    @cached_property
+    def features(self) -> list[dict[str, Any]]:
+        """The rows of features.parquet, by class and rank."""
+        return read_rows(self.path / FEATURES_TABLE)
+
+    @cached_property
+    def maps(self) -> LazyRows:
+        """(N, K, h, w) uint8, decoded where rows are asked for; `np.asarray` gives all of it."""
+        return LazyRows(self.path / MAPS / "maps")
+
+    @cached_property
+    def peaks(self) -> NDArray[np.float32]:
+        """(N, K) float32."""
+        return self._array("peaks")
+
+    @cached_property
+    def activations(self) -> NDArray[np.float32]:
+        """(N, K) float32."""
+        return self._array("activations")
+
+    @cached_property
+    def kind_table(self) -> dict[Kind, NDArray[np.bool_]]:
+        """For each kind, (C, K) bool: the class's feature of rank r + 1 is of this kind.
+
+        Raises SalientError while the store is not annotated.
+        """
+        if self.manifest.annotations_sha256 is None:
+            raise SalientError(
+                f"{self.path}: not annotated, so no feature is core or spurious yet",
+                expected="answers about its features",
+                then="look at `salient-imagenet sheets`, then `salient-imagenet annotate STORE ANSWERS.csv`",
+            )
+        shape = (len(self.class_names), self.manifest.features_per_class)
+        tables = {kind: np.zeros(shape, dtype=np.bool_) for kind in KINDS}
+        for row in self.features:
+            if row["kind"] is not None:
+                tables[row["kind"]][row["class_index"], row["rank"] - 1] = True
+        return tables
+
+    def has(self, kind: Kind) -> NDArray[np.bool_]:
+        """(C,) bool: the class has at least one feature of this kind, so its images have such a mask."""
+        return np.asarray(self.kind_table[kind].any(axis=1))
+
+    def chosen(self, row: int, kind: Kind, *, top_only: bool = False) -> NDArray[np.bool_]:
+        """(K,) bool: the features of this kind of the row's class; with top_only, those it is a top image of."""
+        chosen = self.kind_table[kind][self.rows.labels[row]]
+        return np.asarray(chosen & self.rows.in_top[row]) if top_only else chosen
+
+    def mask(
+        self, row: int, kind: Kind, *, top_only: bool = False, as_published: bool = False
+    ) -> NDArray[np.float32] | None:
+        """Soft mask in the crop frame, (crop, crop) float32 in [0, 1]; None where there is no such feature.
+
+        as_published: shifted against the image as the 2022 loader did it, see `masks.published_frame`.
+        """
+        chosen = self.chosen(row, kind, top_only=top_only)
+        if not chosen.any():
+            return None
+        size = self.manifest.preprocessing.crop
+        mask = union_in_crop(self.maps[row], chosen, size, size)
+        return published_frame(mask, self.manifest.preprocessing) if as_published else mask
+
+    def image_mask(self, row: int, kind: Kind) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
+        """Soft mask and `valid` in the image frame, (height, width) each; None where there is no such feature.
+
+        Raises SalientError where the image's size is not known.
+        """
+        chosen, record = self.chosen(row, kind), self.rows[row]
+        if not chosen.any():
+            return None
+        if not record.size_known:
+            raise SalientError(
+                f"{record.image_id}: the store does not hold the image's size, so its image frame is not known",
+                then="use the crop frame, or import again with --images",
+            )
+        return union_in_image(self.maps[row], chosen, record.height, record.width, record.box)
+
+    def verify(self) -> None:
+        """Read every byte and compare with the manifest's sha256. Raises SalientError at the first difference."""
+        for name, expected in sorted(self.manifest.files.items()):
+            got = file_sha256(self.path / name)
+            if got != expected:
+                raise SalientError(
+                    f"{self.path / name}: damaged",
+                    expected=f"sha256 {expected}",
+                    got=got,
+                    then="rebuild or download again",
+                )
+
+    def _array(self, name: str) -> NDArray[Any]:
+        array = zarr.open_array(self.path / MAPS / name, mode="r")
+        values: NDArray[Any] = np.asarray(array[...])
+        return values
+
+    def _check_complete(self) -> None:
+        m = self.manifest
+        wanted = {IMAGES_TABLE, FEATURES_TABLE, QUARANTINE_TABLE}
+        wanted |= {f"{MAPS}/{a}/zarr.json" for a in ARRAYS}
+        wanted |= {shard_file(a, s) for a in ARRAYS for s in range(shard_count(m.images, m.shard_rows))}
+        for name in sorted(wanted | set(m.files)):
+            if name not in m.files or not (self.path / name).is_file():
+                raise SalientError(
+                    f"{self.path}: incomplete store",
+                    expected=f"{name} beside the manifest",
+                    got="no such file" if name in m.files else "a manifest that does not list it",
+                    then="copy it again whole or rebuild",
+                )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a store folder. Raises SalientError if there is none."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise not_finished(folder, stopped=(folder / WORK).is_dir())
+    return Manifest.from_json(path.read_text(encoding="utf-8"), str(path))

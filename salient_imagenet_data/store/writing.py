@@ -1,0 +1,83 @@
+"""Writing a store: create the arrays, append whole shards, finish with the manifest.
+
+A shard is one file of one array with one owner. Zarr writes it under a temporary name and renames it, so a
+shard file that exists is whole; empty shards are written too, since a missing one would read as zeros.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.names import FEATURES_TABLE, IMAGES_TABLE, MAPS, QUARANTINE_TABLE
+from salient_imagenet_data.store.arrays import ARRAYS, SHARD_ROWS, _array, shard_count, shard_file
+from salient_imagenet_data.store.manifest import Manifest, file_sha256, write_manifest
+from salient_imagenet_data.store.tables import FEATURES_SCHEMA, IMAGES_SCHEMA, QUARANTINE_SCHEMA, write_table
+
+
+class StoreWriter:
+    """Arrays of a store being built: N rows, K features a class, (h, w) maps.
+
+    With an existing folder the arrays are opened again, and `missing()` says which shards are left to do.
+    """
+
+    def __init__(
+        self, folder: Path, *, images: int, features: int, grid: tuple[int, int], shard_rows: int = SHARD_ROWS
+    ) -> None:
+        self.folder, self.images, self.shard_rows = folder, images, shard_rows
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.rglob("*.partial"):
+            leftover.unlink()
+        shapes: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
+            "maps": ((images, features, *grid), np.uint8),
+            "peaks": ((images, features), np.float32),
+            "activations": ((images, features), np.float32),
+        }
+        self._arrays = {name: _array(folder / MAPS / name, *shapes[name], shard_rows) for name in ARRAYS}
+
+    def missing(self) -> list[int]:
+        """Shards of which at least one array's file is not there."""
+        count = shard_count(self.images, self.shard_rows)
+        return [s for s in range(count) if not all((self.folder / shard_file(a, s)).is_file() for a in ARRAYS)]
+
+    def rows(self, shard: int) -> range:
+        """Rows of a shard."""
+        return range(shard * self.shard_rows, min((shard + 1) * self.shard_rows, self.images))
+
+    def write_shard(
+        self, shard: int, maps: NDArray[np.uint8], peaks: NDArray[np.float32], activations: NDArray[np.float32]
+    ) -> None:
+        """Write all rows of one shard."""
+        rows = self.rows(shard)
+        parts: tuple[NDArray[Any], ...] = (maps, peaks, activations)
+        for name, values in zip(ARRAYS, parts, strict=True):
+            if len(values) != len(rows):
+                raise ValueError(f"shard {shard} of {name}: {len(values)} rows, expected {len(rows)}")
+            self._arrays[name][rows.start : rows.stop] = values
+
+    def finish(
+        self,
+        manifest: Manifest,
+        images: list[dict[str, Any]] | pa.Table,
+        features: list[dict[str, Any]],
+        quarantine: list[dict[str, Any]],
+    ) -> None:
+        """Write the tables, hash every file, and write the manifest last. images: rows of IMAGES_SCHEMA."""
+        left = self.missing()
+        if left:
+            raise SalientError(
+                f"{self.folder}: cannot be finished", expected="all shards written", got=f"{len(left)} missing"
+            )
+        write_table(self.folder / IMAGES_TABLE, images, IMAGES_SCHEMA)
+        write_table(self.folder / FEATURES_TABLE, features, FEATURES_SCHEMA)
+        write_table(self.folder / QUARANTINE_TABLE, quarantine, QUARANTINE_SCHEMA)
+        names = [IMAGES_TABLE, FEATURES_TABLE, QUARANTINE_TABLE]
+        names += [p.relative_to(self.folder).as_posix() for p in (self.folder / MAPS).rglob("*") if p.is_file()]
+        files = {name: file_sha256(self.folder / name) for name in names}
+        write_manifest(self.folder, dataclasses.replace(manifest, files=files))

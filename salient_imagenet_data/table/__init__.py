@@ -1,0 +1,1 @@
+"""A store as columns of a `datasets` table."""

@@ -1,0 +1,139 @@
+"""Join a store to images that are in a `datasets` table or stream, without touching the images."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.geometry import Frame
+from salient_imagenet_data.imagenet import is_imagenet, wnids
+from salient_imagenet_data.images.table import ID_COLUMNS, TableSource, find_image_column, find_label, ids_of_names
+from salient_imagenet_data.joining import Joined, Missing
+from salient_imagenet_data.names import IMAGE, MANIFEST
+from salient_imagenet_data.store.manifest import file_sha256
+from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.table.mask_table import MaskTable, features
+
+BATCH = 256
+"""Rows of a stream that are joined together."""
+
+
+def join_table(joined: Joined, frame: Frame) -> datasets.Dataset:
+    """Store columns beside a table's images, in store order. `joined.source` must be a `TableSource`.
+
+    The masks are laid out in the order of the images, since the images cannot be moved; an index mapping on top gives
+    the store's order.
+    """
+    source = joined.source
+    assert isinstance(source, TableSource)
+    places = source.positions[list(joined.indices)]
+    rows = np.full(len(source.base), -1, dtype=np.int64)
+    rows[places] = joined.rows
+    columns = features(joined.store, True, frame)
+    image = columns[IMAGE]
+    side_columns = datasets.Features({name: feature for name, feature in columns.items() if name != IMAGE})
+    arrays = MaskTable(joined.store, frame).columns(rows)
+    schema = side_columns.arrow_schema
+    table = pa.Table.from_arrays([arrays[name] for name in schema.names], schema=schema)
+    digest = hashlib.sha256(rows.tobytes() + frame.encode() + file_sha256(joined.store.path / MANIFEST).encode())
+    side = datasets.Dataset(
+        datasets.table.InMemoryTable(table),
+        info=datasets.DatasetInfo(features=side_columns),
+        fingerprint=digest.hexdigest()[:16],
+    )
+    images = source.base.with_format(None).cast_column(source.image_column, image)
+    if source.image_column != IMAGE:
+        images = images.rename_column(source.image_column, IMAGE)
+    both = datasets.concatenate_datasets([images, side], axis=1)
+    return both.select(places).select_columns(list(columns))
+
+
+def join_stream(store: Store, images: datasets.IterableDataset, frame: Frame, missing: Missing) -> Any:
+    """Images as they stream by, with their masks; those that the store does not know are left out.
+
+    Told on stderr, after each of its shards: how many rows were joined by this process, and after all, which were not.
+    """
+    if missing != "skip":
+        raise SalientError(
+            "a stream of images cannot be searched before it is read",
+            expected='missing="skip" with a stream',
+            then="or give the images as a folder or a datasets.Dataset, where missing ones are named at once",
+        )
+    joiner = _StreamJoiner(store, images, frame)
+    shards = {"shards": list(range(images.num_shards))}  # a list is what workers share
+    return datasets.IterableDataset.from_generator(joiner, features=joiner.features, gen_kwargs=shards)
+
+
+class _StreamJoiner:
+    """Generates the joined rows of some shards of a stream."""
+
+    def __init__(self, store: Store, images: datasets.IterableDataset, frame: Frame) -> None:
+        self._image, label = find_image_column(images.features), find_label(images.features)
+        self._label, self._theirs = label, tuple(images.features[label].names)
+        self._names = next((name for name in ID_COLUMNS if name in images.features), None)
+        self._images = images.with_format(None).cast_column(self._image, datasets.Image(decode=False))
+        self.features = features(store, True, frame)
+        self._store, self._table, self._shards = store, MaskTable(store, frame), images.num_shards
+        self._rows = {image_id: row for row, image_id in enumerate(store.rows.image_ids.to_pylist())}
+        # Of this process: `datasets` calls once for every shard, epoch after epoch.
+        self._shard_of, self._read = np.full(len(store), -1), set[int]()
+
+    def __call__(self, shards: list[int]) -> Iterator[dict[str, Any]]:
+        for shard in shards:
+            # `iter`, since a loop over the stream would share it among a DataLoader's workers once more.
+            begun: set[int] = set()
+            for batch in self._images.shard(self._shards, shard).iter(BATCH):
+                yield from self._joined(batch, shard, begun)
+            if shard not in self._read:
+                self._read.add(shard)
+                self._tell()
+
+    def _joined(self, batch: dict[str, list[Any]], shard: int, begun: set[int]) -> Iterator[dict[str, Any]]:
+        images = batch[self._image]
+        names = batch[self._names] if self._names else [value["path"] for value in images]
+        classes = [self._theirs[value] for value in batch[self._label]]
+        ids = ids_of_names([name or "" for name in names], classes, self._store.rows[0].image_id)
+        kept = [i for i, image_id in enumerate(ids) if image_id in self._rows]
+        rows = np.array([self._rows[ids[i]] for i in kept], dtype=np.int64)
+        for i, row in zip(kept, rows.tolist(), strict=True):
+            if row in begun or self._shard_of[row] not in (-1, shard):
+                raise SalientError(f"two images of the stream have the id {ids[i]!r}", expected="one an image")
+            begun.add(row)
+            self._check_class(ids[i], row, batch[self._label][i])
+        self._shard_of[rows] = shard
+        columns = {name: array.to_pylist() for name, array in self._table.columns(rows).items()}
+        for place, i in enumerate(kept):
+            yield {**{name: values[place] for name, values in columns.items()}, IMAGE: images[i]}
+
+    def _tell(self) -> None:
+        found = np.isin(self._shard_of, list(self._read))
+        if len(self._read) == self._shards:
+            tell_joined(self._store, found)
+        else:
+            so_far = f"{len(self._read)} of {self._shards} shards of images"
+            print(f"{found.sum()} of {len(found)} rows joined to {so_far}", file=sys.stderr)
+
+    def _check_class(self, image_id: str, row: int, label: int) -> None:
+        imagenet = len(self._theirs) == len(wnids()) and is_imagenet(image_id)
+        theirs = (wnids() if imagenet else self._theirs)[label]
+        ours = self._store.class_names[self._table.labels[row]]
+        if ours != theirs:
+            raise SalientError(f"{image_id}: class differs", expected=repr(ours), got=repr(theirs))
+
+
+def tell_joined(store: Store, found: NDArray[np.bool_]) -> None:
+    """Say on stderr how many rows of a store have an image, and name the first five that have none. found: (N,)."""
+    absent = np.flatnonzero(~found)
+    text = f"{len(found) - len(absent)} of {len(found)} rows joined to images"
+    if len(absent):
+        text += f"; {len(absent)} missing: {', '.join(store.rows[int(row)].image_id for row in absent[:5])}"
+        text += ", ..." if len(absent) > 5 else ""
+    print(text, file=sys.stderr)

@@ -1,0 +1,115 @@
+"""Two columns for `datasets`: an image seen through the crop, and a mask that is computed when it is read."""
+
+from __future__ import annotations
+
+import os
+import struct
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import datasets
+import numpy as np
+from datasets.features.features import register_feature
+from numpy.typing import NDArray
+from PIL import Image
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.geometry import CropBox, Preprocessing
+from salient_imagenet_data.imagenet import is_imagenet
+from salient_imagenet_data.images.decoding import decode
+from salient_imagenet_data.masks import to_uint8, union_in_crop, union_in_image
+
+_MAGICS = {"crop": b"SALIENT1c", "image": b"SALIENT1i"}
+_IMAGE_FRAME = struct.Struct("<2I4d")  # height, width, crop box
+
+
+@dataclass
+class ReferredImage(datasets.Image):  # type: ignore[misc]
+    """A `datasets.Image` of the user's own file, which is referred to and never copied.
+
+    crop: side of the crop frame, after resizing the shorter side to `resize`; 0 gives the image as it is. Decoding is
+    that of this package: RGB, no EXIF rotation, since masks were made of such pixels.
+    """
+
+    resize: int = 0
+    crop: int = 0
+
+    def __post_init__(self) -> None:
+        self._type = "ReferredImage"
+
+    def decode_example(self, value: Any, token_per_repo_id: Any = None) -> Any:
+        if not isinstance(value, dict):
+            return value
+        data, path = value["bytes"], value["path"]
+        if data is None and not os.path.isfile(path):
+            image = super().decode_example(value, token_per_repo_id=token_per_repo_id)
+            pixels = np.asarray(image.convert("RGB"))
+        else:
+            pixels = decode(path if data is None else data, path or "image")
+        return Image.fromarray(Preprocessing(self.resize, self.crop).apply(pixels) if self.crop else pixels)
+
+    def embed_storage(self, storage: Any, *args: Any, **kwargs: Any) -> Any:
+        """Called by `push_to_hub`, which would copy the user's files into a repository. Refuses ImageNet's."""
+        paths = storage.field("path").to_pylist()
+        if any(path is not None and is_imagenet(path) for path in paths):
+            raise SalientError(
+                "this table refers to ImageNet's images, and publishing it would copy them",
+                expected="a table without them: ImageNet's terms allow no redistribution",
+                then='drop them first: table.remove_columns("image")',
+            )
+        return super().embed_storage(storage, *args, **kwargs)
+
+
+@dataclass
+class GridMask(datasets.Image):  # type: ignore[misc]
+    """A soft mask kept as the grids that make it; read, it is an 8-bit gray image, 255 = 1.
+
+    height, width: cells of a grid. crop: side of the crop frame; the mask is that large unless its bytes name an image.
+    """
+
+    height: int = 7
+    width: int = 7
+    crop: int = 224
+
+    def __post_init__(self) -> None:
+        self._type = "GridMask"
+
+    def decode_example(self, value: Any, token_per_repo_id: Any = None) -> Any:
+        data = (value["bytes"] or b"") if isinstance(value, dict) else b""
+        for frame, magic in _MAGICS.items():
+            if data.startswith(magic):
+                return Image.fromarray(to_uint8(self._mask(data[len(magic) :], frame)))
+        return super().decode_example(value, token_per_repo_id=token_per_repo_id)
+
+    def _mask(self, data: bytes, frame: str) -> NDArray[np.float32]:
+        head = _IMAGE_FRAME.size if frame == "image" else 0
+        grids = np.frombuffer(data, dtype=np.uint8, offset=head).reshape(-1, self.height, self.width)
+        chosen = np.ones(len(grids), dtype=np.bool_)
+        if frame == "crop":
+            return union_in_crop(grids, chosen, self.crop, self.crop)
+        height, width, *box = _IMAGE_FRAME.unpack(data[:head])
+        return union_in_image(grids, chosen, height, width, CropBox(*box))[0]
+
+    def embed_storage(self, storage: Any, *args: Any, **kwargs: Any) -> Any:
+        """Called by `push_to_hub`: refused, since only this package could read the result."""
+        raise SalientError(
+            "masks of this table are grids that only this package can read",
+            then="publish the store with `salient-imagenet publish`, or write images with `salient-imagenet export`",
+        )
+
+
+def grid_bytes(grids: NDArray[np.uint8], frame: tuple[int, int, CropBox] | None = None) -> bytes:
+    """What a GridMask stores of (K, h, w) uint8 grids. frame: height, width and crop box of the image frame."""
+    if frame is None:
+        return _MAGICS["crop"] + grids.tobytes()
+    height, width, box = frame
+    head = _IMAGE_FRAME.pack(height, width, box.left, box.top, box.width, box.height)
+    return _MAGICS["image"] + head + grids.tobytes()
+
+
+with warnings.catch_warnings():
+    # datasets calls this function experimental on every use; 3.6 to 5.x have it unchanged.
+    warnings.simplefilter("ignore", UserWarning)
+    for _feature in (ReferredImage, GridMask):
+        register_feature(_feature, _feature.__name__)

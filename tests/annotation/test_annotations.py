@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from salient_imagenet_data.annotation.answers import COLUMNS, OFFICIAL_COLUMNS, Answer
+from salient_imagenet_data.annotation.files import read_annotations, write_annotations
+from salient_imagenet_data.annotation.verdicts import decide, summary
+from salient_imagenet_data.errors import SalientError
+
+ROW = ["ann", "deer", "4", "17", "1", "background", "5", "dark, green ground"]
+
+
+def write(path: Path, rows: list[list[str]], columns: tuple[str, ...] = COLUMNS) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)
+    return path
+
+
+def votes(words: list[str], feature: int = 17, rank: int = 1) -> list[Answer]:
+    return [Answer(f"p{i}", "deer", 4, feature, rank, word, 3, "") for i, word in enumerate(words)]
+
+
+@pytest.mark.parametrize(
+    ("separate", "background", "expected"),
+    [
+        (0, 0, ("core", None)),
+        (1, 1, ("core", None)),
+        (2, 1, ("spurious", "mixed")),
+        (0, 3, ("spurious", "background")),
+        (3, 0, ("spurious", "separate_object")),
+        (2, 3, ("spurious", "background")),
+    ],
+)
+def test_majority_of_three_in_five(separate: int, background: int, expected: tuple[str, str | None]) -> None:
+    assert decide(separate, background, 3) == expected
+
+
+def test_round_trip_and_counts(tmp_path: Path) -> None:
+    spurious = votes(["background", "background", "separate_object", "main_object", "main_object"])
+    core = votes(["main_object"] * 5, feature=9, rank=2)
+    write_annotations(tmp_path / "a.csv", core + spurious)
+    found = read_annotations(tmp_path / "a.csv")
+    assert list(found.answers) == core + spurious
+    counts = summary(found)
+    assert counts | {"sha256": ""} == {
+        "answers": 10,
+        "annotators": 5,
+        "classes": 1,
+        "pairs": 2,
+        "core": 1,
+        "spurious": 1,
+        "spurious_by_cue": {"background": 0, "separate_object": 0, "mixed": 1},
+        "classes_with_spurious": 1,
+        "classes_without_core": 0,
+        "features": 2,
+        "sha256": "",
+    }
+    assert summary(found, majority=4)["spurious"] == 0
+    with pytest.raises(
+        SalientError,
+        match="pairs, such as class 4, feature 9, have too few answers; expected 6 that agree make a feature spurious; got 5; collect more, or set the majority .--majority. to at most 5",
+    ):
+        found.verdicts(6)
+
+
+def test_official_columns_and_float_confidence(tmp_path: Path) -> None:
+    row = ["52", "n01440764", "0", "59", "1", "main_object", "4.0", "focus is on the body"]
+    (answer,) = read_annotations(write(tmp_path / "official.csv", [row], OFFICIAL_COLUMNS)).answers
+    assert answer == Answer("52", "n01440764", 0, 59, 1, "main_object", 4, "focus is on the body")
+
+
+def test_parquet_reads_like_csv(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([dict(zip(COLUMNS, ["ann", "deer", 4, 17, 1, "background", 5, ""], strict=True))])
+    pq.write_table(table, tmp_path / "a.parquet")
+    (answer,) = read_annotations(tmp_path / "a.parquet").answers
+    assert (answer.class_index, answer.answer, answer.confidence) == (4, "background", 5)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("answer", "maybe", "row 2: unknown answer; expected main_object, separate_object, background; got 'maybe'"),
+        ("confidence", "", "row 2: confidence is not a whole number; expected a number >= 0; got nothing"),
+        ("confidence", "6", "row 2: confidence out of range; expected 1 to 5; got 6"),
+        ("class_index", "-1", "row 2: class_index is not a whole number"),
+        ("feature_index", "1.5", "row 2: feature_index is not a whole number"),
+        ("feature_rank", "0", "row 2: feature_rank out of range"),
+        ("annotator", " ", "row 2: no annotator"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path: Path, column: str, value: str, message: str) -> None:
+    bad = list(ROW)
+    bad[0] = "bob"
+    bad[COLUMNS.index(column)] = value
+    with pytest.raises(SalientError) as caught:
+        read_annotations(write(tmp_path / "a.csv", [ROW, bad]))
+    assert f"a.csv, {message}" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_second_answer_and_a_doubled_rank_are_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        SalientError, match="row 2: second answer of ann for class 4, feature 17; got the first in row 1"
+    ):
+        read_annotations(write(tmp_path / "a.csv", [ROW, ROW]))
+    other = ["bob", "deer", "4", "18", "1", "background", "5", ""]
+    with pytest.raises(SalientError, match="row 2: rank 1 of class 4 does not belong to feature 18"):
+        read_annotations(write(tmp_path / "a.csv", [ROW, other]))
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", ",".join(COLUMNS) + "\n"])
+def test_no_answers_or_another_layout(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(SalientError, match=r"columns of no known layout|no answers"):
+        read_annotations(tmp_path / "a.csv")

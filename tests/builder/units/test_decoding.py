@@ -1,0 +1,200 @@
+"""Every decoder against Pillow, on plain and odd files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from salient_imagenet_data.builder.build import build
+from salient_imagenet_data.builder.config import BuildConfig
+from salient_imagenet_data.builder.units import decoding
+from salient_imagenet_data.builder.units.decoding import Batch, Decoder, batches, jpeg_of
+from salient_imagenet_data.errors import ImageError, SalientError
+from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.images.folder import FolderSource
+from salient_imagenet_data.images.memory import MemorySource
+from salient_imagenet_data.images.reading import read_ahead
+from salient_imagenet_data.networks.robust import load_model
+from salient_imagenet_data.store.reading import Store
+from tests.builder.units.test_forward import OPTIONS
+from tests.conftest import Run
+
+PREPROCESSING = Preprocessing(64, 56)
+
+
+def encode(size: tuple[int, int] = (120, 90), mode: str = "RGB", kind: str = "JPEG", **options: Any) -> bytes:
+    """A smooth picture with some grain, so that chroma subsampling does not drown what is compared."""
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    grainy = (np.asarray(coarse) + rng.normal(0, 6, (*coarse.size[::-1], 3))).clip(0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(grainy).convert(mode).save(buffer, format=kind, **options)
+    return buffer.getvalue()
+
+
+def exif() -> Image.Exif:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    return turned
+
+
+FILES = {
+    "plain.jpg": encode(),
+    "444.jpg": encode(subsampling=0),
+    "progressive.jpg": encode(progressive=True),
+    "gray.jpg": encode(mode="L"),
+    "portrait.jpg": encode((61, 203)),
+    "small.jpg": encode((40, 30)),
+    "fits.jpg": encode((64, 64)),
+    "turned.jpg": encode(exif=exif()),
+    "cmyk.JPEG": encode(mode="CMYK"),
+    "png.JPEG": encode(kind="PNG"),
+    "palette.png": encode(mode="P", kind="PNG"),
+    "truncated.jpg": encode()[:1500],
+    "headless.jpg": encode()[:30],
+    "junk.jpg": b"\xff\xd8 and then something else",
+    "empty.jpg": b"",
+}
+BROKEN = {"truncated", "headless", "junk", "empty", "gone"}
+NO_PLAIN_JPEG = {"cmyk", "png", "palette", "headless", "junk", "empty", "gone"}
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> FolderSource:
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    for name, data in {**FILES, "gone.jpg": b""}.items():
+        (tmp_path / "images" / "a" / name).write_bytes(data)
+    source = FolderSource(tmp_path / "images")
+    (tmp_path / "images" / "a" / "gone.jpg").unlink()
+    return source
+
+
+Read = dict[str, tuple[tuple[int, int], torch.Tensor] | ImageError]
+
+
+def by_name(source: FolderSource, found: Iterable[Batch], failed: list[tuple[int, ImageError]]) -> Read:
+    result: Read = {}
+    for batch in found:
+        for index, (width, height), image in zip(batch.indices, batch.sizes.tolist(), batch.images, strict=True):
+            result[source.entry(int(index)).image_id[2:]] = (width, height), image.cpu()
+    return result | {source.entry(index).image_id[2:]: error for index, error in failed}
+
+
+def read(source: FolderSource, decoder: Decoder = "pillow", device: str = "cpu") -> Read:
+    failed: list[tuple[int, ImageError]] = []
+    found = batches(source, range(len(source)), PREPROCESSING, 4, failed, decoder, device=device)
+    return by_name(source, found, failed)
+
+
+def test_resizing_with_torch_is_off_by_a_level_at_most(odd: FolderSource) -> None:
+    exact, fast = read(odd), read(odd, "pillow+torch")
+    assert exact.keys() == fast.keys() and len(exact) == len(FILES) + 1
+    for name, item in exact.items():
+        other = fast[name]
+        assert isinstance(item, ImageError) == isinstance(other, ImageError) == (name in BROKEN)
+        if isinstance(item, ImageError) or isinstance(other, ImageError):
+            assert str(item) == str(other)
+            continue
+        assert item[0] == other[0] and item[1].shape == other[1].shape == (3, 56, 56)
+        difference = (item[1].int() - other[1].int()).abs()
+        # Older torch rounds a fifth of the pixels the other way; 2.15 hardly any.
+        assert difference.max() <= 1 and difference.float().mean() < 0.25, name
+        if name == "fits":
+            assert torch.equal(item[1], other[1])
+
+
+def on_the_cpu(source: FolderSource, batch_size: int) -> Read:
+    """The way of nvJPEG, with torchvision's decoder for CPUs, which is Pillow's library."""
+    failed: list[tuple[int, ImageError]] = []
+    files = read_ahead(range(len(source)), lambda index: decoding._file(source, index, PREPROCESSING))
+    made = decoding.batches_of_files(source, files, PREPROCESSING, batch_size, failed, "cpu")
+    return by_name(source, decoding._ahead(made, 2), failed)
+
+
+def test_only_plain_jpegs_leave_pillow(odd: FolderSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_pillow: set[str] = set()
+    monkeypatch.setattr(decoding, "picture_of", lambda s, i: by_pillow.add(s.entry(i).image_id[2:]) or s.picture(i))
+    on_the_cpu(odd, 4)
+    assert by_pillow == NO_PLAIN_JPEG | {"truncated"}
+    assert jpeg_of(MemorySource([np.zeros((4, 4, 3), np.uint8)], [0], ["a"]), 0) is None
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+def test_many_files_a_call_give_what_one_gives(odd: FolderSource, batch_size: int) -> None:
+    exact, resized, together = read(odd), read(odd, "pillow+torch"), on_the_cpu(odd, batch_size)
+    assert together.keys() == exact.keys()
+    for name, item in together.items():
+        expected = (exact if name in NO_PLAIN_JPEG | BROKEN else resized)[name]
+        if isinstance(item, ImageError) or isinstance(expected, ImageError):
+            assert name in BROKEN and str(item) == str(expected)
+        else:
+            assert item[0] == expected[0] and torch.equal(item[1], expected[1])
+
+
+def test_a_device_that_fails_is_not_taken_for_a_broken_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torchvision.io
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torchvision.io, "decode_jpeg", fail)
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        decoding._decoded([torch.zeros(3, dtype=torch.uint8)], "cpu")
+    with pytest.raises(SalientError, match="decoder nvjpeg: this torchvision cannot decode on the device"):
+        decoding._try_nvjpeg("cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="nvJPEG needs a CUDA device")
+def test_nvjpeg_is_near_pillow(odd: FolderSource) -> None:
+    exact, fast = read(odd), read(odd, "nvjpeg", "cuda")
+    assert {name for name, item in fast.items() if isinstance(item, ImageError)} <= BROKEN
+    for name in exact.keys() - BROKEN:
+        a, b = exact[name], fast[name]
+        assert not isinstance(a, ImageError) and not isinstance(b, ImageError)
+        # nvJPEG repeats chroma where libjpeg interpolates, which shows most where nothing is reduced.
+        assert (a[1].int() - b[1].int()).abs().float().mean() < (8 if name in ("small", "fits") else 4), name
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="nvJPEG needs a CUDA device")
+def test_nvjpeg_beside_a_busy_device(odd: FolderSource) -> None:
+    """Decoding while another stream computes and frees memory gives the same pixels again and again."""
+    first, weight = read(odd, "nvjpeg", "cuda"), torch.randn(4096, 4096, device="cuda")
+    for _ in range(20):
+        for _ in range(50):
+            weight = (weight @ weight).div_(64.0)
+        again = read(odd, "nvjpeg", "cuda")
+        for name, item in first.items():
+            other = again[name]
+            if not isinstance(item, ImageError) and not isinstance(other, ImageError):
+                assert torch.equal(item[1], other[1]), name
+
+
+def test_a_store_says_how_its_images_were_decoded(
+    bare_store: Store, images: Path, weights: Path, tmp_path: Path
+) -> None:
+    model, sha256 = load_model(weights)
+    config = BuildConfig(decoder="pillow+torch", **OPTIONS)  # type: ignore[arg-type]
+    store = build(FolderSource(images), model, tmp_path / "store", weights_sha256=sha256, config=config)
+    assert store.manifest.decoder == "pillow+torch" and bare_store.manifest.decoder == "pillow"
+    assert [row.image_id for row in store.rows] == [row.image_id for row in bare_store.rows]
+    difference = np.abs(np.asarray(store.maps).astype(int) - np.asarray(bare_store.maps).astype(int))
+    assert 0 < np.percentile(difference, 99) <= 12 and difference.mean() < 1
+    with pytest.raises(SalientError, match="decoder nvjpeg; expected a CUDA device; got cpu"):
+        build(
+            FolderSource(images), model, tmp_path / "other", weights_sha256=sha256, config=BuildConfig(decoder="nvjpeg")
+        )
+
+
+def test_nvjpeg_without_a_device_is_one_line(run: Run, images: Path, weights: Path, tmp_path: Path) -> None:
+    code, _, err = run(
+        "build", "--images", images, "--weights", weights, "--out", tmp_path / "s", "--decoder", "nvjpeg", "--device", "cpu"
+    )  # fmt: skip
+    assert code == 2 and err.splitlines()[-1].startswith("Error: decoder nvjpeg; expected a CUDA device; got cpu")
+    assert not (tmp_path / "s").exists()

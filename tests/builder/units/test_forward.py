@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from salient_imagenet_data.builder.build import build
+from salient_imagenet_data.builder.config import BuildConfig
+from salient_imagenet_data.builder.units.forward import numerics, run_model
+from salient_imagenet_data.images.folder import FolderSource
+from salient_imagenet_data.networks.robust import load_model
+from salient_imagenet_data.store.reading import Store
+
+ROOT = Path(__file__).parents[3]
+OPTIONS = {"group_by": "label", "top_features": 4, "top_images": 2, "shard_rows": 16, "batch_size": 7}
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_gives_the_same_store_to_the_last_bits(
+    bare_store: Store, images: Path, weights: Path, tmp_path: Path
+) -> None:
+    """The last batch of a unit is smaller than the others, which must not show."""
+    model, sha256 = load_model(weights)
+    config = BuildConfig(compiled=True, **OPTIONS)  # type: ignore[arg-type]
+    store = build(FolderSource(images), model, tmp_path / "store", weights_sha256=sha256, config=config)
+    assert store.manifest.compiled and not bare_store.manifest.compiled
+    assert len(bare_store) % 16 % 7 and list(store.rows) == list(bare_store.rows)
+    assert np.allclose(store.activations, bare_store.activations, rtol=1e-4, atol=1e-6)
+    assert np.abs(np.asarray(store.maps).astype(int) - np.asarray(bare_store.maps).astype(int)).max() <= 1
+
+
+SET_BEFORE = {
+    "nothing": "pass",
+    "by the old flag": "backends.cuda.matmul.allow_tf32 = True",
+    "by the old function": "torch.set_float32_matmul_precision('high')",
+    "for convolutions": "backends.cudnn.conv.fp32_precision = 'ieee'",
+    "for products": "backends.cuda.matmul.fp32_precision = 'tf32'",
+    "for all": "backends.fp32_precision = 'tf32'",
+}
+
+
+@pytest.mark.parametrize("what", SET_BEFORE)
+def test_tensor_float_32_is_set_and_put_back(what: str) -> None:
+    """Whatever way the process had set it, each in a process of its own. The compiler reads the old function."""
+    if "fp32_precision" in SET_BEFORE[what] and not hasattr(torch.backends.cudnn, "conv"):
+        pytest.skip("this torch has no such setting")
+    program = f"""
+import torch
+from torch import backends
+from salient_imagenet_data.builder.units.forward import _allow_tf32, numerics
+
+def state():
+    named = (backends, backends.cuda.matmul, backends.cudnn, getattr(backends.cudnn, "conv", None))
+    found = [getattr(b, "fp32_precision", None) for b in named]
+    try:
+        return found, (torch.get_float32_matmul_precision(), backends.cudnn.allow_tf32)
+    except RuntimeError:  # "mix of the legacy and new APIs"
+        return found, None
+
+def same(before, after):
+    return before[0] == after[0] and before[1] in (None, after[1])
+
+{SET_BEFORE[what]}
+before = state()
+with numerics("fp32", "cpu"):
+    assert torch.get_float32_matmul_precision() == "highest" and not backends.cudnn.allow_tf32
+assert same(before, state()), (before, state())
+put_back = _allow_tf32(True)
+assert torch.get_float32_matmul_precision() == "high" and backends.cudnn.allow_tf32
+put_back()
+assert same(before, state()), (before, state())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_weights_that_change_are_compiled_again(weights: Path) -> None:
+    model, _ = load_model(weights)
+    images = torch.randint(0, 256, (3, 3, 56, 56), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for factor in (1.0, 1.5):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(factor)
+        with numerics("fp32", "cpu"):
+            maps, _ = run_model(model, images, "fp32", "cpu", compile_for=4)
+            expected, _ = run_model(model, images, "fp32", "cpu")
+        assert maps.shape == expected.shape and torch.allclose(maps, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_without_a_compiler_it_is_one_line(images: Path, weights: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "salient_imagenet_data.cli", "build", "--images", str(images)]
+    command += ["--weights", str(weights), "--out", str(tmp_path / "store"), "--device", "cpu", "--compile"]
+    nowhere = {"CXX": str(tmp_path / "no-compiler"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | nowhere, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("Error: smallnet-"), done.stderr
+    assert "cannot be compiled; got" in done.stderr and "Traceback" not in done.stderr

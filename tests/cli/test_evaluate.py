@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from salient_imagenet_data.annotation.applying import annotate
+from salient_imagenet_data.annotation.files import read_annotations, write_annotations
+from salient_imagenet_data.cli import evaluate as commands
+from salient_imagenet_data.evaluation.plan.corruptions import FORMS
+from salient_imagenet_data.evaluation.plan.protocols import PROTOCOLS
+from salient_imagenet_data.store.reading import Store
+from tests.conftest import Run, answers_for
+
+MODELS = """
+import torch
+def good():
+    return lambda x: torch.stack([x.mean((1, 2, 3)) * k for k in range(10)], dim=1)
+def seven():
+    return lambda x: torch.zeros(len(x), 7)
+"""
+
+
+@pytest.fixture(autouse=True)
+def models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A module with models in `tmp_path`, where the commands run."""
+    (tmp_path / "cli_models.py").write_text(MODELS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    yield
+    sys.modules.pop("cli_models", None)
+
+
+def test_choices_are_those_of_the_rooms() -> None:
+    assert commands.PROTOCOLS == PROTOCOLS and commands.FORMS == FORMS
+
+
+def test_evaluate_score_and_leaderboard(store: Store, images: Path, weights: Path, tmp_path: Path, run: Run) -> None:
+    models = ["--model", "cli_models:good", "--model", "cli_models:seven", "--model", "cli_models:absent"]
+    evaluate = ["evaluate", store.path, "--images", images, *models, "--out", tmp_path / "a"]
+    code, out, err = run(*evaluate)
+    assert code == 1 and "core_accuracy noise_0.25" in out and "noise_0.25@spurious: " in out
+    assert "cli_models:seven: failed: model's output does not fit the store; expected (batch, 10) logits" in err
+    assert "cli_models:absent: failed: model cli_models:absent cannot be imported" in err and "Traceback" not in err
+    (file,) = (tmp_path / "a" / "predictions").glob("*.parquet")
+    before = file.stat().st_mtime_ns
+    assert run(*evaluate)[0] == 1 and file.stat().st_mtime_ns == before
+    code, out, err = run("score", store.path, file, "--out", tmp_path / "b", "--json")
+    assert code == 0
+    ours, scored = (json.loads((tmp_path / d / "report.json").read_text())["models"] for d in "ab")
+    assert ours == scored == [{k: v for k, v in json.loads(out)["cli_models:good"].items() if k != "weights_sha256"}]
+    shutil.rmtree(tmp_path / "b")
+    code, _, _ = run("evaluate", store.path, "--images", images, "--weights", weights, "--out", tmp_path / "c")
+    assert code == 0
+    code, out, _ = run("leaderboard", tmp_path)
+    assert code == 0 and "leaderboard.html: 2 models" in out and (tmp_path / "leaderboard.html").is_file()
+
+
+def test_every_model_failing_is_exit_status_two(store: Store, images: Path, run: Run) -> None:
+    code, out, err = run("evaluate", store.path, "--images", images, "--model", "cli_models:seven")
+    assert code == 2 and out == "" and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "give --model SPEC, --weights FILE, or both"),
+        (("--model", "a:b", "--weights", "x", "--weights", "y"), "give one --weights for each --model"),
+        (("--model", "a:b", "--model", "a:b"), "a:b is given twice"),
+        (("--model", "a:b", "--sigma", "x"), "expected numbers with commas"),
+    ],
+)
+def test_wrong_options(arguments: tuple[str, ...], message: str, store: Store, images: Path, run: Run) -> None:
+    code, _, err = run("evaluate", store.path, "--images", images, *arguments)
+    assert code == 2 and message in err and err.count("\n") == 1
+    assert err.startswith("Error: ") and err.endswith("; see `salient-imagenet evaluate -h`\n")
+
+
+def test_bad_input_is_one_line(store: Store, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "p.parquet").write_text("no")
+    for arguments, message in (
+        (("score", store.path, tmp_path / "p.parquet"), "p.parquet: not a predictions file"),
+        (("score", store.path, tmp_path / "q.parquet"), "q.parquet: no such file"),
+        (
+            ("export", store.path, "--out", tmp_path / "e", "--repo", "no name"),
+            "repo is no name on the Hub; expected org/",
+        ),
+        (("leaderboard", tmp_path / "nowhere"), "nowhere: not a folder"),
+        (("leaderboard", tmp_path), "no evaluation in it"),
+    ):
+        code, out, err = run(*arguments)
+        assert code == 2 and out == "" and err.startswith("Error: ") and message in err and err.count("\n") == 1
+
+
+def test_ratios_and_gap_are_printed_and_an_absent_accuracy_is_told(
+    store: Store, images: Path, weights: Path, tmp_path: Path, run: Run
+) -> None:
+    options = ["--images", images, "--weights", weights]
+    protocols = [x for p in PROTOCOLS for x in ("--protocol", p)]
+    code, out, err = run("evaluate", store.path, *options, *protocols)
+    starts = {line[29:].split("  ")[0] for line in out.splitlines()}
+    wanted = {"clean", "core_accuracy noise_0.25", "spurious_accuracy noise_0.25", "acc(C) noise_0.25"}
+    wanted |= {"acc(S) noise_0.25", "RCS noise_0.25", "RFS noise_0.25", "spurious gap"}
+    assert code == 0 and wanted <= starts and "so there is no" not in err
+    plain = Path(shutil.copytree(store.path, tmp_path / "store"))
+    core = [dataclasses.replace(a, answer="main_object") for a in answers_for(store)]
+    write_annotations(tmp_path / "core.csv", core)
+    annotate(plain, read_annotations(tmp_path / "core.csv"))
+    code, out, err = run("evaluate", plain, *options)
+    assert code == 0 and f"no class of {plain} has a spurious feature, so there is no core_accuracy" in err
+
+
+def test_score_needs_no_torch(report: Path, store: Store, tmp_path: Path) -> None:
+    # None in sys.modules makes an import fail, as on a machine without torch.
+    code = "import sys; sys.modules['torch'] = sys.modules['torchvision'] = None; sys.argv = ['x', *sys.argv[1:]]\n"
+    code += "from salient_imagenet_data.cli import main; main()"
+    file = report / "predictions" / "linear-one.parquet"
+    command = [sys.executable, "-c", code, "score", str(store.path), str(file), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "index.html").is_file() and "core_accuracy" in done.stdout
+    failing = subprocess.run(
+        [sys.executable, "-c", code, "train", "--scenes", "1", "--out", "w"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert failing.returncode != 0 and "torch" in failing.stderr  # the check itself can fail

@@ -1,0 +1,117 @@
+"""The main job on the embedded scenes, twice, and the README's code on what it leaves."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from salient_imagenet_data.scenes import CLASSES
+from salient_imagenet_data.store.reading import Store
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_demo(folder: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "salient_imagenet_data.cli", "demo", "--out", "demo", "--json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def result(folder: Path) -> dict[str, Any]:
+    return run_demo(folder)
+
+
+def test_every_planted_cue_is_found_and_nothing_is_called_spurious_without_one(result: dict[str, Any]) -> None:
+    assert len(result["cues"]) == 8 and all(cue["found"] for cue in result["cues"])
+    assert result["spurious_in_classes_without_cue"] == []
+    assert result["counts"] == {
+        "scenes": 2000,
+        "features": 50,
+        "dataset_rows": 2000,
+        "torch_samples": 2000,
+        "numpy_rows": 2000,
+    }
+
+
+def test_masks_lie_where_the_truth_is(result: dict[str, Any]) -> None:
+    assert result["masks"]["core"]["auroc"] >= 0.90
+    assert result["masks"]["separate_object"]["auroc"] >= 0.90
+    assert result["masks"]["separate_object"]["n"] > 600
+
+
+def test_the_standard_classifiers_spurious_reliance_is_visible(result: dict[str, Any]) -> None:
+    standard = result["classifiers"]["standard"]
+    assert standard["decorrelated"]["high"] < standard["clean"]["low"]
+    assert standard["core"]["0.5"]["accuracy"]["high"] < standard["core"]["0.5"]["clean_accuracy"]["low"]
+    for name in ("robust", "standard"):
+        for part in ("core", "spurious"):
+            estimate = result["classifiers"][name][part]["0.25"]["accuracy"]
+            assert estimate["low"] <= estimate["value"] <= estimate["high"] and estimate["n"] > 300
+
+
+def test_memory_stays_under_two_gigabytes(result: dict[str, Any]) -> None:
+    assert result["resources"]["peak_mib"] < 2000
+
+
+def test_a_second_run_says_the_same_but_for_times(result: dict[str, Any], tmp_path: Path, folder: Path) -> None:
+    again = run_demo(tmp_path)
+    assert {k: v for k, v in again.items() if k != "resources"} == {k: v for k, v in result.items() if k != "resources"}
+    for name in ("store/manifest.json", "answers.csv", "contact_sheet.png", "index.html"):
+        assert (tmp_path / "demo" / name).read_bytes() == (folder / "demo" / name).read_bytes(), name
+
+
+def test_pictures_and_page(result: dict[str, Any], folder: Path) -> None:
+    with Image.open(folder / "demo" / "contact_sheet.png") as sheet:
+        assert sheet.size == (60 + len(CLASSES) * 128, 3 * 128 + 18)
+        assert np.asarray(sheet.convert("L")).std() > 20
+    page = (folder / "demo" / "index.html").read_text()
+    HTMLParser().feed(page)
+    for scene_class in CLASSES:
+        assert scene_class.cue is None or scene_class.cue in page
+    assert "http" not in page
+    Store(folder / "demo" / "store").verify()
+
+
+def test_an_existing_folder_is_kept(result: dict[str, Any], folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "salient_imagenet_data.cli", "demo", "--out"]
+    done = subprocess.run([*command, "demo"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "exists; expected a new folder" in done.stderr
+    (tmp_path / "letter.txt").write_text("dear")
+    done = subprocess.run([*command, str(tmp_path), "--overwrite"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "not a demo" in done.stderr and (tmp_path / "letter.txt").exists()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/store.md"])
+def test_code_on_the_pages_works_as_pasted(result: dict[str, Any], folder: Path, page: str) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        assert len([line for line in block.splitlines() if line.strip()]) <= 5
+        done = subprocess.run([sys.executable, "-c", block], cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{block}\n{done.stderr}"
+
+
+def test_the_readmes_options_exist() -> None:
+    from salient_imagenet_data.cli import cli
+
+    for line in re.findall(r"^salient-imagenet (.*)$", (ROOT / "README.md").read_text(), flags=re.MULTILINE):
+        name, *words = line.split("#")[0].split()
+        known = {option for parameter in cli.commands[name].params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known, line

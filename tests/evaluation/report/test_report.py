@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
+from salient_imagenet_data.evaluation.numbers.paired import mcnemar_exact
+from salient_imagenet_data.evaluation.report.examples import largest_drops, overlay
+from salient_imagenet_data.evaluation.report.figures import controls_figure, noise_curves
+from salient_imagenet_data.evaluation.report.leaderboard import boards, read_summaries, write_leaderboard
+from salient_imagenet_data.evaluation.report.page import write_report
+from salient_imagenet_data.evaluation.run.infer import Settings
+from salient_imagenet_data.evaluation.run.predictions import read_predictions
+from salient_imagenet_data.evaluation.score.outcomes import line_up
+from salient_imagenet_data.evaluation.score.scoring import _verdict, score
+from salient_imagenet_data.evaluation.score.together import robustness, summarise
+from salient_imagenet_data.folds import Fold
+from salient_imagenet_data.images.folder import FolderSource
+from salient_imagenet_data.networks.classifiers import Classifier
+from salient_imagenet_data.store.reading import Store
+from tests.reports import Browser, linear
+
+
+def summary_of(report: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((report / "report.json").read_text())
+    return result
+
+
+def test_the_json_holds_every_figure_with_n_and_interval(report: Path) -> None:
+    summary = summary_of(report)
+    assert [m["name"] for m in summary["models"]] == ["linear one", "<b>two</b>"]
+    one = summary["models"][0]
+    # Two regions of each protocol, with two controls, and four ranks without; three corruptions.
+    assert len(one["conditions"]) == (6 * 3 + 4) * 3 and len(one["controls"]) == 6 * 3 and len(one["curves"]) == 22
+    assert len(one["corm2022"]) == len(one["rival2022"]) == 9 and one["spurious_gap"]["classes"] == 9
+    for condition in one["conditions"]:
+        for key in ("accuracy", "pooled", "clean_accuracy", "drop"):
+            e = condition[key]
+            assert e["low"] <= e["value"] + 1e-12 and e["value"] <= e["high"] + 1e-12 and e["n"] > 0
+        assert condition["calibration"]["nll"] > 0 and 0 <= condition["calibration"]["ece"] <= 1
+        value = condition["clean_accuracy"]["value"] - condition["accuracy"]["value"]
+        assert condition["drop"]["value"] == pytest.approx(value)
+
+
+def test_controls_compare_the_same_images(report: Path) -> None:
+    one = summary_of(report)["models"][0]
+    by_name = {c["name"]: c for c in one["conditions"]}
+    for entry in one["controls"]:
+        for control in ("random", "other"):
+            there = by_name[f"{entry['name']}_{control}"]
+            assert entry[control]["drop"]["value"] == pytest.approx(there["drop"]["value"])
+            excess = entry["drop"]["value"] - there["drop"]["value"]
+            assert entry[control]["excess"]["value"] == pytest.approx(excess)
+
+
+def test_comparisons_count_discordant_images(report: Path, store: Store) -> None:
+    files = [read_predictions(p, 10) for p in sorted((report / "predictions").glob("*.parquet"))]
+    lined = {f.model: line_up(f, store) for f in files}
+    for row in summary_of(report)["comparisons"]:
+        a, b = (
+            dict(zip(o.rows.tolist(), o.hits, strict=True))
+            for o in (lined[row["first"]][row["condition"]], lined[row["second"]][row["condition"]])
+        )
+        first = sum(bool(a[r] and not b[r]) for r in a)
+        assert row["first_only"] == first and row["second_only"] == sum(bool(b[r] and not a[r]) for r in a)
+        assert row["p_value"] == mcnemar_exact(first, row["second_only"])
+
+
+def estimate(value: float, low: float, high: float) -> dict[str, float]:
+    return {"value": value, "low": low, "high": high, "n": 100, "classes": 10}
+
+
+@pytest.mark.parametrize(
+    ("drop", "excess", "shown", "words"),
+    [
+        ((0.3, 0.2, 0.4), (0.2, 0.1, 0.3), True, "It loses more on spurious than on the area-matched random region."),
+        ((0.3, 0.2, 0.4), (0.0, -0.1, 0.1), False, "reliance on spurious has not been shown"),
+        ((0.3, 0.2, 0.4), (-0.2, -0.3, -0.1), False, "reliance on spurious has not been shown"),
+        ((0.01, -0.05, 0.07), (0.0, -0.1, 0.1), False, "No loss is shown"),
+    ],
+)
+def test_trap_a_loss_that_a_random_region_costs_too_is_not_called_reliance(
+    drop: tuple[float, ...], excess: tuple[float, ...], shown: bool, words: str
+) -> None:
+    control = {"drop": estimate(0.1, 0.0, 0.2), "excess": estimate(*excess)}
+    entry = {"region": "spurious", "drop": estimate(*drop), "random": control, "other": None}
+    found, sentence = _verdict(entry)
+    assert found is shown and words in sentence
+    assert _verdict({**entry, "random": None})[0] is None
+    if shown:
+        other = {"drop": estimate(0.3, 0.2, 0.4), "excess": estimate(0.0, -0.1, 0.1)}
+        assert "another image's mask" in _verdict({**entry, "other": other})[1]
+
+
+def test_foreign_predictions_without_images_and_with_gaps(report: Path, store: Store, tmp_path: Path) -> None:
+    file = read_predictions(report / "predictions" / "linear-one.parquet", 10)
+    few = {"clean": file.conditions["clean"], "noise_1@spurious": file.conditions["noise_1@spurious"]}
+    theirs = type(file)(Path("theirs.parquet"), "theirs", {}, few)
+    result = score(theirs, store)
+    assert result["corm2022"] == [] and result["controls"][0]["shown"] is None and result["seed"] is None
+    assert result["sigma"]["1"]["core_accuracy"] == score(file, store)["sigma"]["1"]["core_accuracy"]
+    page = write_report(summarise([theirs], store), tmp_path, store).read_text()
+    assert "No control was run for spurious" in page and "data:image/png" not in page
+    with pytest.raises(SalientError, match="no clean answers"):
+        score(type(file)(Path("x"), "x", {}, {"noise_1@spurious": few["noise_1@spurious"]}), store)
+    renamed = copy.deepcopy(few["clean"])
+    object.__setattr__(renamed, "image_ids", ("stranger", *renamed.image_ids[1:]))
+    with pytest.raises(SalientError, match="1 images are not in .*got stranger"):
+        score(type(file)(Path("x"), "x", {}, {"clean": renamed}), store)
+    with pytest.raises(SalientError, match="two predictions files are of one model, theirs"):
+        summarise([theirs, theirs], store)
+
+
+def test_effective_robustness_needs_three_models(report: Path) -> None:
+    one, two = summary_of(report)["models"]
+    assert robustness([one, two]) == []
+    third = copy.deepcopy(one)
+    third["name"] = "third"
+    for condition in third["conditions"]:
+        condition["clean_accuracy"]["value"] = 0.6
+    rows = robustness([one, two, third])
+    assert rows and all(set(row["residuals"]) == {"linear one", "<b>two</b>", "third"} for row in rows)
+
+
+def test_largest_drops_are_the_largest(report: Path, store: Store) -> None:
+    one = summary_of(report)["models"][0]
+    found = largest_drops(one, store, 5)
+    drops = [r["clean_value"] - r["value"] for c in one["conditions"] for r in c.get("per_class", ())]
+    assert [f["drop"] for f in found] == sorted((f["drop"] for f in found), reverse=True)
+    assert found[0]["drop"] == max(drops)
+    assert len({(f["class_index"], f["region"]) for f in found}) == 5
+
+
+def test_overlay_leaves_gray_where_the_mask_is_zero() -> None:
+    image = np.full((2, 2, 3), (30, 60, 90), dtype=np.uint8)
+    made = overlay(image, np.array([[0.0, 1.0], [0.0, 0.5]], dtype=np.float32))
+    assert (made[:, 0] == 60).all() and made[0, 1, 0] > made[1, 1, 0] > 60
+
+
+def test_figures_are_well_formed_and_in_place(report: Path) -> None:
+    found = sorted((report / "figures").glob("*.svg"))
+    assert {"controls", "curve_core", "curve_spurious", "classes_fill_gray_on_core"} <= {p.stem for p in found}
+    for path in found:
+        root = ElementTree.parse(path).getroot()
+        width, height = float(root.get("width", 0)), float(root.get("height", 0))
+        for circle in root.iter("{http://www.w3.org/2000/svg}circle"):
+            assert 0 <= float(circle.get("cx", -1)) <= width and 0 <= float(circle.get("cy", -1)) <= height
+    assert noise_curves([], "core") is None and controls_figure([]) is None
+
+
+def test_page_is_self_contained_escaped_and_opens_without_a_word_on_the_console(
+    report: Path, browser: Browser, tmp_path: Path
+) -> None:
+    page = report / "index.html"
+    text = page.read_text()
+    # The policy forbids every request; Chromium would say so on the console.
+    assert "default-src 'none'" in text
+    assert set(re.findall(r"https?://[^\"' <]+", text)) == {"http://www.w3.org/2000/svg"}
+    assert "<b>two</b>" not in text and "broken was not evaluated: RuntimeError: boom" in text
+    dom = browser(page)
+    assert dom.count("<svg") == len(list((report / "figures").glob("*.svg"))) and dom.count("data:image/png") > 12
+    browser(page, tmp_path / "page.png")
+    with Image.open(tmp_path / "page.png") as shot:
+        assert shot.size == (1400, 2400) and len(shot.convert("RGB").resize((350, 600)).getcolors(1 << 20) or []) > 200
+
+
+def test_leaderboard_merges_and_sorts_in_the_browser(report: Path, browser: Browser, tmp_path: Path) -> None:
+    other = summary_of(report)
+    other["models"] = [copy.deepcopy(other["models"][0])]
+    other["models"][0]["name"] = "third"
+    other["models"][0]["clean_accuracy"]["value"] = 0.99
+    elsewhere = copy.deepcopy(other)
+    elsewhere["store"]["weights_sha256"] = "0" * 64
+    for name, content in (("a", summary_of(report)), ("b", other), ("c", elsewhere), ("unrelated", {"x": 1})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text(json.dumps(content))
+    assert write_leaderboard(tmp_path, tmp_path / "lb.html") == 4
+    first, second = boards(read_summaries(tmp_path))
+    assert first["rows"][0]["name"] == "third" and len(second["rows"]) == 1
+    assert {"clean", "noise_1@core", "RCS, noise_1", "spurious gap"} <= set(first["columns"])
+    page = (tmp_path / "lb.html").read_text()
+    click = '<script>const b = document.querySelectorAll("th button")[1]; b.click(); b.click();</script></body>'
+    (tmp_path / "clicked.html").write_text(page.replace("</body>", click))
+    dom = browser(tmp_path / "clicked.html")
+    body = dom.split("<tbody>")[1].split("</tbody>")[0]
+    values = [
+        float(v)
+        for v in re.findall(
+            r"<td data-value=\"([^\"]+)\"", "".join(r.split("</td>")[1] + "</td>" for r in body.split("<tr>")[1:])
+        )
+    ]
+    assert len(values) == 3 and values == sorted(values) and 'aria-sort="ascending"' in dom
+    changed = copy.deepcopy(other)
+    changed["models"][0]["images"] = 1
+    (tmp_path / "b" / "again.json").write_text(json.dumps(changed))
+    with pytest.raises(SalientError, match="two different results of third"):
+        boards(read_summaries(tmp_path))
+    with pytest.raises(SalientError, match="no evaluation in it"):
+        read_summaries(tmp_path / "unrelated")
+
+
+def test_folds_are_told_apart(store: Store, images: Path, tmp_path: Path) -> None:
+    source, files = FolderSource(images), {}
+    for text in ("1/2", "2/2"):
+        plan = Conditions(controls=False, fold=Fold.parse(text)).plan(store)
+        folder = tmp_path / text.replace("/", "-of-")
+        opener = {"linear": lambda: Classifier("linear", linear(1))}
+        files[text], _ = run_models(opener, store, source, plan, folder / "predictions", Settings())
+        page = write_report(summarise(files[text], store), folder, store, source)
+        assert f"of which only fold {text} was evaluated" in page.read_text()
+    assert write_leaderboard(tmp_path, tmp_path / "board.html") == 2
+    board = (tmp_path / "board.html").read_text()
+    assert ", fold 1/2</h2>" in board and ", fold 2/2</h2>" in board
+    other = dataclasses.replace(files["2/2"][0], model="other")
+    with pytest.raises(
+        SalientError, match="predictions of different folds; expected one part of the images; got 1/2, 2/2"
+    ):
+        summarise([*files["1/2"], other], store)

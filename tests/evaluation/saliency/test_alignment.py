@@ -1,0 +1,123 @@
+"""Saliency against masks: figures by plain loops, Grad-CAM by hand, and the truth of scenes."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.saliency.alignment import align, alignment, average_precision
+from salient_imagenet_data.evaluation.saliency.attributions import last_grid, saliency_of
+from salient_imagenet_data.images.folder import FolderSource
+from salient_imagenet_data.networks.classifiers import Classifier
+from salient_imagenet_data.networks.robust import load_model
+from salient_imagenet_data.store.reading import Store
+from tests.conftest import Run
+
+
+def loops(saliency: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+    """The definitions, pixel by pixel."""
+    pixels = list(zip(saliency.ravel().tolist(), mask.ravel().tolist(), strict=True))
+    peak = max(s for s, _ in pixels)
+    inside = [s / peak for s, m in pixels if m >= 0.5]
+    outside = [s / peak for s, m in pixels if m < 0.5]
+    both = sum(s / peak >= 0.5 and m >= 0.5 for s, m in pixels)
+    either = sum(s / peak >= 0.5 or m >= 0.5 for s, m in pixels)
+    precision, recalled = 0.0, 0
+    for level in sorted({s for s, _ in pixels}, reverse=True):
+        taken = [m >= 0.5 for s, m in pixels if s >= level]
+        precision += (sum(taken) - recalled) / len(inside) * sum(taken) / len(taken)
+        recalled = sum(taken)
+    pairs = [(a > b) + 0.5 * (a == b) for a in inside for b in outside]
+    return {
+        "iou": both / either,
+        "difference": sum(inside) / len(inside) - sum(outside) / len(outside),
+        "mass": sum(s * m for s, m in pixels) / sum(s for s, _ in pixels),
+        "average_precision": precision,
+        "auroc": sum(pairs) / len(pairs),
+    }
+
+
+@given(st.integers(0, 10_000), st.integers(2, 7))
+@settings(deadline=None, max_examples=60)
+def test_figures_against_plain_loops(seed: int, side: int) -> None:
+    rng = np.random.default_rng(seed)
+    saliency = rng.integers(0, 6, (side, side)).astype(np.float32)  # with ties
+    mask = rng.random((side, side)).astype(np.float32)
+    saliency[0, 0], mask[0, 0], mask[0, 1] = 5, 1.0, 0.0
+    found = alignment(saliency, mask)
+    assert found == pytest.approx(loops(saliency, mask))
+
+
+def test_where_a_figure_has_no_meaning() -> None:
+    some = np.ones((2, 2), dtype=np.float32)
+    some[0] = 0
+    dark = alignment(np.zeros((2, 2)), some)
+    assert all(math.isnan(dark[k]) for k in ("iou", "difference", "mass")) and dark["auroc"] == 0.5
+    everywhere = alignment(some, np.ones((2, 2)))
+    assert math.isnan(everywhere["difference"]) and math.isnan(everywhere["auroc"]) and everywhere["mass"] == 1.0
+    assert math.isnan(average_precision(some, np.zeros((2, 2), dtype=bool)))
+    with pytest.raises(ValueError, match="of one shape"):
+        alignment(some, np.ones((3, 3)))
+    with pytest.raises(ValueError, match="finite numbers >= 0"):
+        alignment(-some, some)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121"])
+def test_grad_cam_by_hand(name: str) -> None:
+    """With a linear head on the mean of the maps, the gradient is the head's weight."""
+    torch.manual_seed(0)
+    net = torchvision.models.get_model(name, num_classes=5).eval().requires_grad_(False)
+    x, classes = torch.rand(3, 3, 96, 96), torch.tensor([4, 0, 2])
+    assert last_grid(net, 96) == {"resnet18": "layer4", "densenet121": "features"}[name]
+    found = saliency_of(net, "grad_cam", last_grid(net, 96))(x, classes)
+    with torch.inference_mode():
+        if name == "resnet18":
+            body = torch.nn.Sequential(*list(net.children())[:-2])
+            maps, weight = body(x), net.fc.weight[classes]
+        else:
+            maps, weight = net.features(x), net.classifier.weight[classes]
+            weight = weight * (maps > 0).float().mean(dim=(2, 3))  # the network rectifies after the layer
+        cam = (weight[:, :, None, None] * maps).sum(1, keepdim=True).relu() / maps[0, 0].numel()
+        expected = torch.nn.functional.interpolate(cam, (96, 96), mode="bilinear")[:, 0]
+    assert found.shape == (3, 96, 96) and expected.max() > 0
+    assert torch.allclose(found, expected, atol=1e-6 + 1e-4 * float(expected.max()))
+    assert not any(m._forward_hooks for m in net.modules())
+
+
+def test_saliency_that_is_the_mask_is_aligned_with_it(store: Store, images: Path) -> None:
+    source = FolderSource(images)
+    ids = [source.entry(i).image_id for i in range(len(source))]
+    queue = [row for row in range(len(store)) if store.mask(row, "core") is not None]
+    order = iter(list(queue))
+
+    def own_mask(x: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        return torch.stack([torch.from_numpy(store.mask(next(order), "core")) for _ in x])
+
+    perfect = align(Classifier("mask", lambda x: x), store, source, saliency=own_mask, batch_size=7)
+    assert len(ids) == 40 and perfect["iou"]["n"] == len(queue) == 36 and perfect["iou"]["classes"] == 9
+    # Saliency is scaled to a peak of 1 before the threshold, a mask of several maps' maximum need not reach 1.
+    assert perfect["iou"]["value"] > 0.95 and perfect["auroc"]["value"] == pytest.approx(1.0)
+    flat = align(Classifier("flat", lambda x: x), store, source, saliency=lambda x, c: torch.ones(x[:, 0].shape))
+    assert flat["difference"]["value"] == 0.0 and flat["auroc"]["value"] == 0.5
+    with pytest.raises(SalientError, match="grad_cam needs a network; got function"):
+        align(Classifier("f", lambda x: x), store, source)
+
+
+def test_the_command(store: Store, images: Path, weights: Path, run: Run) -> None:
+    code, out, _ = run("align", store.path, "--images", images, "--weights", weights, "--json")
+    figures = json.loads(out)[str(weights)]
+    assert code == 0 and set(figures) == {"iou", "difference", "mass", "average_precision", "auroc"}
+    model, _ = load_model(weights)
+    again = align(Classifier("again", model), store, FolderSource(images))
+    assert figures["mass"] == pytest.approx(again["mass"]) and 0 < figures["mass"]["value"] < 1
+    code, out, _ = run("align", store.path, "--images", images, "--weights", weights)
+    assert code == 0 and "average_precision" in out

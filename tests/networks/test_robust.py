@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torchvision.transforms.v2.functional import normalize
+
+from salient_imagenet_data.builder.train import attack
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.networks.robust import load_model, save_smallnet
+from salient_imagenet_data.store.manifest import file_sha256
+from tests.checkpoints import robustness_checkpoint
+
+
+def test_small_network_round_trip_has_the_same_bytes(weights: Path, tmp_path: Path) -> None:
+    model, sha256 = load_model(weights)
+    assert model.preprocessing == Preprocessing(60, 56) and model.weight.shape == (10, 12)
+    save_smallnet(model, tmp_path / "again.safetensors")  # type: ignore[arg-type]
+    assert load_model(tmp_path / "again.safetensors")[1] == sha256
+
+
+@pytest.mark.parametrize("suffix", ["pt", "wrapped.pt"])
+def test_torchvision_resnet_maps_pool_to_its_own_logits(tmp_path: Path, suffix: str) -> None:
+    torch.manual_seed(0)
+    net = torchvision.models.resnet18(num_classes=7).eval()
+    state = net.state_dict()
+    torch.save({"state_dict": state} if "wrapped" in suffix else state, tmp_path / suffix)
+    model, _ = load_model(tmp_path / suffix, architecture="resnet18")
+    x = torch.rand(2, 3, 224, 224)
+    normal = normalize(x, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    with torch.inference_mode():
+        maps = model.maps(x)
+        assert maps.shape == (2, 512, 7, 7)
+        assert torch.allclose(model.logits(maps.mean((2, 3))), net(normal), atol=1e-5)
+        assert torch.allclose(model(x), net(normal), atol=1e-5)
+
+
+def test_files_that_are_no_weights(tmp_path: Path) -> None:
+    net = torchvision.models.resnet18(num_classes=3)
+    torch.save(net.state_dict(), tmp_path / "w.pt")
+    with pytest.raises(SalientError, match="do not say what network they are for; expected --architecture"):
+        load_model(tmp_path / "w.pt")
+    with pytest.raises(
+        SalientError, match=r"weights do not fit resnet50; expected .* of shape .*; got .*of another architecture"
+    ):
+        load_model(tmp_path / "w.pt", architecture="resnet50")
+    state = {k: v for k, v in net.state_dict().items() if not k.startswith("fc.")}
+    torch.save(state, tmp_path / "headless.pt")
+    with pytest.raises(SalientError, match="weights of another network; expected a tensor fc.weight"):
+        load_model(tmp_path / "headless.pt", architecture="resnet18")
+
+
+def test_a_checkpoint_of_the_robustness_library(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = torchvision.models.resnet18(num_classes=5).eval()
+    path = tmp_path / "resnet18_l2_eps3.ckpt"
+    extras = {"nat_prec1": np.float64(57.9), "args": argparse.Namespace(eps=3.0), "best": np.int64(3)}
+    torch.save(robustness_checkpoint(net, **extras), path)
+    model, sha256 = load_model(path, architecture="resnet18", sha256=file_sha256(path).upper())
+    assert sha256 == file_sha256(path)
+    x = torch.rand(2, 3, 224, 224)
+    normal = normalize(x, [0.5, 0.4, 0.3], [0.2, 0.25, 0.3])
+    with torch.inference_mode():
+        assert torch.allclose(model(x), net(normal), atol=1e-5)
+    with pytest.raises(SalientError, match=f"not the weights that were asked for; expected sha256 {'0' * 64}"):
+        load_model(path, architecture="resnet18", sha256="0" * 64)
+
+
+@pytest.mark.parametrize("name", ["densenet121", "mobilenet_v2", "shufflenet_v2_x0_5", "regnet_y_400mf"])
+def test_pooled_networks_of_torchvision(tmp_path: Path, name: str) -> None:
+    torch.manual_seed(0)
+    net = torchvision.models.get_model(name, num_classes=6).eval()
+    torch.save(net.state_dict(), tmp_path / "w.pt")
+    model, _ = load_model(tmp_path / "w.pt", architecture=f"torchvision:{name}", preprocessing=Preprocessing(96, 96))
+    with torch.inference_mode():
+        x = torch.rand(2, 3, 96, 96)
+        maps, features = model.maps_and_features(x)
+        assert maps.shape[:2] == features.shape and maps.shape[2] > 1 and model.weight.shape == (6, maps.shape[1])
+        assert torch.allclose(maps.mean((2, 3)), features, atol=1e-5)
+        assert torch.allclose(model.logits(features), model(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "pooled", "grid"),
+    [("vit_tiny_patch16_224", False, 14), ("convnext_atto", False, 7), ("resnet10t", True, 7)],
+)
+def test_networks_of_timm(tmp_path: Path, name: str, pooled: bool, grid: int) -> None:
+    timm = pytest.importorskip("timm", reason="timm is an optional extra")
+    torch.manual_seed(0)
+    net = timm.create_model(name, num_classes=4).eval()
+    torch.save(net.state_dict(), tmp_path / "w.pt")
+    model, _ = load_model(tmp_path / "w.pt", architecture=f"timm:{name}", preprocessing=Preprocessing(224, 224))
+    with torch.inference_mode():
+        x = torch.rand(1, 3, 224, 224)
+        maps, features = model.maps_and_features(x)
+        assert maps.shape == (1, features.shape[1], grid, grid)
+        assert torch.allclose(model.logits(features), model(x), atol=1e-5)
+        assert torch.allclose(maps.mean((2, 3)), features, atol=1e-4) == pooled
+        if "vit" in name:  # the grid is that of the patch tokens, row by row
+            normal = normalize(x, model.mean.flatten(), model.std.flatten())
+            tokens = net.forward_features(normal)[:, 1:]
+            assert torch.allclose(maps[0, :, 3, 5], tokens[0, 3 * 14 + 5], atol=1e-5)
+
+
+def test_networks_that_will_not_do(tmp_path: Path) -> None:
+    torch.save({"x": torch.zeros(1)}, tmp_path / "w.pt")
+    with pytest.raises(SalientError, match="alexnet: no grid of features before its linear head"):
+        load_model(tmp_path / "w.pt", architecture="alexnet")
+    with pytest.raises(SalientError, match="squeezenet1_1: no linear head"):
+        load_model(tmp_path / "w.pt", architecture="squeezenet1_1")
+    with pytest.raises(SalientError, match="torchvision has no such classifier"):
+        load_model(tmp_path / "w.pt", architecture="resnet51")
+    with pytest.raises(SalientError, match="unknown library; expected torchvision: or timm:; got keras"):
+        load_model(tmp_path / "w.pt", architecture="keras:resnet50")
+    with pytest.raises(SalientError, match="not an address on the Hub"):
+        load_model("hf://resnet50.ckpt")
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_attack_stays_in_the_ball_and_raises_the_loss(weights: Path, steps: int) -> None:
+    model, _ = load_model(weights)
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.rand(6, 3, 56, 56, generator=generator), torch.arange(6)
+    perturbed = attack(model, x, y, 0.5, steps, generator)
+    assert perturbed.min() >= 0 and perturbed.max() <= 1
+    assert (perturbed - x).flatten(1).norm(dim=1).max() <= 0.5 + 1e-5
+    loss = torch.nn.functional.cross_entropy
+    assert loss(model(perturbed), y) > loss(model(x), y)
