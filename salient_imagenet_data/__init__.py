@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from salient_imagenet_data.errors import SalientError as SalientError
     from salient_imagenet_data.images.folder import FolderSource as FolderSource
     from salient_imagenet_data.images.memory import MemorySource as MemorySource
+    from salient_imagenet_data.looking import show as show
     from salient_imagenet_data.scenes import SceneSource as SceneSource
     from salient_imagenet_data.store.reading import Store as Store
 
@@ -25,6 +26,7 @@ _HOME = {
     "Store": "store.reading",
     "load_dataset": "dataset",
     "read_annotations": "annotation.files",
+    "show": "looking",
 }
 __all__ = sorted(_HOME)
 
@@ -33,3 +35,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

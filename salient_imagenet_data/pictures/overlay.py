@@ -1,0 +1,127 @@
+"""Core and spurious masks laid over a photograph, and a strip of panels that says what is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from salient_imagenet_data.names import CORE, KINDS, SPURIOUS, Kind
+
+COLOURS: dict[Kind, tuple[int, int, int]] = {CORE: (0, 114, 178), SPURIOUS: (230, 159, 0)}
+"""Blue and orange, which colour-blind readers tell apart too [Okabe & Ito 2008]."""
+MEANING: dict[Kind, str] = {CORE: "core: the object itself", SPURIOUS: "spurious: what only comes with it"}
+STRONGEST = 0.85
+"""Share of the colour where a mask is 1."""
+LEVEL = 0.5
+"""Of the mask, where its outline is drawn."""
+PANEL, GAP, LINE = 224, 8, 20
+"""Pixels: side of a panel, between panels, and of a line of text."""
+
+
+def tint(image: NDArray[np.uint8], mask: NDArray[np.floating], kind: Kind) -> NDArray[np.uint8]:
+    """The photograph in gray, in colour where the mask is: the colour of its kind, as strong as the mask, the object
+    seen through it, and the outline where the mask reaches half. image: (H, W, 3) uint8. mask: (H, W) in [0, 1]."""
+    gray = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    light = 90.0 + gray[..., None] * (165.0 / 255.0)
+    base = np.repeat(light, 3, axis=2)
+    colour = np.array(COLOURS[kind], dtype=np.float32)
+    # The colour takes the brightness of the photograph, so that the object stays visible where the mask is strongest.
+    lit = np.minimum(colour * (light / 170.0), 255.0)
+    weight = np.clip(mask, 0.0, 1.0).astype(np.float32)[..., None] * STRONGEST
+    mixed = base * (1.0 - weight) + lit * weight
+    mixed[outline(mask)] = colour
+    result: NDArray[np.uint8] = np.rint(mixed).astype(np.uint8)
+    return result
+
+
+def outline(mask: NDArray[np.floating], level: float = LEVEL) -> NDArray[np.bool_]:
+    """(H, W) bool: pixels at least `level` beside one that is below it. A mask that is so everywhere has none."""
+    inside = np.asarray(mask) >= level
+    padded = np.pad(inside, 1, mode="edge")
+    around = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    edge: NDArray[np.bool_] = inside & ~around
+    return edge
+
+
+def strip(
+    image: NDArray[np.uint8], masks: Mapping[Kind, NDArray[np.floating] | None], title: str, *, panel: int = PANEL
+) -> Image.Image:
+    """Photograph, core and spurious mask side by side under a title, each with what it is; a mask that is None is an
+    empty panel that says so. image: (H, W, 3) uint8; masks: (H, W) in [0, 1]. panel: pixels of a panel's longer side.
+    """
+    size = _fitted(image.shape[1], image.shape[0], panel)
+    width = 3 * size[0] + 2 * GAP
+    sheet = Image.new("RGB", (width, 2 * LINE + size[1]), "white")
+    draw = ImageDraw.Draw(sheet)
+    write(draw, (2, 2), title, width - 4, bold=True)
+    for column, (words, colour, tile) in enumerate(_panels(image, masks, size)):
+        left = column * (size[0] + GAP)
+        write(draw, (left + 14, LINE + 2), words, size[0] - 14)
+        draw.rectangle((left + 2, LINE + 5, left + 10, LINE + 13), fill=colour)
+        sheet.paste(tile, (left, 2 * LINE))
+    return sheet
+
+
+def _panels(
+    image: NDArray[np.uint8], masks: Mapping[Kind, NDArray[np.floating] | None], size: tuple[int, int]
+) -> list[tuple[str, tuple[int, int, int], Image.Image]]:
+    # Masks are drawn at the panel's size, so that an outline is one pixel wide there.
+    photo = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+    pixels = np.asarray(photo)
+    panels = [("the photograph", (120, 120, 120), photo)]
+    for kind in KINDS:
+        mask = masks.get(kind)
+        if mask is None:
+            panels.append((MEANING[kind], COLOURS[kind], nothing(size, f"no {kind} feature in this class")))
+            continue
+        soft = Image.fromarray(np.asarray(mask, dtype=np.float32)).resize(size, Image.Resampling.BILINEAR)
+        panels.append((MEANING[kind], COLOURS[kind], Image.fromarray(tint(pixels, np.asarray(soft), kind))))
+    return panels
+
+
+def nothing(size: tuple[int, int], words: str) -> Image.Image:
+    """A hatched tile that says why there is nothing to see. size: (width, height)."""
+    tile = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(tile)
+    for offset in range(-size[1], size[0], 12):
+        draw.line([(offset, size[1]), (offset + size[1], 0)], fill="#e4e4e4")
+    box = draw.textbbox((0, 0), words, font=_font(12))
+    left, top = (size[0] - (box[2] - box[0])) / 2, (size[1] - (box[3] - box[1])) / 2
+    draw.rectangle((left - 4, top - 4, left + box[2] - box[0] + 4, top + box[3] - box[1] + 6), fill="white")
+    draw.text((left, top), words, fill="#555555", font=_font(12))
+    return tile
+
+
+def stack(strips: Sequence[Image.Image]) -> Image.Image:
+    """Pictures below each other, on white."""
+    width = max(s.width for s in strips)
+    sheet = Image.new("RGB", (width, sum(s.height + GAP for s in strips) - GAP), "white")
+    top = 0
+    for one in strips:
+        sheet.paste(one, (0, top))
+        top += one.height + GAP
+    return sheet
+
+
+def write(
+    draw: ImageDraw.ImageDraw, place: tuple[float, float], words: str, width: float, *, bold: bool = False
+) -> None:
+    """A line of text that ends in "..." where it is too long for so many pixels."""
+    font = _font(14 if bold else 12)
+    shown = words
+    while len(shown) > 1 and draw.textlength(shown, font=font) > width:
+        words = words[:-1]
+        shown = words.rstrip() + "..."
+    draw.text(place, shown, fill="black", font=font)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _fitted(width: int, height: int, longest: int) -> tuple[int, int]:
+    scale = longest / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
