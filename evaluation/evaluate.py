@@ -19,9 +19,8 @@ from salient_imagenet_data.folds import WHOLE, Fold
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Missing, join
 from salient_imagenet_data.networks.classifiers import Classifier, Model
+from salient_imagenet_data.networks.opening import Opener
 from salient_imagenet_data.store.reading import Store
-
-Opener = Callable[[], Classifier]
 
 
 @dataclass(frozen=True)

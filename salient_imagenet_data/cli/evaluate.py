@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import tempfile
 from functools import partial
@@ -14,9 +13,7 @@ import click
 from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, FOLDER, IMAGES, check_device, cli, numbers, options
 
 if TYPE_CHECKING:
-    from salient_imagenet_data.evaluation.evaluate import Opener
     from salient_imagenet_data.folds import Fold
-    from salient_imagenet_data.networks.classifiers import Classifier
     from salient_imagenet_data.store.reading import Store
 
 # Spelled out, because the rooms are imported inside the functions; a test compares them.
@@ -105,13 +102,14 @@ def evaluate(
     from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
     from salient_imagenet_data.evaluation.run.infer import Settings
     from salient_imagenet_data.images.opening import open_source
+    from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
     source = open_source(images, opened.manifest.split)
     levels = numbers(sigma, float, "--sigma")
     plan = Conditions(protocols, levels, corruptions, controls, single_features, boxes, trials, fold).plan(opened)
-    openers = openers_of(models, weights, architecture, opened, model_frame=frame == "model")
+    openers = open_networks(opened, models, weights, architecture, own_frame=frame == "model")
     settings = Settings(batch_size, workers, seed, check_device(device), top_k or None)
     with tempfile.TemporaryDirectory() as scratch:
         files, failed = run_models(
@@ -177,6 +175,7 @@ def align(
     from salient_imagenet_data.evaluation.saliency.alignment import align as align_model
     from salient_imagenet_data.folds import WHOLE
     from salient_imagenet_data.images.opening import open_source
+    from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
@@ -186,7 +185,7 @@ def align(
     how |= {"batch_size": batch_size, "workers": workers, "missing": missing, "device": check_device(device)}
     results = {
         name: align_model(opener(), opened, source, **how)
-        for name, opener in openers_of(models, weights, architecture, opened, model_frame=True).items()
+        for name, opener in open_networks(opened, models, weights, architecture).items()
     }
     if as_json:
         told = {} if fold == WHOLE else {"fold": str(fold)}
@@ -286,42 +285,3 @@ def _words(condition: dict[str, Any]) -> str:
 
     left = LEFT_OF.get(condition["region"])
     return f"{left} {condition['corruption']}" if left else str(condition["name"])
-
-
-def openers_of(
-    models: tuple[str, ...], weights: tuple[str, ...], architecture: str | None, store: Store, *, model_frame: bool
-) -> dict[str, Opener]:
-    """What opens each model, by its name."""
-    if not models and not weights:
-        raise click.UsageError("give --model SPEC, --weights FILE, or both")
-    if models and weights and len(weights) != len(models):
-        raise click.UsageError(f"give one --weights for each --model, or none; got {len(weights)} for {len(models)}")
-    if not models:
-        return {path: partial(_checkpoint, path, architecture, store, model_frame) for path in weights}
-    openers: dict[str, Opener] = {}
-    for index, spec in enumerate(models):
-        file = weights[index] if weights else None
-        name = f"{spec} ({Path(file).name})" if file else spec
-        if name in openers:
-            raise click.UsageError(f"{name} is given twice")
-        openers[name] = partial(_by_spec, spec, store, file, name, model_frame)
-    return openers
-
-
-def _by_spec(spec: str, store: Store, weights: str | None, name: str, model_frame: bool) -> Classifier:
-    from salient_imagenet_data.networks.classifiers import open_model
-
-    opened = open_model(spec, store.class_names, weights, name=name)
-    return opened if model_frame else dataclasses.replace(opened, frame=None)
-
-
-def _checkpoint(path: str, architecture: str | None, store: Store, model_frame: bool) -> Classifier:
-    """A classifier that the builder can read: of `salient-imagenet train`, or a state dict of an architecture."""
-    from salient_imagenet_data.networks.classifiers import Classifier
-    from salient_imagenet_data.networks.frames import Frame
-    from salient_imagenet_data.networks.robust import check_classes, load_model
-
-    model, sha256 = load_model(path, architecture=architecture, preprocessing=store.manifest.preprocessing)
-    check_classes(model, store.class_names, str(store.path))
-    frame = Frame.of(model.preprocessing) if model_frame else None
-    return Classifier(path, model, frame, {"spec": model.architecture, "weights_sha256": sha256}, channels_last=True)

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, IMAGES, check_device, check_out, cli, options
-from salient_imagenet_data.cli.evaluate import SALIENCY, openers_of
+from salient_imagenet_data.cli.evaluate import SALIENCY
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from salient_imagenet_data.folds import Fold
     from salient_imagenet_data.images.source import ImageSource
     from salient_imagenet_data.networks.classifiers import Classifier
@@ -68,12 +66,13 @@ def retrain_head(
 ) -> None:
     """Fit a classifier's linear head anew on the images of each class that show its spurious features least."""
     from salient_imagenet_data.evaluation.mitigation.heads import retrain_head as retrain
+    from salient_imagenet_data.networks.opening import save_as_read
 
     check_out(out, overwrite)
     inputs = _inputs(store, images, model, weights, architecture)
     how = _how(inputs[1], fold, workers, skip_missing, device)
     network, fitted = retrain(*inputs, choice=choose, most=most, decay=decay, seed=seed, batch_size=batch_size, **how)
-    _save(network, out, model)
+    save_as_read(network, out, model)
     before, after = fitted.loss
     click.echo(f"wrote {out}: loss {before:.4f} -> {after:.4f} on {fitted.images} images, {fitted.steps} steps")
 
@@ -113,6 +112,7 @@ def finetune(
     """Train a classifier further, guided to look at the core masks."""
     from salient_imagenet_data.evaluation.mitigation.finetune import FinetuneConfig
     from salient_imagenet_data.evaluation.mitigation.finetune import finetune as train_further
+    from salient_imagenet_data.networks.opening import save_as_read
 
     def report(epoch: int, classified: float, guided: float) -> None:
         losses = f"cross entropy {classified:.4f}, {config.loss} {guided:.4f}"
@@ -123,7 +123,7 @@ def finetune(
     inputs = _inputs(store, images, model, weights, architecture)
     how = _how(inputs[1], fold, workers, skip_missing, device)
     network = train_further(*inputs, config, report=report, **how)
-    _save(network, out, model)
+    save_as_read(network, out, model)
     click.echo(f"wrote {out}")
 
 
@@ -132,11 +132,12 @@ def _inputs(
 ) -> tuple[Classifier, Store, ImageSource]:
     """The classifier, the store and its images."""
     from salient_imagenet_data.images.opening import open_source
+    from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
     models, files = (() if value is None else (value,) for value in (model, weights))
-    (opener,) = openers_of(models, files, architecture, opened, model_frame=True).values()
+    (opener,) = open_networks(opened, models, files, architecture).values()
     return opener(), opened, open_source(images, opened.manifest.split)
 
 
@@ -146,18 +147,3 @@ def _how(store: Store, fold: Fold, workers: int, skip_missing: bool, device: str
 
     missing = "skip" if skip_missing else "error"
     return {"rows": rows_in(store, fold), "workers": workers, "missing": missing, "device": check_device(device)}
-
-
-def _save(network: nn.Module, out: Path, model: str | None) -> None:
-    """Write a network as the file that it could have been read from: `--model` or `--architecture` stay the same."""
-    from salient_imagenet_data.networks.classifiers import OPENERS, Normalised
-    from salient_imagenet_data.networks.robust import ImageClassifier, SmallNetModel, save_smallnet
-    from salient_imagenet_data.networks.weights import save_network
-
-    own = model is not None and model.partition(":")[0] not in OPENERS  # a function's network is read as it is
-    if not own and isinstance(network, SmallNetModel):
-        save_smallnet(network, out)
-    elif not own and isinstance(network, (ImageClassifier, Normalised)):
-        save_network(network.net, out, network.mean, network.std)
-    else:
-        save_network(network, out)
