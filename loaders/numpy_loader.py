@@ -49,6 +49,10 @@ class NumpyLoader:
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
 
+    def __repr__(self) -> str:
+        what = "masks" if self._joined is None else "images and masks"
+        return f"NumpyLoader: {len(self)} batches of {self.batch_size}, {len(self.rows)} {what}, of\n{self.store!r}"
+
     def __iter__(self) -> Iterator[dict[str, NDArray[Any]]]:
         rows = self.rows
         order = np.arange(len(rows))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import distributed
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from torchvision import tv_tensors
@@ -18,6 +19,7 @@ from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Missing, join
 from salient_imagenet_data.loaders.compact import FRAME, MapFrame
 from salient_imagenet_data.loaders.soft_mask import SoftMask
+from salient_imagenet_data.looking import sheet
 from salient_imagenet_data.names import FEATURES_COLUMN, IMAGE, IMAGE_ID, KINDS, LABEL, MAPS_COLUMN, MASK_COLUMN, Kind
 from salient_imagenet_data.store.reading import Store
 
@@ -59,6 +61,15 @@ class SalientImageNet(Dataset[Sample]):
 
     def __len__(self) -> int:
         return len(self.joined)
+
+    def __repr__(self) -> str:
+        form = "maps" if self.return_maps else "masks"
+        return f"SalientImageNet: {len(self)} images with {form}, of\n{self.store!r}"
+
+    def show(self, item: int) -> Image.Image:
+        """The photograph of an item with its core and spurious mask beside it, in the crop frame, as
+        `salient_imagenet_data.show` draws it; a notebook draws the picture by itself. The transform is not applied."""
+        return sheet(self.joined, [range(len(self))[item]])
 
     def __getitem__(self, item: int) -> Sample:
         row = int(self.joined.rows[item])

@@ -31,6 +31,7 @@ from salient_imagenet_data.names import (
     WORK,
     Kind,
 )
+from salient_imagenet_data.store import describing
 from salient_imagenet_data.store.arrays import ARRAYS, shard_count, shard_file
 from salient_imagenet_data.store.lazy_rows import LazyRows
 from salient_imagenet_data.store.locating import locate
@@ -55,6 +56,12 @@ class Store:
 
     def __len__(self) -> int:
         return self.manifest.images
+
+    def __repr__(self) -> str:
+        return describing.text(self)
+
+    def _repr_html_(self) -> str:
+        return describing.html(self)
 
     @property
     def class_names(self) -> tuple[str, ...]:

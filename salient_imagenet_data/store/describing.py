@@ -1,0 +1,71 @@
+"""What a store holds, in a few lines: what a person sees of it at a prompt and in a notebook."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from salient_imagenet_data.imagenet import display_names
+from salient_imagenet_data.names import CORE, SPURIOUS
+
+if TYPE_CHECKING:
+    from salient_imagenet_data.store.reading import Store
+
+MOST_CLASSES = 30
+"""Rows of a notebook's table; the others are counted."""
+
+
+@dataclass(frozen=True)
+class OfClass:
+    """What a store holds of a class. core, spurious: its features of that kind; both None while not annotated."""
+
+    name: str
+    images: int
+    core: int | None
+    spurious: int | None
+
+
+def by_class(store: Store) -> list[OfClass]:
+    """One entry a class, in the order of the class indices. Names are shown ones: ImageNet's wnids as words."""
+    count = len(store.class_names)
+    images = np.bincount(store.rows.labels, minlength=count).tolist()
+    names = display_names(store.class_names)
+    if store.manifest.annotations_sha256 is None:
+        return [OfClass(name, n, None, None) for name, n in zip(names, images, strict=True)]
+    core, spurious = (store.kind_table[kind].sum(axis=1).tolist() for kind in (CORE, SPURIOUS))
+    return [OfClass(*row) for row in zip(names, images, core, spurious, strict=True)]
+
+
+def text(store: Store) -> str:
+    """Two lines: what is in it, and which classes have which masks."""
+    m = store.manifest
+    grid = " x ".join(map(str, m.grid))
+    size = f"{m.images} images, {len(m.class_names)} classes, {m.features_per_class} features a class, maps {grid}"
+    return f"Store({str(store.path)!r}): {size}\n  {masks(store)}; split {m.split}, version {m.data_version}"
+
+
+def masks(store: Store) -> str:
+    """How many classes have core and spurious masks."""
+    if store.manifest.annotations_sha256 is None:
+        return "not annotated yet, so no masks"
+    count = {kind: int(store.has(kind).sum()) for kind in (CORE, SPURIOUS)}
+    return f"core masks for {count[CORE]} classes, spurious masks for {count[SPURIOUS]}"
+
+
+def html(store: Store) -> str:
+    """The same with a table of the classes."""
+    classes = by_class(store)
+    rows = "".join(
+        f"<tr><td>{escape(c.name)}</td><td>{c.images}</td><td>{_count(c.core)}</td><td>{_count(c.spurious)}</td></tr>"
+        for c in classes[:MOST_CLASSES]
+    )
+    more = f"<p>and {len(classes) - MOST_CLASSES} more classes</p>" if len(classes) > MOST_CLASSES else ""
+    head = "<tr><th>class</th><th>images</th><th>core features</th><th>spurious features</th></tr>"
+    return f"<p>{escape(text(store)).replace(chr(10), '<br>')}</p><table>{head}{rows}</table>{more}"
+
+
+def _count(value: int | None) -> str:
+    return "?" if value is None else str(value or "none")
