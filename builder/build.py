@@ -130,7 +130,7 @@ def build_until(
         _fingerprint(source, model, weights_sha256, annotations, config),
     )
     check_classes(model, source.class_names, "images")
-    check_decoder(config.decoder, this.run.device)
+    check_decoder(config.decoder, this.run.device, model.preprocessing)
     if annotations is not None:
         _check_range(annotations, *model.weight.shape)
         annotations.verdicts(config.majority)  # refuses a majority out of reach before anything is written

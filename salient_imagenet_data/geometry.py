@@ -18,6 +18,13 @@ from salient_imagenet_data.errors import SalientError
 
 Frame = Literal["crop", "image"]
 FRAMES: tuple[Frame, Frame] = ("crop", "image")
+FILTERS: dict[str, Image.Resampling] = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "nearest": Image.Resampling.NEAREST,
+}
+"""Filters of the resize, Pillow's of these names; all but the last are antialiased."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +39,17 @@ class CropBox:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize the shorter side to `resize` pixels, then cut the central square of `crop` pixels.
+    """How a network wants images: the shorter side resized to `resize` pixels, then the central square of `crop`.
 
-    Sizes and rounding are those of torchvision's `Resize` and `CenterCrop` on PIL images, with bilinear
-    filtering. The paper's values are the defaults.
+    squash: both sides become `resize`, whatever the image's shape. interpolation: one of `FILTERS`. Sizes and rounding
+    are those of torchvision's `Resize` and `CenterCrop` on PIL images. The paper's values are the defaults. Raises
+    SalientError for crop > resize or an unknown filter.
     """
 
     resize: int = 256
     crop: int = 224
+    interpolation: str = "bilinear"
+    squash: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.crop <= self.resize:
@@ -48,17 +58,30 @@ class Preprocessing:
                 expected="0 < crop <= resize",
                 got=f"crop {self.crop}, resize {self.resize}",
             )
+        if self.interpolation not in FILTERS:
+            raise SalientError("interpolation is not known", expected=", ".join(FILTERS), got=str(self.interpolation))
+
+    def __str__(self) -> str:
+        what = "image squashed" if self.squash else "shorter side resized"
+        return f"{what} to {self.resize} ({self.interpolation}), central {self.crop} x {self.crop}"
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
         """Width and height after the resize; the longer side is truncated."""
+        if self.squash:
+            return self.resize, self.resize
         short, long = min(width, height), max(width, height)
         other = int(self.resize * long / short)
         return (self.resize, other) if width <= height else (other, self.resize)
 
+    def corner(self, width: int, height: int) -> tuple[int, int]:
+        """Left and top of the crop in the resized image."""
+        across, down = self.resized(width, height)
+        return round((across - self.crop) / 2.0), round((down - self.crop) / 2.0)
+
     def crop_box(self, width: int, height: int) -> CropBox:
         """Where the crop lies in a width x height image."""
         new_width, new_height = self.resized(width, height)
-        left, top = round((new_width - self.crop) / 2.0), round((new_height - self.crop) / 2.0)
+        left, top = self.corner(width, height)
         across, down = width / new_width, height / new_height
         return CropBox(left * across, top * down, self.crop * across, self.crop * down)
 
@@ -69,9 +92,9 @@ class Preprocessing:
     def apply_to_picture(self, picture: Image.Image) -> NDArray[np.uint8]:
         """RGB or gray picture -> a new (crop, crop, 3) or (crop, crop) uint8 array."""
         size = self.resized(*picture.size)
+        left, top = self.corner(*picture.size)
         if size != picture.size:
-            picture = picture.resize(size, Image.Resampling.BILINEAR)
-        left, top = round((size[0] - self.crop) / 2.0), round((size[1] - self.crop) / 2.0)
+            picture = picture.resize(size, FILTERS[self.interpolation])
         return np.array(picture.crop((left, top, left + self.crop, top + self.crop)))
 
 

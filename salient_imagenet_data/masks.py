@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.geometry import CropBox, Preprocessing, to_crop_frame, to_image_frame
+from salient_imagenet_data.geometry import CropBox, Preprocessing, axis_weights, to_crop_frame, to_image_frame
 
 
 def quantise(maps: NDArray[np.floating]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -55,6 +55,28 @@ def union_in_image(
     grids = dequantise(maps[chosen]) if chosen.any() else np.zeros((1, *maps.shape[1:]), dtype=np.float32)
     pixels, valid = to_image_frame(grids, height, width, box)
     return pixels.max(axis=0), valid
+
+
+def union_in_box(
+    maps: NDArray[np.uint8], chosen: NDArray[np.bool_], store_box: CropBox, model_box: CropBox, crop: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The same in another network's crop, and which pixels are known; (crop, crop) each.
+
+    maps: (K, h, w) uint8 over the store's box. chosen: (K,) bool. Both boxes are in pixels of one original image: each
+    pixel centre of the network's crop is looked up in the grid there, bilinearly, with half-pixel centres. Where the
+    network sees more than the store's crop nothing is known: the mask is 0, and neither a region nor its complement may
+    touch those pixels. With equal boxes this is `union_in_crop`, bit by bit.
+    """
+    if store_box == model_box:
+        return union_in_crop(maps, chosen, crop, crop), np.ones((crop, crop), dtype=np.bool_)
+    x, y = crop / model_box.width, crop / model_box.height
+    across, columns = axis_weights(crop, maps.shape[2], (store_box.left - model_box.left) * x, store_box.width * x)
+    down, rows = axis_weights(crop, maps.shape[1], (store_box.top - model_box.top) * y, store_box.height * y)
+    known = rows[:, None] & columns[None, :]
+    if not chosen.any():
+        return np.zeros((crop, crop), dtype=np.float32), known
+    mask: NDArray[np.float32] = np.matmul(np.matmul(down, dequantise(maps[chosen])), across.T).max(axis=0)
+    return mask * known.astype(np.float32), known
 
 
 def published_frame(mask: NDArray[np.float32], preprocessing: Preprocessing) -> NDArray[np.float32]:

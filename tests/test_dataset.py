@@ -1,16 +1,26 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
+from PIL import Image
+from torchvision.transforms import v2
 
 from salient_imagenet_data import FolderSource, MemorySource, load_dataset
+from salient_imagenet_data.annotation.applying import annotate
+from salient_imagenet_data.annotation.verdicts import Annotations
+from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.loaders import NumpyLoader, SalientImageNet
 from salient_imagenet_data.masks import to_uint8
+from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.reading import Store
+from tests.conftest import CONFIG, answers_for
 
 MASKS = ("core_mask", "spurious_mask")
 
@@ -62,6 +72,37 @@ def test_image_frame(store: Store, images: Path, tmp_path: Path) -> None:
     row = load_dataset(store.path, images=images, frame="image", cache_dir=str(tmp_path))[0]
     assert row["image"].size == row["core_mask"].size == (64, 64)
     assert np.asarray(row["core_mask"])[0].max() == 0  # outside the crop
+
+
+def test_filter_and_shape_of_the_stores_resize_reach_every_reader(images: Path, weights: Path, tmp_path: Path) -> None:
+    """A store of a network that squashes, bicubically, on images twice as wide as high."""
+    wide, read = tmp_path / "images", FolderSource(images)
+    for row in range(len(read)):
+        path = wide / f"{read.entry(row).image_id}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(read.pixels(row)).resize((128, 64)).save(path)
+    model, sha256 = load_model(weights)
+    model.preprocessing = Preprocessing(60, 56, "bicubic", squash=True)
+    build(FolderSource(wide), model, tmp_path / "store", weights_sha256=sha256, config=CONFIG)
+    store = annotate(tmp_path / "store", Annotations(tuple(answers_for(Store(tmp_path / "store"))), "0" * 64))
+    said = json.loads((tmp_path / "store" / "manifest.json").read_text())["preprocessing"]
+    assert said == {"resize": 60, "crop": 56, "interpolation": "bicubic", "squash": True}
+    assert store.manifest.preprocessing == model.preprocessing
+    assert {(r.box.left, r.box.top, r.box.width, r.box.height) for r in store.rows} == {
+        (2 * 128 / 60, 2 * 64 / 60, 56 * 128 / 60, 56 * 64 / 60)
+    }
+    theirs = v2.Compose([v2.Resize([60, 60], v2.InterpolationMode.BICUBIC), v2.CenterCrop(56)])
+    table = load_dataset(store.path, images=wide, cache_dir=str(tmp_path / "cache"))
+    loaded = next(iter(NumpyLoader(store, wide, batch_size=40)))
+    torched = SalientImageNet(store, wide)
+    for row in (0, 21, 39):
+        wanted = np.asarray(theirs(Image.open(wide / f"{store.rows[row].image_id}.png").convert("RGB")))
+        assert np.array_equal(np.asarray(table[row]["image"]), wanted)
+        assert np.array_equal(loaded["image"][row], wanted)
+        assert np.array_equal(np.asarray(torched[row]["image"]).transpose(1, 2, 0), wanted)
+    whole = load_dataset(store.path, images=wide, frame="image", cache_dir=str(tmp_path / "cache"))[21]
+    mask = np.asarray(whole["core_mask"])
+    assert mask.shape == (64, 128) and np.flatnonzero(mask.any(axis=0))[[0, -1]].tolist() == [4, 123]
 
 
 def test_any_source_and_formats(store: Store, images: Path, tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from torchvision.transforms import v2
+from torchvision.transforms import InterpolationMode, v2
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import CropBox, Preprocessing, to_crop_frame, to_image_frame
+
+SIDES = st.integers(40, 90)
 
 
 def bilinear_reference(grid: np.ndarray, x: float, y: float) -> float:
@@ -81,3 +83,27 @@ def test_crop_and_image_frame_agree_where_nothing_is_resized() -> None:
 def test_crop_larger_than_resize_is_refused() -> None:
     with pytest.raises(SalientError, match="crop <= resize; got crop 256, resize 224"):
         Preprocessing(224, 256)
+
+
+@given(SIDES, SIDES, st.sampled_from(["bilinear", "bicubic", "lanczos"]), st.booleans())
+def test_pixels_are_those_of_torchvisions_transforms(width: int, height: int, name: str, squash: bool) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    size = [38, 38] if squash else 38
+    theirs = v2.Compose([v2.Resize(size, InterpolationMode(name)), v2.CenterCrop(32)])(Image.fromarray(pixels))
+    assert np.array_equal(Preprocessing(38, 32, name, squash).apply(pixels), np.asarray(theirs))
+
+
+def test_squashed_box_is_of_the_whole_image() -> None:
+    # 500 x 400 becomes 50 x 50: a crop of 40 starts at 5 of 50 on either side.
+    box = Preprocessing(50, 40, squash=True).crop_box(500, 400)
+    assert (box.left, box.top, box.width, box.height) == (50.0, 40.0, 400.0, 320.0)
+
+
+def test_an_unknown_filter_is_refused() -> None:
+    with pytest.raises(SalientError, match="interpolation is not known; expected bilinear, bicubic, lanczos, nearest"):
+        Preprocessing(32, 32, "nearest-exact")
+
+
+def test_in_words() -> None:
+    assert str(Preprocessing()) == "shorter side resized to 256 (bilinear), central 224 x 224"
+    assert str(Preprocessing(48, 40, "bicubic", True)) == "image squashed to 48 (bicubic), central 40 x 40"

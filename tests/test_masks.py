@@ -6,11 +6,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
+from scipy import ndimage
 from torchvision.transforms import v2
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import CropBox, Preprocessing
-from salient_imagenet_data.masks import dequantise, published_frame, quantise, to_uint8, union_in_crop, union_in_image
+from salient_imagenet_data.masks import (
+    dequantise,
+    published_frame,
+    quantise,
+    to_uint8,
+    union_in_box,
+    union_in_crop,
+    union_in_image,
+)
+
+SIDES = st.integers(40, 90)
 
 maps = arrays.arrays(np.float32, (3, 4, 5), elements=st.floats(0, 1e6, width=32))
 
@@ -64,3 +75,56 @@ def test_trap_the_published_frame_is_resized_and_cropped_twice(frame: Preprocess
     reference = v2.Compose([v2.Resize(frame.resize), v2.CenterCrop(frame.crop), v2.PILToTensor()])
     expected = reference(Image.fromarray(np.uint8(mask * 255)))[0].numpy() / np.float32(255)
     assert np.array_equal(published_frame(mask.astype(np.float32), frame), expected)
+
+
+@given(SIDES, SIDES)
+def test_the_stores_own_crop_has_the_stores_masks_exactly(width: int, height: int) -> None:
+    rng = np.random.default_rng(1)
+    maps, chosen = rng.integers(0, 256, (3, 7, 7), dtype=np.uint8), np.array([True, False, True])
+    box = Preprocessing(36, 32).crop_box(width, height)
+    mask, known = union_in_box(maps, chosen, box, Preprocessing(36, 32, "bicubic").crop_box(width, height), 32)
+    assert known.all() and np.array_equal(mask, union_in_crop(maps, chosen, 32, 32))
+
+
+@given(
+    SIDES,
+    SIDES,
+    st.sampled_from(
+        [Preprocessing(32, 32), Preprocessing(64, 40), Preprocessing(48, 48, "bicubic", True), Preprocessing(80, 24)]
+    ),
+)
+def test_masks_in_another_crop_against_a_lookup_pixel_by_pixel(width: int, height: int, seen: Preprocessing) -> None:
+    store = Preprocessing(36, 32)
+    maps = np.random.default_rng(2).integers(0, 256, (2, 7, 5), dtype=np.uint8)
+    inner, outer = store.crop_box(width, height), seen.crop_box(width, height)
+    mask, known = union_in_box(maps, np.array([True, True]), inner, outer, seen.crop)
+    # Each pixel's centre in the original image, then in cells of the grid.
+    centre = (np.arange(seen.crop) + 0.5) / seen.crop
+    x = (outer.left + centre * outer.width - inner.left) / inner.width
+    y = (outer.top + centre * outer.height - inner.top) / inner.height
+    places = np.meshgrid(y * 7 - 0.5, x * 5 - 0.5, indexing="ij")
+    looked_up = [ndimage.map_coordinates(m, places, order=1, mode="nearest", output=float) for m in dequantise(maps)]
+    inside = ((y >= 0) & (y < 1))[:, None] & ((x >= 0) & (x < 1))[None, :]
+    # A centre on the very edge of the box may fall on either side by rounding.
+    sure = (abs(y) > 1e-9)[:, None] & (abs(y - 1) > 1e-9)[:, None] & (abs(x) > 1e-9) & (abs(x - 1) > 1e-9)
+    assert np.array_equal(known[sure], inside[sure])
+    assert np.abs(mask - np.max(looked_up, axis=0) * inside)[sure].max() < 1e-5
+
+
+def test_image_and_mask_move_together() -> None:
+    # A white cell on black, with the map that says so: in any crop the mask is where the white is.
+    pixels = np.zeros((70, 70, 3), dtype=np.uint8)
+    pixels[40:50, 20:30] = 255
+    maps = np.zeros((1, 7, 7), dtype=np.uint8)
+    maps[0, 4, 2] = 255
+    box = Preprocessing(70, 70).crop_box(70, 70)
+    for seen in (
+        Preprocessing(70, 70),
+        Preprocessing(35, 35),
+        Preprocessing(140, 112),
+        Preprocessing(84, 63, squash=True),
+    ):
+        mask, _ = union_in_box(maps, np.array([True]), box, seen.crop_box(70, 70), seen.crop)
+        bright = seen.apply(pixels)[..., 0].astype(np.float32)
+        centres = [np.array(ndimage.center_of_mass(v)) / seen.crop for v in (mask, bright)]
+        assert np.abs(centres[0] - centres[1]).max() < 0.01

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional
+from torchvision.transforms.v2 import InterpolationMode, functional
 
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
@@ -46,8 +46,22 @@ class Batch:
     images: Tensor
 
 
-def check_decoder(decoder: Decoder, device: str) -> None:
-    """Raise SalientError for a decoder that cannot run on such a device."""
+TORCH_FILTERS = {
+    "bilinear": InterpolationMode.BILINEAR,
+    "bicubic": InterpolationMode.BICUBIC,
+    "nearest": InterpolationMode.NEAREST_EXACT,  # Pillow's
+}
+"""Filters that torch has too."""
+
+
+def check_decoder(decoder: Decoder, device: str, preprocessing: Preprocessing) -> None:
+    """Raise SalientError for a decoder that cannot run on such a device, or cannot resize so."""
+    if decoder != "pillow" and preprocessing.interpolation not in TORCH_FILTERS:
+        raise SalientError(
+            f"decoder {decoder}: torch does not resize with {preprocessing.interpolation}",
+            expected=", ".join(TORCH_FILTERS),
+            then="choose the decoder pillow",
+        )
     if decoder == "nvjpeg" and torch.device(device).type != "cuda":
         raise SalientError(
             "decoder nvjpeg", expected="a CUDA device", got=device, then="choose another decoder, or --device cuda"
@@ -112,9 +126,9 @@ def cropped(pixels: Tensor, preprocessing: Preprocessing) -> Crop:
     width, height = size = pixels.shape[2], pixels.shape[1]
     new_width, new_height = preprocessing.resized(width, height)
     if (new_width, new_height) != size:
-        pixels = functional.resize(pixels, [new_height, new_width], antialias=True)
-    side = preprocessing.crop
-    left, top = round((new_width - side) / 2.0), round((new_height - side) / 2.0)
+        filter_ = TORCH_FILTERS[preprocessing.interpolation]
+        pixels = functional.resize(pixels, [new_height, new_width], filter_, antialias=True)
+    side, (left, top) = preprocessing.crop, preprocessing.corner(width, height)
     return size, pixels[:, top : top + side, left : left + side]
 
 

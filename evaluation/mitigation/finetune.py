@@ -20,10 +20,10 @@ from salient_imagenet_data.evaluation.plan.protocols import Plan
 from salient_imagenet_data.evaluation.plan.regions import FOREGROUND, foreground, labels_of
 from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
 from salient_imagenet_data.evaluation.saliency.attributions import Method, default_layer
+from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Joined, Missing, join
 from salient_imagenet_data.networks.classifiers import Classifier, check_output, network_of
-from salient_imagenet_data.networks.frames import Frame
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.reading import Store
 
@@ -79,24 +79,25 @@ def finetune(
     """Train a classifier's network further, in place, on a store's images; returns it on the CPU.
 
     Loss: mean cross entropy + weight * guidance, the mean over a batch's images whose class has a core feature; masks
-    are the unions of their core maps. Images are in the classifier's own frame, cropped at the centre. The network
-    stays in evaluation mode: batch normalisation keeps its statistics and dropout is off, so that images do not mix.
+    are the unions of their core maps. Images are preprocessed as the classifier wants them, cropped at the centre. The
+    network stays in evaluation mode: batch normalisation keeps its statistics and dropout is off, so that images do not
+    mix.
     rows: of the store, by default all. report: called with each epoch's number and its mean losses. On one CPU with one
     number of threads the result is the same for the same seed. Raises SalientError for a model or store that will not
     do.
     """
     network = network_of(classifier).to(device).eval().requires_grad_(True)
-    frame = classifier.frame or Frame.of(store.manifest.preprocessing)
+    preprocessing = classifier.preprocessing or store.manifest.preprocessing
     joined = join(store, source, missing=missing, rows=None if rows is None else rows.tolist())
     labels = torch.from_numpy(labels_of(store)[joined.rows])
-    check_output(network, frame.crop, len(store.class_names), device)
+    check_output(network, preprocessing.crop, len(store.class_names), device)
     looking = None
     if config.loss in ON_MAPS:
         method = config.method or METHOD
-        looking = Looking(method, config.layer or default_layer(network, method, frame.crop))
+        looking = Looking(method, config.layer or default_layer(network, method, preprocessing.crop))
     generator = torch.Generator().manual_seed(config.seed)
     guide = guidance(config.loss, network, looking, generator=generator)
-    loader = _loader(joined, frame, config, workers)
+    loader = _loader(joined, preprocessing, config, workers)
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     with progress((), total=len(joined) * config.epochs, what="finetune") as bar:
         for epoch in range(config.epochs):
@@ -132,10 +133,10 @@ def _check_finite(numbers: Sequence[float], epoch: int) -> None:
         )
 
 
-def _loader(joined: Joined, frame: Frame, config: FinetuneConfig, workers: int) -> DataLoader[Any]:
+def _loader(joined: Joined, preprocessing: Preprocessing, config: FinetuneConfig, workers: int) -> DataLoader[Any]:
     """Images with the unions of their core masks, in an order by the seed."""
     region = foreground(joined.store)
-    items = Items(joined, Plan((), joined.rows, {region.name: region}), frame, [region.name], seed=config.seed)
+    items = Items(joined, Plan((), joined.rows, {region.name: region}), preprocessing, [region.name], seed=config.seed)
     order = RandomSampler(items, generator=torch.Generator().manual_seed(config.seed))
     return DataLoader(items, config.batch_size, sampler=order, num_workers=workers, collate_fn=ItemBatch.of)
 

@@ -25,7 +25,6 @@ from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Missing, join
 from salient_imagenet_data.names import SPURIOUS
 from salient_imagenet_data.networks.classifiers import Classifier, check_output, network_of
-from salient_imagenet_data.networks.frames import Frame
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.reading import Store
 
@@ -194,21 +193,21 @@ def retrain_head(
     device: str = "cpu",
 ) -> tuple[nn.Module, Fitted]:
     """Fit the head of a classifier's network anew, in place: `fit_head` on the images of `choose_rows`, in the
-    classifier's own frame. Returns the network, on the CPU, and what was fitted.
+    classifier's own preprocessing. Returns the network, on the CPU, and what was fitted.
 
     rows: of the store, among which images are chosen; by default all. Images that are missing are left out before the
     choice. Raises SalientError for a store without answers, or a network without a linear head.
     """
     network = network_of(classifier).to(device).eval()
-    frame = classifier.frame or Frame.of(store.manifest.preprocessing)
+    preprocessing = classifier.preprocessing or store.manifest.preprocessing
     found = join(store, source, missing=missing, rows=None if rows is None else rows.tolist())
     labels, activations = labels_of(store)[found.rows], store.activations[found.rows]
     chosen = choose_rows(activations, labels, store.kind_table[SPURIOUS], choice, most, seed)
     joined = found.take(chosen)
-    check_output(network, frame.crop, len(store.class_names), device)
-    example = torch.rand(2, 3, frame.crop, frame.crop, generator=torch.Generator().manual_seed(0))
+    check_output(network, preprocessing.crop, len(store.class_names), device)
+    example = torch.rand(2, 3, preprocessing.crop, preprocessing.crop, generator=torch.Generator().manual_seed(0))
     _, head = head_of(network, example.to(device))
-    items = Items(joined, Plan((), joined.rows, {}), frame, [], seed=seed)
+    items = Items(joined, Plan((), joined.rows, {}), preprocessing, [], seed=seed)
     parts = []
     with torch.inference_mode(), progress((), total=len(items), what="features") as bar:
         for batch in DataLoader(items, batch_size, num_workers=workers, collate_fn=ItemBatch.of):

@@ -17,17 +17,18 @@ from salient_imagenet_data.evaluation.plan.condition import CLEAN, Condition, Co
 from salient_imagenet_data.evaluation.plan.corruptions import Missing, corruption_of
 from salient_imagenet_data.evaluation.plan.protocols import Plan
 from salient_imagenet_data.evaluation.plan.regions import Region
+from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.joining import Joined, join
 from salient_imagenet_data.loaders import regions as masked
 from salient_imagenet_data.loaders.corruption.corruptions import GaussianNoise, Swap, corrupt, image_seeds
 from salient_imagenet_data.loaders.corruption.kernels import normal_like
-from salient_imagenet_data.networks.frames import Frame, mask_in_frame
+from salient_imagenet_data.masks import union_in_box
 from salient_imagenet_data.store.reading import Store
 
 
 @dataclass(frozen=True)
 class Item:
-    """One image in the model's frame. image: (3, S, S) uint8. known: (S, S) bool. masks, others: by region, (S, S)
+    """One image in the model's crop. image: (3, S, S) uint8. known: (S, S) bool. masks, others: by region, (S, S)
     float32 in [0, 1], its own mask and another image's; only the regions that count for it. swap: another image, where
     a condition wants it, as `image`."""
 
@@ -99,8 +100,10 @@ class Items(Dataset[Item]):
     """The images of a plan with their masks. regions: those that some pending condition needs. Images to swap in are
     taken from all of the store that the source has, so that they do not depend on the plan."""
 
-    def __init__(self, joined: Joined, plan: Plan, frame: Frame, regions: Sequence[str], *, seed: int) -> None:
-        self.joined, self.plan, self.frame = joined, plan, frame
+    def __init__(
+        self, joined: Joined, plan: Plan, preprocessing: Preprocessing, regions: Sequence[str], *, seed: int
+    ) -> None:
+        self.joined, self.plan, self.preprocessing = joined, plan, preprocessing
         self.regions = [plan.regions[name] for name in regions]
         controlled = {c.region for c in plan.conditions if c.control == "other"}
         self.partner = {r.name: partner_rows(joined, r, seed) for r in self.regions if r.name in controlled}
@@ -117,7 +120,7 @@ class Items(Dataset[Item]):
         record = self.joined.store.rows[row]
         pixels = self.joined.image(position)
         size = pixels.shape[1], pixels.shape[0]
-        image = torch.from_numpy(self.frame.apply(pixels)).permute(2, 0, 1)
+        image = torch.from_numpy(self.preprocessing.apply(pixels)).permute(2, 0, 1)
         known = torch.ones(image.shape[1:], dtype=torch.bool)
         masks, others = {}, {}
         for region in self.regions:
@@ -127,18 +130,18 @@ class Items(Dataset[Item]):
                     others[region.name], _ = self._mask(int(self.partner[region.name][row]), region, size)
         swap = None
         if self.swapped is not None:
-            other = self.frame.apply(self.pool.image(self.swapped[row]))
+            other = self.preprocessing.apply(self.pool.image(self.swapped[row]))
             swap = torch.from_numpy(other).permute(2, 0, 1)
         return Item(position, row, record.image_id, image, known, masks, others, swap)
 
     def _mask(self, row: int, region: Region, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """A row's mask in the model's frame. size: of the image at hand, where the store does not know the row's."""
+        """A row's mask in the model's crop. size: of the image at hand, where the store does not know the row's."""
         store = self.joined.store
         record = store.rows[row]
         width, height = (record.width, record.height) if record.size_known else size
         ours = record.box if record.size_known else store.manifest.preprocessing.crop_box(width, height)
-        box = self.frame.box(width, height)
-        mask, known = mask_in_frame(store.maps[row], region.chosen[row], ours, box, self.frame.crop)
+        box = self.preprocessing.crop_box(width, height)
+        mask, known = union_in_box(store.maps[row], region.chosen[row], ours, box, self.preprocessing.crop)
         # Bilinear weights add up to 1 but for rounding.
         return torch.from_numpy(np.minimum(mask, np.float32(1.0))), torch.from_numpy(known)
 

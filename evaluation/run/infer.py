@@ -37,7 +37,6 @@ from salient_imagenet_data.folds import WHOLE
 from salient_imagenet_data.joining import Joined, join
 from salient_imagenet_data.names import MANIFEST
 from salient_imagenet_data.networks.classifiers import Classifier, checked_logits
-from salient_imagenet_data.networks.frames import Frame
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.manifest import file_sha256
 from salient_imagenet_data.store.reading import Store
@@ -75,10 +74,10 @@ def answers_of(
     Raises SalientError if the output is not (batch, classes of the store) finite logits.
     """
     store = joined.store
-    frame = classifier.frame or Frame.of(store.manifest.preprocessing)
+    preprocessing = classifier.preprocessing or store.manifest.preprocessing
     labels = store.rows.labels[joined.rows]
     needed = dict.fromkeys(c.region for c in conditions)
-    items = Items(joined, plan, frame, list(needed), seed=settings.seed)
+    items = Items(joined, plan, preprocessing, list(needed), seed=settings.seed)
     loader: DataLoader[Any] = DataLoader(
         Subset(items, range(start, len(items))),
         batch_size=settings.batch_size,

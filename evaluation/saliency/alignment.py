@@ -27,7 +27,6 @@ from salient_imagenet_data.evaluation.saliency.attributions import Method, defau
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Missing, join
 from salient_imagenet_data.networks.classifiers import Classifier, check_output
-from salient_imagenet_data.networks.frames import Frame
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.reading import Store
 
@@ -98,14 +97,14 @@ def align(
     if not len(wanted):
         raise SalientError(f"{store.path}: nothing to align with", expected="images with a core feature", got="none")
     joined = join(store, source, missing=missing, rows=wanted.tolist())
-    frame = classifier.frame or Frame.of(store.manifest.preprocessing)
+    preprocessing = classifier.preprocessing or store.manifest.preprocessing
     model = classifier.to(device).model
     if isinstance(saliency, str):
         if not isinstance(model, nn.Module):
             raise SalientError(f"{classifier.name}: {saliency} needs a network", got=type(model).__name__)
-        check_output(model, frame.crop, len(store.class_names), device)
-        saliency = saliency_of(model, saliency, layer or default_layer(model, saliency, frame.crop))
-    items = Items(joined, Plan(("rival2022",), wanted, {region.name: region}), frame, [region.name], seed=0)
+        check_output(model, preprocessing.crop, len(store.class_names), device)
+        saliency = saliency_of(model, saliency, layer or default_layer(model, saliency, preprocessing.crop))
+    items = Items(joined, Plan(("rival2022",), wanted, {region.name: region}), preprocessing, [region.name], seed=0)
     labels = store.rows.labels[joined.rows].astype(np.int64)
     found: list[dict[str, float]] = []
     with progress((), total=len(items), what=classifier.name) as bar:

@@ -109,7 +109,7 @@ def evaluate(
     source = open_source(images, opened.manifest.split)
     levels = numbers(sigma, float, "--sigma")
     plan = Conditions(protocols, levels, corruptions, controls, single_features, boxes, trials, fold).plan(opened)
-    openers = open_networks(opened, models, weights, architecture, own_frame=frame == "model")
+    openers = open_networks(opened, models, weights, architecture, own_preprocessing=frame == "model")
     settings = Settings(batch_size, workers, seed, check_device(device), top_k or None)
     with tempfile.TemporaryDirectory() as scratch:
         files, failed = run_models(

@@ -90,7 +90,6 @@ def _fields(store: Store, facts: Facts) -> dict[str, object]:
     m = store.manifest
     kinds = [row["kind"] for row in store.features]
     cues = [row["cue"] for row in store.features]
-    p = m.preprocessing
     has_images = totals(facts, layout.WITH_IMAGES)[0] > 0
     return {
         "title": "Salient ImageNet masks" if m.class_names == wnids() else "Core and spurious masks",
@@ -111,8 +110,7 @@ def _fields(store: Store, facts: Facts) -> dict[str, object]:
         "top_images": f"{m.top_images:,}",
         "quarantined": f"{m.quarantined:,}",
         "grid": f"{m.grid[0]} x {m.grid[1]}",
-        "resize": p.resize,
-        "crop": p.crop,
+        "preprocessing": str(m.preprocessing),
         "architecture": m.architecture,
         "group_by": {"prediction": "predicted as the class", "label": "labelled with the class"}.get(
             m.group_by, m.group_by

@@ -1,6 +1,6 @@
 """Classifiers by name: `timm:`, `torchvision:`, `hf:`, `clip:` and `module:function`, each as its own config wants it.
 
-A classifier here takes images in [0, 1] in its own frame; the normalisation is put in front of it.
+A classifier here takes images in [0, 1] in its own crop; the normalisation is put in front of it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.networks.checkpoint import Checkpoint, fetch, read_checkpoint
-from salient_imagenet_data.networks.frames import Frame
 from salient_imagenet_data.networks.prompts import zero_shot_weights
 from salient_imagenet_data.networks.weights import load_into, normaliser
 
@@ -28,13 +28,14 @@ Model = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model to evaluate. name: unique in one evaluation. frame: how it wants images; None: as the store's crop.
+    """A model to evaluate. name: unique in one evaluation. preprocessing: how it wants images; None: as the
+    store's crop.
     details: what is recorded of it, JSON-ready. channels_last: give it images in the memory layout that convolutions
     like best, where `view` fails; a stranger's function gets contiguous ones."""
 
     name: str
     model: Model
-    frame: Frame | None = None
+    preprocessing: Preprocessing | None = None
     details: dict[str, Any] = field(default_factory=dict)
     channels_last: bool = False
 
@@ -45,8 +46,9 @@ class Classifier:
 
     @property
     def recorded(self) -> dict[str, Any]:
-        """Name, frame and details, for the metadata of a predictions file."""
-        return {"name": self.name, "frame": asdict(self.frame) if self.frame else None, **self.details}
+        """Name, preprocessing and details, for the metadata of a predictions file."""
+        ready = self.preprocessing
+        return {"name": self.name, "preprocessing": asdict(ready) if ready else None, **self.details}
 
 
 def network_of(classifier: Classifier) -> nn.Module:
@@ -114,9 +116,9 @@ def open_model(
     """The classifier that a spec names.
 
     timm:NAME, torchvision:NAME[:WEIGHTS], hf:NAME-OR-FOLDER, clip:NAME[:PRETRAINED], or MODULE:FUNCTION, whose
-    function is called without arguments and returns a model over images in [0, 1] in the store's crop; its `frame`
-    attribute, a `Frame`, asks for another. weights: a file, or `hf://owner/name/file`, to load
-    exactly instead of the library's download; also a checkpoint of the robustness library.
+    function is called without arguments and returns a model over images in [0, 1] in the store's crop; its
+    attribute `preprocessing`, a `geometry.Preprocessing`, asks for another. weights: a file, or `hf://owner/name/file`,
+    to load exactly instead of the library's download; also a checkpoint of the robustness library.
     Raises SalientError for a spec that is not understood, a package that is not installed, or weights that do not fit.
     """
     kind, _, rest = spec.partition(":")
@@ -127,16 +129,16 @@ def open_model(
         )
     opener = OPENERS.get(kind)
     checkpoint = read_checkpoint(fetch(str(weights))) if weights else None
-    net, frame, details = opener(rest, class_names, checkpoint) if opener else _from_module(kind, rest, checkpoint)
+    net, ready, details = opener(rest, class_names, checkpoint) if opener else _from_module(kind, rest, checkpoint)
     if isinstance(net, nn.Module):
         net.eval().requires_grad_(False)
     details = {"spec": spec, "weights_sha256": checkpoint.sha256 if checkpoint else None, **details}
     return Classifier(
-        name or (f"{spec} ({checkpoint.path.name})" if checkpoint else spec), net, frame, details, opener is not None
+        name or (f"{spec} ({checkpoint.path.name})" if checkpoint else spec), net, ready, details, opener is not None
     )
 
 
-Opened = tuple[Model, Frame | None, dict[str, Any]]
+Opened = tuple[Model, Preprocessing | None, dict[str, Any]]
 
 
 def _timm(name: str, class_names: tuple[str, ...], weights: Checkpoint | None) -> Opened:
@@ -155,9 +157,9 @@ def _timm(name: str, class_names: tuple[str, ...], weights: Checkpoint | None) -
         raise SalientError(f"timm:{name}: its input cannot be made", expected="square RGB crops", got=str(config))
     # timm's own transform rounds down too.
     resize = int(side / config["crop_pct"])
-    frame = Frame(resize, side, config["interpolation"], config["crop_mode"] == "squash")
+    ready = Preprocessing(resize, side, config["interpolation"], config["crop_mode"] == "squash")
     mean, std = _normalisation(weights, config["mean"], config["std"])
-    return Normalised(net, mean, std), frame, {"library": f"timm {timm.__version__}"}
+    return Normalised(net, mean, std), ready, {"library": f"timm {timm.__version__}"}
 
 
 def _torchvision(rest: str, class_names: tuple[str, ...], weights: Checkpoint | None) -> Opened:
@@ -177,10 +179,10 @@ def _torchvision(rest: str, class_names: tuple[str, ...], weights: Checkpoint | 
     else:
         net = torchvision.models.get_model(name, weights=entry)
     made = entry.transforms()
-    frame = Frame(made.resize_size[0], made.crop_size[0], made.interpolation.value)
+    ready = Preprocessing(made.resize_size[0], made.crop_size[0], made.interpolation.value)
     details = {"library": f"torchvision {torchvision.__version__}", "preprocessing_of": str(entry)}
     mean, std = _normalisation(weights, made.mean, made.std)
-    return Normalised(net, mean, std), frame, details
+    return Normalised(net, mean, std), ready, details
 
 
 def _normalisation(
@@ -198,11 +200,11 @@ def _hf(name: str, class_names: tuple[str, ...], weights: Checkpoint | None) -> 
     config = transformers.AutoImageProcessor.from_pretrained(name).to_dict()
     mean, std = (config["image_mean"], config["image_std"]) if config.get("do_normalize") else ((0.0,) * 3, (1.0,) * 3)
     details = {"library": f"transformers {transformers.__version__}"}
-    return Normalised(net, mean, std), hf_frame(config, name), details
+    return Normalised(net, mean, std), hf_preprocessing(config, name), details
 
 
-def hf_frame(config: dict[str, Any], name: str) -> Frame:
-    """The frame of an image processor's config, as its `to_dict()` gives it.
+def hf_preprocessing(config: dict[str, Any], name: str) -> Preprocessing:
+    """How an image processor's config, as its `to_dict()` gives it, wants images.
 
     `size` with a shortest edge keeps the shape, with height and width it does not; ConvNeXt's `crop_pct` resizes to
     edge / crop_pct and crops, or squashes from 384 pixels up. Raises SalientError for a config without a square.
@@ -211,7 +213,11 @@ def hf_frame(config: dict[str, Any], name: str) -> Frame:
     interpolation = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}.get(int(config.get("resample") or 2), "")
     edge, percent = size.get("shortest_edge"), config.get("crop_pct")
     if edge and percent:
-        return Frame(int(edge / percent), edge, interpolation) if edge < 384 else Frame(edge, edge, interpolation, True)
+        return (
+            Preprocessing(int(edge / percent), edge, interpolation)
+            if edge < 384
+            else Preprocessing(edge, edge, interpolation, True)
+        )
     squash = edge is None and size.get("height") == size.get("width")
     resize = edge or (size.get("height") if squash else None)
     cropped = crop.get("height") if config.get("do_center_crop") else (resize if squash else None)
@@ -219,7 +225,7 @@ def hf_frame(config: dict[str, Any], name: str) -> Frame:
         raise SalientError(
             f"hf:{name}: its input cannot be made", expected="square crops", got=f"size {size}, crop {crop}"
         )
-    return Frame(resize, cropped, interpolation, squash)
+    return Preprocessing(resize, cropped, interpolation, squash)
 
 
 def _clip(rest: str, class_names: tuple[str, ...], weights: Checkpoint | None) -> Opened:
@@ -239,9 +245,9 @@ def _clip(rest: str, class_names: tuple[str, ...], weights: Checkpoint | None) -
     if config["resize_mode"] not in ("shortest", "squash"):
         raise SalientError(f"clip:{name}: its input cannot be made", expected="square crops", got=str(config))
     head = zero_shot_weights(display_names(class_names), lambda texts: net.encode_text(tokenizer(texts)))
-    frame = Frame(side, side, config["interpolation"], config["resize_mode"] == "squash")
+    ready = Preprocessing(side, side, config["interpolation"], config["resize_mode"] == "squash")
     details = {"library": f"open_clip {open_clip.__version__}", "pretrained": None if weights else tag}
-    return Normalised(ZeroShot(net, head), config["mean"], config["std"]), frame, details
+    return Normalised(ZeroShot(net, head), config["mean"], config["std"]), ready, details
 
 
 def _from_module(module: str, function: str, weights: Checkpoint | None) -> Opened:
@@ -264,12 +270,14 @@ def _from_module(module: str, function: str, weights: Checkpoint | None) -> Open
         if not isinstance(model, nn.Module):
             raise SalientError(f"{module}:{function}: weights cannot be loaded", expected="an nn.Module")
         load_into(model, weights, f"{module}:{function}")
-    frame = getattr(model, "frame", None)
-    if frame is not None and not isinstance(frame, Frame):
+    ready = getattr(model, "preprocessing", None)
+    if ready is not None and not isinstance(ready, Preprocessing):
         raise SalientError(
-            f"{module}:{function}: its frame is not understood", expected="a Frame or None", got=repr(frame)
+            f"{module}:{function}: its preprocessing is not understood",
+            expected="a Preprocessing or None",
+            got=repr(ready),
         )
-    return model, frame, {}
+    return model, ready, {}
 
 
 OPENERS: dict[str, Callable[[str, tuple[str, ...], Checkpoint | None], Opened]] = {

@@ -11,7 +11,6 @@ from torch import nn
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.networks.classifiers import OPENERS, Classifier, Normalised, open_model
-from salient_imagenet_data.networks.frames import Frame
 from salient_imagenet_data.networks.robust import (
     ImageClassifier,
     SmallNetModel,
@@ -31,13 +30,13 @@ def open_networks(
     weights: Sequence[str] = (),
     architecture: str | None = None,
     *,
-    own_frame: bool = True,
+    own_preprocessing: bool = True,
 ) -> dict[str, Opener]:
     """What opens each network, by its name: nothing is read before it is called, so that one is in memory at a time.
 
     models: specs of `open_model`. weights: files, one for each spec, or alone, then of `architecture` or of
-    `salient-imagenet train`. own_frame: images as the network wants them, else the store's crop. Raises SalientError
-    for numbers that do not fit, or a name given twice.
+    `salient-imagenet train`. own_preprocessing: images as the network wants them, else the store's crop. Raises
+    SalientError for numbers that do not fit, or a name given twice.
     """
     if not models and not weights:
         raise SalientError("give --model SPEC, --weights FILE, or both")
@@ -50,21 +49,23 @@ def open_networks(
         if name in openers:
             raise SalientError(f"{name} is given twice")
         read = partial(_by_spec, spec, file, name) if models else partial(_by_file, spec, architecture)
-        openers[name] = partial(read, store, own_frame)
+        openers[name] = partial(read, store, own_preprocessing)
     return openers
 
 
-def _by_spec(spec: str, weights: str | None, name: str, store: Store, own_frame: bool) -> Classifier:
+def _by_spec(spec: str, weights: str | None, name: str, store: Store, own_preprocessing: bool) -> Classifier:
     opened = open_model(spec, store.class_names, weights, name=name)
-    return opened if own_frame else dataclasses.replace(opened, frame=None)
+    return opened if own_preprocessing else dataclasses.replace(opened, preprocessing=None)
 
 
-def _by_file(path: str, architecture: str | None, store: Store, own_frame: bool) -> Classifier:
+def _by_file(path: str, architecture: str | None, store: Store, own_preprocessing: bool) -> Classifier:
     """A classifier of `salient-imagenet train`, or a state dict of an architecture."""
     model, sha256 = load_model(path, architecture=architecture, preprocessing=store.manifest.preprocessing)
     check_classes(model, store.class_names, str(store.path))
-    frame = Frame.of(model.preprocessing) if own_frame else None
-    return Classifier(path, model, frame, {"spec": model.architecture, "weights_sha256": sha256}, channels_last=True)
+    preprocessing = model.preprocessing if own_preprocessing else None
+    return Classifier(
+        path, model, preprocessing, {"spec": model.architecture, "weights_sha256": sha256}, channels_last=True
+    )
 
 
 def save_as_read(network: nn.Module, out: Path, model: str | None = None) -> None:

@@ -28,12 +28,14 @@ _IMAGE_FRAME = struct.Struct("<2I4d")  # height, width, crop box
 class ReferredImage(datasets.Image):  # type: ignore[misc]
     """A `datasets.Image` of the user's own file, which is referred to and never copied.
 
-    crop: side of the crop frame, after resizing the shorter side to `resize`; 0 gives the image as it is. Decoding is
-    that of this package: RGB, no EXIF rotation, since masks were made of such pixels.
+    resize, crop, interpolation, squash: of the crop frame, a `Preprocessing`; crop 0 gives the image as it is. Decoding
+    is that of this package: RGB, no EXIF rotation, since masks were made of such pixels.
     """
 
     resize: int = 0
     crop: int = 0
+    interpolation: str = "bilinear"
+    squash: bool = False
 
     def __post_init__(self) -> None:
         self._type = "ReferredImage"
@@ -47,7 +49,9 @@ class ReferredImage(datasets.Image):  # type: ignore[misc]
             pixels = np.asarray(image.convert("RGB"))
         else:
             pixels = decode(path if data is None else data, path or "image")
-        return Image.fromarray(Preprocessing(self.resize, self.crop).apply(pixels) if self.crop else pixels)
+        if self.crop:
+            pixels = Preprocessing(self.resize, self.crop, self.interpolation, self.squash).apply(pixels)
+        return Image.fromarray(pixels)
 
     def embed_storage(self, storage: Any, *args: Any, **kwargs: Any) -> Any:
         """Called by `push_to_hub`, which would copy the user's files into a repository. Refuses ImageNet's."""

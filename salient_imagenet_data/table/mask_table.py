@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -23,11 +24,11 @@ _BATCH = 4096
 def features(store: Store, with_images: bool, frame: Frame) -> datasets.Features:
     """The columns of a store's table."""
     m = store.manifest
-    crop = (m.preprocessing.resize, m.preprocessing.crop) if frame == "crop" else (0, 0)
+    seen = dataclasses.asdict(m.preprocessing) if frame == "crop" else {}
     return datasets.Features(
         {
             IMAGE_ID: datasets.Value("string"),
-            **({IMAGE: ReferredImage(resize=crop[0], crop=crop[1])} if with_images else {}),
+            **({IMAGE: ReferredImage(**seen)} if with_images else {}),
             LABEL: datasets.ClassLabel(names=list(display_names(store.class_names))),
             **{
                 column: GridMask(height=m.grid[0], width=m.grid[1], crop=m.preprocessing.crop)

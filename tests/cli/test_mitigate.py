@@ -23,7 +23,6 @@ from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.checkpoint import read_checkpoint
 from salient_imagenet_data.networks.classifiers import Classifier, open_model
-from salient_imagenet_data.networks.frames import Frame
 from salient_imagenet_data.networks.robust import ImageClassifier, load_model
 from salient_imagenet_data.networks.smallnet import SmallNet, SmallNetConfig
 from salient_imagenet_data.networks.weights import save_network
@@ -108,7 +107,7 @@ def test_a_model_of_other_classes_is_one_line(store: Store, images: Path) -> Non
 def test_a_frame_wider_than_the_stores_and_a_network_that_is_left_tidy(store: Store, images: Path) -> None:
     torch.manual_seed(0)
     net = SmallNet(SmallNetConfig(10, (8, 8, 8), 1, 2))
-    classifier = Classifier("wide", net, Frame(80, 80))
+    classifier = Classifier("wide", net, Preprocessing(80, 80))
     config = FinetuneConfig(loss="l1", weight=1.0, learning_rate=1e-3, batch_size=20)
     tidy = finetune(classifier, store, FolderSource(images), config)
     assert all(p.grad is None and not p.requires_grad for p in tidy.parameters())

@@ -19,9 +19,9 @@ from torchvision.transforms.v2.functional import normalize
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.evaluate import evaluate
 from salient_imagenet_data.evaluation.plan.protocols import make_plan
+from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
-from salient_imagenet_data.networks.classifiers import Classifier, hf_frame, open_model
-from salient_imagenet_data.networks.frames import Frame
+from salient_imagenet_data.networks.classifiers import Classifier, hf_preprocessing, open_model
 from salient_imagenet_data.networks.prompts import TEMPLATES, zero_shot_weights
 from salient_imagenet_data.store.reading import Store
 from tests.checkpoints import robustness_checkpoint
@@ -31,9 +31,9 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)
 
 
 def ours(classifier: Classifier) -> torch.Tensor:
-    """What a classifier says about PIXELS, by way of its frame."""
-    assert classifier.frame is not None
-    image = torch.from_numpy(classifier.frame.apply(PIXELS)).permute(2, 0, 1)[None].float() / 255
+    """What a classifier says about PIXELS, by way of its preprocessing."""
+    assert classifier.preprocessing is not None
+    image = torch.from_numpy(classifier.preprocessing.apply(PIXELS)).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
         return classifier.model(image)
 
@@ -61,7 +61,7 @@ def test_torchvision_against_its_own_transform(tmp_path: Path) -> None:
     transform = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.transforms()
     with torch.inference_mode():
         theirs = net(transform(Image.fromarray(PIXELS))[None])
-    assert torch.allclose(ours(opened), theirs, atol=1e-4) and opened.frame == Frame(256, 224)
+    assert torch.allclose(ours(opened), theirs, atol=1e-4) and opened.preprocessing == Preprocessing(256, 224)
     with pytest.raises(SalientError, match="no such model or weights"):
         open_model("torchvision:resnet18:V9", NAMES, tmp_path / "w.pth")
     with pytest.raises(SalientError, match="no such model or weights"):
@@ -73,7 +73,7 @@ def test_a_checkpoint_of_the_robustness_library_brings_its_normaliser(tmp_path: 
     net = torchvision.models.resnet18(num_classes=10).eval()
     torch.save(robustness_checkpoint(net), tmp_path / "robust.ckpt")
     opened = open_model("torchvision:resnet18", NAMES, tmp_path / "robust.ckpt")
-    image = torch.from_numpy(Frame(256, 224).apply(PIXELS)).permute(2, 0, 1)[None].float() / 255
+    image = torch.from_numpy(Preprocessing(256, 224).apply(PIXELS)).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
         theirs = net(normalize(image, [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]))
     assert torch.allclose(ours(opened), theirs, atol=1e-4)
@@ -90,7 +90,7 @@ def test_hf_folder_against_its_own_processor(tmp_path: Path) -> None:
     net.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     opened = open_model(f"hf:{tmp_path}", NAMES)
-    assert opened.frame == Frame(48, 48, "bilinear", squash=True)
+    assert opened.preprocessing == Preprocessing(48, 48, "bilinear", squash=True)
     with torch.inference_mode():
         theirs = net(**processor(images=Image.fromarray(PIXELS), return_tensors="pt")).logits
     # Its resize works on tensors and rounds in other places than Pillow's.
@@ -98,11 +98,11 @@ def test_hf_folder_against_its_own_processor(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "frame"),
+    ("config", "preprocessing"),
     [
-        ({"size": {"shortest_edge": 224}, "crop_pct": 0.875, "resample": 3}, Frame(256, 224, "bicubic")),
-        ({"size": {"shortest_edge": 384}, "crop_pct": 0.875, "resample": 3}, Frame(384, 384, "bicubic", True)),
-        ({"size": {"height": 224, "width": 224}, "resample": 2}, Frame(224, 224, "bilinear", True)),
+        ({"size": {"shortest_edge": 224}, "crop_pct": 0.875, "resample": 3}, Preprocessing(256, 224, "bicubic")),
+        ({"size": {"shortest_edge": 384}, "crop_pct": 0.875, "resample": 3}, Preprocessing(384, 384, "bicubic", True)),
+        ({"size": {"height": 224, "width": 224}, "resample": 2}, Preprocessing(224, 224, "bilinear", True)),
         (
             {
                 "size": {"shortest_edge": 256},
@@ -110,19 +110,19 @@ def test_hf_folder_against_its_own_processor(tmp_path: Path) -> None:
                 "crop_size": {"height": 224, "width": 224},
                 "resample": 2,
             },
-            Frame(256, 224),
+            Preprocessing(256, 224),
         ),
     ],
 )
-def test_hf_frames(config: dict[str, Any], frame: Frame) -> None:
-    assert hf_frame(config, "x") == frame
+def test_hf_preprocessings(config: dict[str, Any], preprocessing: Preprocessing) -> None:
+    assert hf_preprocessing(config, "x") == preprocessing
 
 
-def test_hf_frame_that_is_no_square() -> None:
+def test_hf_preprocessing_that_is_no_square() -> None:
     with pytest.raises(SalientError, match="hf:x: its input cannot be made"):
-        hf_frame({"size": {"height": 224, "width": 300}}, "x")
+        hf_preprocessing({"size": {"height": 224, "width": 300}}, "x")
     with pytest.raises(SalientError, match="hf:x: its input cannot be made"):
-        hf_frame({"size": {"shortest_edge": 224}}, "x")
+        hf_preprocessing({"size": {"shortest_edge": 224}}, "x")
 
 
 def test_clip_with_our_prompts(tmp_path: Path) -> None:
@@ -165,11 +165,11 @@ def test_zero_shot_weights_are_units_and_fill_in_names() -> None:
 
 MODULE = """
 import torch
-from salient_imagenet_data.networks.frames import Frame
+from salient_imagenet_data.geometry import Preprocessing
 
 def linear():
     net = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(12, 10))
-    net.frame = Frame(40, 40)
+    net.preprocessing = Preprocessing(40, 40)
     return net
 
 def plain():
@@ -192,12 +192,12 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_function_of_ones_own(module: str, store: Store, images: Path) -> None:
     opened = open_model(f"{module}:linear", NAMES)
-    assert opened.frame == Frame(40, 40) and ours(opened).shape == (1, 10)
+    assert opened.preprocessing == Preprocessing(40, 40) and ours(opened).shape == (1, 10)
     torch.save(opened.model.state_dict(), "w.pt")  # type: ignore[attr-defined]
     again = open_model(f"{module}:linear", NAMES, Path("w.pt"))
     assert torch.equal(ours(again), ours(opened))
     plain = open_model(f"{module}:plain", NAMES)
-    assert plain.frame is None
+    assert plain.preprocessing is None
     assert evaluate(plain.model, store, FolderSource(images), controls=False)["clean_accuracy"]["n"] == len(
         make_plan(store).rows
     )

@@ -15,7 +15,7 @@ from PIL import Image
 from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.config import BuildConfig
 from salient_imagenet_data.builder.units import decoding
-from salient_imagenet_data.builder.units.decoding import Batch, Decoder, batches, jpeg_of
+from salient_imagenet_data.builder.units.decoding import Batch, Decoder, batches, check_decoder, jpeg_of
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
@@ -108,6 +108,17 @@ def test_resizing_with_torch_is_off_by_a_level_at_most(odd: FolderSource) -> Non
         assert difference.max() <= 1 and difference.float().mean() < 0.25, name
         if name == "fits":
             assert torch.equal(item[1], other[1])
+
+
+def test_torch_resizes_with_the_same_filter_to_the_same_shape(odd: FolderSource) -> None:
+    for interpolation, squash in (("bicubic", True), ("nearest", False)):
+        wanted = Preprocessing(60, 56, interpolation, squash)
+        failed: list[tuple[int, ImageError]] = []
+        exact, fast = (next(batches(odd, [0], wanted, 1, failed, d)).images.int() for d in ("pillow", "pillow+torch"))
+        assert (exact - fast).abs().max() <= 2 and exact.float().std() > 1
+    with pytest.raises(SalientError, match="torch does not resize with lanczos; expected bilinear, bicubic, nearest"):
+        check_decoder("pillow+torch", "cpu", Preprocessing(60, 56, "lanczos"))
+    check_decoder("pillow", "cpu", Preprocessing(60, 56, "lanczos"))
 
 
 def on_the_cpu(source: FolderSource, batch_size: int) -> Read:

@@ -33,6 +33,7 @@ from salient_imagenet_data.evaluation.run.infer import Settings, infer
 from salient_imagenet_data.evaluation.run.predictions import PredictionsFile
 from salient_imagenet_data.evaluation.score.scoring import score
 from salient_imagenet_data.folds import Fold
+from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.joining import Joined, join
 from salient_imagenet_data.loaders.corruption.corruptions import gaussian_noise, image_generator, image_seeds
@@ -40,7 +41,6 @@ from salient_imagenet_data.loaders.missing.layers import LayerMasking
 from salient_imagenet_data.loaders.missing.tokens import TokenDropping
 from salient_imagenet_data.masks import union_in_crop
 from salient_imagenet_data.networks.classifiers import Classifier, open_model
-from salient_imagenet_data.networks.frames import Frame
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.reading import Store
 
@@ -178,7 +178,7 @@ def test_boxes_of_the_regions(store: Store, images: Path) -> None:
     names = {"core", "spurious", INSIDE, "foreground"}
     assert plan.regions.keys() == {*names, *(f"{name}_box" for name in names), OUTSIDE, "background"}
     joined = join(store, FolderSource(images), rows=plan.rows.tolist())
-    items = Items(joined, plan, Frame.of(store.manifest.preprocessing), list(plan.regions), seed=0)
+    items = Items(joined, plan, store.manifest.preprocessing, list(plan.regions), seed=0)
     batch = [items[k] for k in range(len(items))]
     seen = {
         n: (w, x)
@@ -206,7 +206,7 @@ def test_controls_are_area_matched_and_from_another_class(store: Store, images: 
     plan = make_plan(store, corruptions=["noise_0.5"])
     joined = join(store, FolderSource(images), rows=plan.rows.tolist())
     seen: dict[tuple[str, str], dict[int, torch.Tensor]] = {}
-    items = Items(joined, plan, Frame.of(store.manifest.preprocessing), ["core", "spurious"], seed=0)
+    items = Items(joined, plan, store.manifest.preprocessing, ["core", "spurious"], seed=0)
     batch = [items[k] for k in range(len(items))]
     # With white images and black fill, what is left is 1 - m: the mask itself can be read off.
     batch = [dataclasses.replace(item, image=torch.full_like(item.image, 255)) for item in batch]
@@ -230,7 +230,7 @@ def test_a_frame_wider_than_the_crop_is_touched_only_where_something_is_known(st
     plan = make_plan(store, ["corm2022"], ["fill_black"])
     joined = join(store, FolderSource(images), rows=plan.rows[:6].tolist())
     # The store sees 56 of 60 pixels, this frame all of them.
-    items = Items(joined, plan, Frame(60, 60), [INSIDE, OUTSIDE], seed=0)
+    items = Items(joined, plan, Preprocessing(60, 60), [INSIDE, OUTSIDE], seed=0)
     batch = [dataclasses.replace(items[k], image=torch.full((3, 60, 60), 255, dtype=torch.uint8)) for k in range(6)]
     seen = {
         n: 1 - x[:, 0]
@@ -271,7 +271,7 @@ def test_other_corruptions_against_plain_loops(store: Store, images: Path) -> No
     plan = Conditions(sigmas=(0.5,), corruptions=names, controls=False).plan(store)
     source = FolderSource(images)
     joined = join(store, source, rows=plan.rows.tolist())
-    items = Items(joined, plan, Frame.of(store.manifest.preprocessing), ["core"], seed=3)
+    items = Items(joined, plan, store.manifest.preprocessing, ["core"], seed=3)
     pool = join(store, source)
     batch, partner = [items[k] for k in range(len(items))], partner_images(pool, 3)
     conditions = [c for c in plan.conditions if c.region == "core"]
