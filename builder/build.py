@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from salient_imagenet_data.annotation.applying import with_verdicts
 from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig, Stage
+from salient_imagenet_data.builder.discovery.belonging import belonging, check_belonging
 from salient_imagenet_data.builder.discovery.ranking import Ranking, rank, top_images
 from salient_imagenet_data.builder.finish import (
     feature_rows,
@@ -80,7 +81,8 @@ def build(
     """Build a store at `out`, a folder or a URL of fsspec such as s3://bucket/store, and open it.
 
     With `annotations`, their pairs are the features of each class; otherwise the ranking gives them and the store is
-    annotated later. Raises SalientError for input that does not fit, or a folder that another build is writing.
+    annotated later. Raises SalientError for input that does not fit, answers that are about another network (see
+    `discovery.belonging`), or a folder that another build is writing.
     """
     store = build_until(
         source,
@@ -157,6 +159,8 @@ def _run_stages(this: _Build, stop_after: Stage) -> Store | None:
         return None
     pooled, means = load_pooled(first)
     _check_classes_filled(source, pooled.labels)
+    if pairs is not None and not this.run.trust_annotations:
+        check_belonging(belonging(means * _weight(model), pairs))
     ranking = _ranking(means, model, pairs, config)
     features = feature_rows(ranking, source.class_names)
     if annotations is not None:
@@ -260,11 +264,17 @@ def _ranking(
     means: NDArray[np.float64], model: RobustModel, pairs: NDArray[np.int64] | None, config: BuildConfig
 ) -> Ranking:
     """The ranking of the images, or the known pairs with their importance on these images."""
-    weight = model.weight.detach().float().cpu().numpy()
+    weight = _weight(model)
     if pairs is None:
         return rank(means, weight, config.top_features)
     importance = np.take_along_axis(means * weight, np.maximum(pairs, 0), axis=1)
     return Ranking(pairs, np.where(pairs >= 0, importance, np.nan))
+
+
+def _weight(model: RobustModel) -> NDArray[np.float32]:
+    """(C, F) of the head."""
+    weight: NDArray[np.float32] = model.weight.detach().float().cpu().numpy()
+    return weight
 
 
 def _check_range(annotations: Annotations, classes: int, features: int) -> None:

@@ -45,7 +45,9 @@ class BuildConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How it is run, which changes no byte. threads: that decode. device: torch's name of one."""
+    """How it is run, which changes no byte. threads: that decode. device: torch's name of one. trust_annotations: the
+    answers are not asked whether they can be about this network."""
 
     threads: int = 2
     device: str = "cpu"
+    trust_annotations: bool = False

@@ -20,6 +20,7 @@ from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLDER, IMAGES, VER
 @click.option("--crop", type=click.IntRange(1), help="Side of the square crop, for a plain state dict.")
 @click.option("--out", required=True, help="Store to write: a folder, or a URL of fsspec such as s3://bucket/store.")
 @click.option("--annotations", help="File of answers, or `official`. Their pairs are the features; else the ranking's.")
+@click.option("--trust-annotations", is_flag=True, help="Build although the answers look like another network's.")
 @click.option("--edition", type=click.Choice(["full", "top65"]), default="full", help="All images, or top images only.")
 @click.option("--group-by", type=click.Choice(["prediction", "label"]), default="prediction", help="A class's images.")
 @click.option("--top-features", type=click.IntRange(1), default=5, help="Features a class.")
@@ -54,6 +55,7 @@ def build(
     crop: int | None,
     out: str,
     annotations: str | None,
+    trust_annotations: bool,
     stop_after: Any,
     engine: Any,
     address: str | None,
@@ -96,7 +98,7 @@ def build(
         weights_sha256=sha256,
         annotations=annotations_of(annotations) if annotations else None,
         config=BuildConfig(batch_size=batch, **options),
-        run=RunConfig(threads or default_threads(), on),
+        run=RunConfig(threads or default_threads(), on, trust_annotations),
         engine=runner,
         resume=resume,
         overwrite=overwrite,
