@@ -31,7 +31,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("joining",),
     ("store",),
     ("images", "pictures"),
-    ("hub_errors", "masks", "places"),
+    ("hub_errors", "locks", "masks", "places"),
     ("geometry", "folds", "imagenet", "names", "progress", "whole_file"),
     ("errors",),
 )
@@ -50,7 +50,7 @@ NO_TORCH = {
         "store",
         "images",
     ),
-    *("hub_errors", "masks", "places", "geometry", "folds", "imagenet", "names", "progress", "whole_file", "errors"),
+    *("hub_errors", "locks", "masks", "places", "geometry", "folds", "imagenet", "names", "progress", "whole_file", "errors"),
 }
 """Rooms in which no line imports torch."""
 TORCH_INSIDE = {"cli", "demo"}
