@@ -77,7 +77,7 @@ def _lock(file: int, folder: Path) -> bool:
         if error.errno not in _NO_LOCKS:
             raise
         print(
-            f"{folder}: this file system keeps no locks ({error.strerror}), so see to it that only one process writes there",
+            f"{folder}: this file system keeps no locks ({error.strerror}), so let only one process write there",
             file=sys.stderr,
         )
         return False

@@ -39,7 +39,10 @@ def test_a_held_folder_is_refused_with_who_holds_it_and_is_free_when_that_is_kil
     pid = other(tmp_path)
     try:
         who = re.escape(f"got host {socket.gethostname()}, pid {pid};")
-        with pytest.raises(SalientError, match=f"{tmp_path}: another process is writing here; {who} wait"), held(tmp_path):
+        with (
+            pytest.raises(SalientError, match=f"{tmp_path}: another process is writing here; {who} wait"),
+            held(tmp_path),
+        ):
             pass
     finally:
         stop(pid)

@@ -50,7 +50,19 @@ NO_TORCH = {
         "store",
         "images",
     ),
-    *("hub_errors", "locks", "masks", "places", "geometry", "folds", "imagenet", "names", "progress", "whole_file", "errors"),
+    *(
+        "hub_errors",
+        "locks",
+        "masks",
+        "places",
+        "geometry",
+        "folds",
+        "imagenet",
+        "names",
+        "progress",
+        "whole_file",
+        "errors",
+    ),
 }
 """Rooms in which no line imports torch."""
 TORCH_INSIDE = {"cli", "demo"}
