@@ -31,7 +31,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("joining",),
     ("store",),
     ("images", "pictures"),
-    ("hub_errors", "locks", "masks", "places"),
+    ("hub_errors", "masks", "places"),
     ("geometry", "folds", "imagenet", "names", "progress", "whole_file"),
     ("errors",),
 )

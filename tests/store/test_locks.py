@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.locks import held
+from salient_imagenet_data.store.locks import held
 from salient_imagenet_data.names import LOCK
 from tests.kills import child
 
