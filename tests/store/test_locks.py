@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.store.locks import held
 from salient_imagenet_data.names import LOCK
+from salient_imagenet_data.store.locks import held
 from tests.kills import child
 
 
