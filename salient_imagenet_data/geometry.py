@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import ceil, floor
 from typing import Literal
 
 import numpy as np
@@ -25,6 +26,8 @@ FILTERS: dict[str, Image.Resampling] = {
     "nearest": Image.Resampling.NEAREST,
 }
 """Filters of the resize, Pillow's of these names; all but the last are antialiased."""
+LONGEST = 64
+"""Of a picture that is longer than so many times its shorter side, only what the crop shows is resized."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +94,36 @@ class Preprocessing:
 
     def apply_to_picture(self, picture: Image.Image) -> NDArray[np.uint8]:
         """RGB or gray picture -> a new (crop, crop, 3) or (crop, crop) uint8 array."""
+        if self.is_strip(*picture.size):
+            return self._crop_of_strip(picture)
         size = self.resized(*picture.size)
         left, top = self.corner(*picture.size)
         if size != picture.size:
             picture = picture.resize(size, FILTERS[self.interpolation])
         return np.array(picture.crop((left, top, left + self.crop, top + self.crop)))
+
+    def is_strip(self, width: int, height: int) -> bool:
+        """Whether a picture is so long that resizing the whole of it would cost more than `LONGEST` resized squares."""
+        return not self.squash and max(width, height) > LONGEST * min(width, height)
+
+    def _crop_of_strip(self, picture: Image.Image) -> NDArray[np.uint8]:
+        """The crop of a very long picture: the same place and filter, of the pixels below it and few more.
+
+        Levels may differ by rounding from those of the whole picture resized, hence for long pictures only.
+        """
+        box = self.crop_box(*picture.size)
+        x0, x1, left, right = _needed(box.left, box.width, self.crop, picture.width)
+        y0, y1, top, bottom = _needed(box.top, box.height, self.crop, picture.height)
+        part = picture.crop((x0, y0, x1, y1))
+        inside = (left - x0, top - y0, right - x0, bottom - y0)
+        return np.array(part.resize((self.crop, self.crop), FILTERS[self.interpolation], box=inside))
+
+
+def _needed(start: float, length: float, pixels: int, size: int) -> tuple[int, int, float, float]:
+    """Of one axis: first and last source pixel that `pixels` resized ones are made of, and the edges of their crop."""
+    end = min(start + length, float(size))
+    reach = ceil(3 * max(1.0, length / pixels)) + 1  # Lanczos, the widest filter: 3 pixels of the coarser grid
+    return max(0, floor(start) - reach), min(size, ceil(end) + reach), start, end
 
 
 def axis_weights(pixels: int, cells: int, start: float, length: float) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.geometry import CropBox, Preprocessing, to_crop_frame, to_image_frame
+from salient_imagenet_data.geometry import FILTERS, LONGEST, CropBox, Preprocessing, to_crop_frame, to_image_frame
 
 SIDES = st.integers(40, 90)
 
@@ -91,6 +93,59 @@ def test_pixels_are_those_of_torchvisions_transforms(width: int, height: int, na
     size = [38, 38] if squash else 38
     theirs = v2.Compose([v2.Resize(size, InterpolationMode(name)), v2.CenterCrop(32)])(Image.fromarray(pixels))
     assert np.array_equal(Preprocessing(38, 32, name, squash).apply(pixels), np.asarray(theirs))
+
+
+def resized_whole(way: Preprocessing, picture: Image.Image) -> np.ndarray:
+    """The crop of the whole picture resized, as torchvision makes it."""
+    size, (left, top) = way.resized(*picture.size), way.corner(*picture.size)
+    picture = picture if size == picture.size else picture.resize(size, FILTERS[way.interpolation])
+    return np.array(picture.crop((left, top, left + way.crop, top + way.crop)))
+
+
+def test_ordinary_pictures_are_cropped_bit_for_bit_as_by_resizing_the_whole() -> None:
+    draw = np.random.default_rng(3)
+    sizes = [*draw.integers(1, 120, (120, 2)).tolist(), *((w, h) for w in (1, 2, 5, 9) for h in (w, 32 * w, 64 * w))]
+    for width, height in sizes:
+        name = list(FILTERS)[width % 4]
+        way = Preprocessing(40, 1 + (width * height) % 40, name)
+        picture = Image.fromarray(draw.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        assert way.is_strip(width, height) == (max(width, height) > LONGEST * min(width, height))
+        if not way.is_strip(width, height):
+            assert np.array_equal(way.apply_to_picture(picture), resized_whole(way, picture)), (width, height, name)
+
+
+@pytest.mark.parametrize("name", ["bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("size", [(1, 70), (3, 500), (500, 3), (1000, 7), (90, 6000), (6500, 101), (20, 1290)])
+def test_very_long_pictures_are_cropped_within_a_level_of_resizing_the_whole(size: tuple[int, int], name: str) -> None:
+    pixels = np.random.default_rng(4).integers(100, 156, (size[1], size[0], 3), dtype=np.uint8)
+    for way in (Preprocessing(32, 32, name), Preprocessing(64, 55, name), Preprocessing(40, 10, name)):
+        assert way.is_strip(*size)
+        ours, whole = way.apply(pixels), resized_whole(way, Image.fromarray(pixels))
+        assert ours.shape == whole.shape and np.abs(ours.astype(int) - whole).max() <= 1
+
+
+def test_nearest_of_a_very_long_picture_takes_the_same_pixels_but_for_ties() -> None:
+    ramp = np.tile(np.arange(1000, dtype=np.uint16)[None, :] % 251, (7, 1)).astype(np.uint8)
+    way = Preprocessing(64, 56, "nearest")
+    off = np.abs(way.apply(ramp).astype(int) - resized_whole(way, Image.fromarray(ramp)))
+    assert off.max() <= 1 and way.apply(ramp).std() > 1
+
+
+@pytest.mark.parametrize("size", [(1, 60_000), (65_500, 1), (20_000_000, 1)])
+def test_a_thin_picture_costs_no_more_than_its_crop(size: tuple[int, int]) -> None:
+    """The whole of the first resized would be 256 x 15,360,000 pixels."""
+    picture = Image.new("L", size, 77)
+    asked: list[int] = []
+    plain = Image.Image.resize
+
+    def resize(self: Image.Image, size: tuple[int, int], *args: Any, **options: Any) -> Image.Image:
+        asked.append(size[0] * size[1] + self.size[0] * self.size[1])
+        return plain(self, size, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Image.Image, "resize", resize)
+        crop = Preprocessing().apply_to_picture(picture)
+    assert crop.shape == (224, 224) and (crop == 77).all() and max(asked) < 60_000
 
 
 def test_squashed_box_is_of_the_whole_image() -> None:

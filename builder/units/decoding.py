@@ -124,6 +124,9 @@ def torch_crop(source: ImageSource, index: int, preprocessing: Preprocessing) ->
 def cropped(pixels: Tensor, preprocessing: Preprocessing) -> Crop:
     """As `Preprocessing.apply_to_picture`, with torch's antialiased resize. pixels: (3, H, W) uint8."""
     width, height = size = pixels.shape[2], pixels.shape[1]
+    if preprocessing.is_strip(width, height):  # which torch would resize as a whole
+        crop = preprocessing.apply(pixels.permute(1, 2, 0).cpu().numpy())
+        return size, torch.from_numpy(crop).permute(2, 0, 1).to(pixels.device)
     new_width, new_height = preprocessing.resized(width, height)
     if (new_width, new_height) != size:
         filter_ = TORCH_FILTERS[preprocessing.interpolation]

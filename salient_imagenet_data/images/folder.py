@@ -14,7 +14,7 @@ from PIL import Image
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.imagenet import id_of_path
-from salient_imagenet_data.images.decoding import EXTENSIONS, decode_picture
+from salient_imagenet_data.images.decoding import decode_picture, extensions
 from salient_imagenet_data.images.source import ListedSource, check_unique
 
 
@@ -37,8 +37,7 @@ class FileSource(ListedSource):
         return np.asarray(self.picture(index))
 
     def picture(self, index: int) -> Image.Image:
-        path = self.path(index)
-        return decode_picture(path, path)
+        return decode_picture(self.path(index), self._paths[index].as_py())
 
     def encoded(self, index: int) -> dict[str, str | bytes | None]:
         return {"path": os.path.abspath(self.path(index)), "bytes": None}
@@ -78,7 +77,7 @@ class FolderSource(FileSource):
             if not found:
                 raise SalientError(
                     f"{folder / name}: class folder without an image",
-                    expected=f"files ending in {', '.join(EXTENSIONS)}",
+                    expected=f"files ending in {', '.join(extensions())}",
                     then="add images or remove the folder",
                 )
             paths += (os.path.relpath(path, folder).replace(os.sep, "/") for path in found)
@@ -88,4 +87,6 @@ class FolderSource(FileSource):
 
 def _image_files(folder: Path) -> Iterator[str]:
     for parent, _, names in os.walk(folder):
-        yield from (os.path.join(parent, n) for n in names if n.lower().endswith(EXTENSIONS) and not n.startswith("."))
+        yield from (
+            os.path.join(parent, n) for n in names if n.lower().endswith(extensions()) and not n.startswith(".")
+        )

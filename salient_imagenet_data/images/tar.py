@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.imagenet import id_of_path, wnids
-from salient_imagenet_data.images.decoding import EXTENSIONS, decode
+from salient_imagenet_data.images.decoding import decode, extensions
 from salient_imagenet_data.images.source import ListedSource, check_unique
 
 CLASS_NAMES = "classnames.txt"
@@ -94,7 +94,7 @@ def _scan(number: int, shard: Path, samples: list[tuple[int, int, int, str]], cl
                     continue
                 name = PurePosixPath(member.name)
                 key = str(name.with_name(name.name.split(".")[0]))
-                if name.suffix.lower() in EXTENSIONS:
+                if name.suffix.lower() in extensions():
                     samples.append((number, member.offset_data, member.size, str(name)))
                 elif name.suffix == ".cls" and member.size < 32:
                     data = archive.extractfile(member)

@@ -22,34 +22,6 @@ def save(path: Path, mode: str = "RGB", **options: object) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("mode", "name"),
-    [("L", "a.jpg"), ("P", "a.png"), ("CMYK", "a.jpg"), ("RGBA", "a.png"), ("1", "a.png"), ("RGB", "a.webp")],
-)
-def test_every_mode_becomes_rgb_as_pillow_converts_it(tmp_path: Path, mode: str, name: str) -> None:
-    path = save(tmp_path / name, mode)
-    pixels = decode(path, str(path))
-    assert pixels.shape == (10, 12, 3) and pixels.dtype == np.uint8
-    with Image.open(path) as image:
-        assert np.array_equal(pixels, np.asarray(image.convert("RGB")))
-
-
-def test_exif_rotation_is_not_applied_and_a_png_may_be_named_jpeg(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    assert decode(save(tmp_path / "turned.jpg", exif=exif), "turned").shape == (10, 12, 3)
-    path = save(tmp_path / "really.png").rename(tmp_path / "really.JPEG")
-    assert decode(path, "really").shape == (10, 12, 3)
-
-
-def test_broken_files_raise_image_error_that_names_them(tmp_path: Path) -> None:
-    whole = save(tmp_path / "x.jpg").read_bytes()
-    for name, data in {"empty.jpg": b"", "text.jpg": b"hello", "cut.jpg": whole[: len(whole) // 2]}.items():
-        (tmp_path / name).write_bytes(data)
-        with pytest.raises(ImageError, match=f"{name}: cannot decode"):
-            decode(tmp_path / name, name)
-
-
 def test_folder_order_ids_and_errors(tmp_path: Path) -> None:
     root = tmp_path / "tree"
     for name in ("b/2.png", "b/sub/1.JPG", "a/10.png", "a/.hidden.png"):
