@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.whole_file import whole_file
 
 Fill = Callable[[IO[bytes]], object]
 
@@ -74,11 +75,10 @@ class Folder:
     def write(self, name: str, fill: Fill) -> None:
         """Write a file that appears under its name when it is whole. fill: writes to an open file."""
         if self.path is not None:
-            partial = self.path / f"{name}.partial"
-            partial.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as local:
+            path = self.path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as local:
                 fill(local)
-            partial.replace(self.path / name)
             return
         # Not through an open remote file: closing one after an error would put what there is of it.
         buffer = io.BytesIO()

@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.whole_file import whole_file
 
 METADATA_KEY = b"salient_imagenet"
 FORMAT_VERSION = 1
@@ -150,13 +151,14 @@ def to_table(condition: str, answers: Answers, metadata: dict[str, Any]) -> Any:
 
 
 def write_tables(path: Path, tables: Sequence[Any], metadata: dict[str, Any]) -> None:
-    """Write tables of `to_table` one after the other, under a temporary name, then rename."""
-    partial = path.with_name(path.name + ".partial")
+    """Write tables of `to_table` one after the other, with a checksum of every page."""
     schema = SCHEMA.with_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()})
-    with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+    with (
+        whole_file(path) as file,
+        pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
         for table in tables:
             writer.write_table(table.replace_schema_metadata(schema.metadata))
-    partial.replace(path)
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -190,8 +192,9 @@ def read_predictions(path: Path, classes: int) -> PredictionsFile:
         raise SalientError(f"{path}: columns are missing", expected=", ".join(REQUIRED), got=f"no {missing[0]}")
     wanted = [name for name in SCHEMA.names if name in present]
     try:
-        table = pq.read_table(path, columns=wanted).cast(pa.schema([SCHEMA.field(name) for name in wanted]))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        table = pq.read_table(path, columns=wanted, page_checksum_verification=True)
+        table = table.cast(pa.schema([SCHEMA.field(name) for name in wanted]))
+    except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
         raise SalientError(f"{path}: columns are not as they should be", got=_first_line(error)) from error
     names = pc.unique(table["condition"]).to_pylist()
     conditions = {}

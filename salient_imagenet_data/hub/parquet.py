@@ -1,4 +1,4 @@
-"""One Parquet shard, written under a temporary name and renamed when whole."""
+"""One Parquet shard, with a checksum of every page."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from salient_imagenet_data.names import IMAGE_ID
+from salient_imagenet_data.whole_file import whole_file
 
 _ARROW_BYTES = b"arrow_bytes"
 _FEW_VALUES = ("label", "maps", "feature_indices", "class_name", "kind", "cue")
@@ -19,14 +20,12 @@ _CHUNKING = "use_content_defined_chunking"  # pyarrow 21 and later
 def write_shard(path: Path, schema: Any, batches: Iterable[Any]) -> None:
     """Write batches, one row group each. The footer keeps their size in memory, for `dataset_info`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
     size = 0
-    with pq.ParquetWriter(partial, schema, **_options(schema)) as writer:
+    with whole_file(path) as file, pq.ParquetWriter(file, schema, **_options(schema)) as writer:
         for batch in batches:
             size += batch.nbytes
             writer.write_batch(batch)
         writer.add_key_value_metadata({_ARROW_BYTES.decode(): str(size)})
-    partial.replace(path)
 
 
 def shard_facts(path: Path) -> tuple[int, int, int]:
@@ -48,6 +47,7 @@ def _options(schema: Any) -> dict[str, Any]:
         "use_dictionary": dictionary or False,
         "column_encoding": encoded or None,
         "write_page_index": True,
+        "write_page_checksum": True,
     }
     if _CHUNKING in inspect.signature(pq.ParquetWriter.__init__).parameters:
         options[_CHUNKING] = True

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.whole_file import whole_file
 
 IMAGES_SCHEMA: Any = pa.schema(
     [
@@ -66,11 +67,10 @@ def images_table(
 
 
 def write_table(path: Path, rows: list[dict[str, Any]] | pa.Table, schema: Any) -> None:
-    """Write rows, or a table of this schema, to Parquet under a temporary name, then rename."""
-    partial = path.with_name(path.name + ".partial")
+    """Write rows, or a table of this schema, to Parquet, with a checksum of every page."""
     table = rows.cast(schema) if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=schema)
-    pq.write_table(table, partial, compression="zstd")
-    partial.replace(path)
+    with whole_file(path) as file:
+        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

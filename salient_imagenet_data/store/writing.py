@@ -1,7 +1,8 @@
 """Writing a store: create the arrays, append whole shards, finish with the manifest.
 
-A shard is one file of one array with one owner. Zarr writes it under a temporary name and renames it, so a
-shard file that exists is whole; empty shards are written too, since a missing one would read as zeros.
+A shard is one file of one array with one owner. Zarr writes it under a temporary name and renames it; it is on the disk
+before the manifest is. Empty shards are written too, since a missing one would read as zeros. Shards that are there
+already, as after a kill, are read before they are taken for done: a power cut can leave an empty file.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from salient_imagenet_data.names import FEATURES_TABLE, IMAGES_TABLE, MAPS, QUAR
 from salient_imagenet_data.store.arrays import ARRAYS, SHARD_ROWS, _array, shard_count, shard_file
 from salient_imagenet_data.store.manifest import Manifest, file_sha256, write_manifest
 from salient_imagenet_data.store.tables import FEATURES_SCHEMA, IMAGES_SCHEMA, QUARANTINE_SCHEMA, write_table
+from salient_imagenet_data.whole_file import sweep, sync, sync_folder
 
 
 class StoreWriter:
@@ -32,19 +34,34 @@ class StoreWriter:
     ) -> None:
         self.folder, self.images, self.shard_rows = folder, images, shard_rows
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.rglob("*.partial"):
+        sweep(folder)
+        for leftover in (folder / MAPS).rglob("*.partial"):  # of Zarr, which names them so
             leftover.unlink()
         shapes: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
             "maps": ((images, features, *grid), np.uint8),
             "peaks": ((images, features), np.float32),
             "activations": ((images, features), np.float32),
         }
+        self._whole: set[int] = set()
         self._arrays = {name: _array(folder / MAPS / name, *shapes[name], shard_rows) for name in ARRAYS}
 
     def missing(self) -> list[int]:
-        """Shards of which at least one array's file is not there."""
-        count = shard_count(self.images, self.shard_rows)
-        return [s for s in range(count) if not all((self.folder / shard_file(a, s)).is_file() for a in ARRAYS)]
+        """Shards of which at least one array's file is not there, or is damaged."""
+        return [s for s in range(shard_count(self.images, self.shard_rows)) if not self._is_whole(s)]
+
+    def _is_whole(self, shard: int) -> bool:
+        """Whether each array's file is there and every chunk of it has its checksum."""
+        if shard not in self._whole:
+            rows, paths = self.rows(shard), [self.folder / shard_file(a, shard) for a in ARRAYS]
+            if not all(path.is_file() and path.stat().st_size for path in paths):
+                return False  # Zarr reads zeros from both
+            try:
+                for array in self._arrays.values():
+                    array[rows.start : rows.stop]
+            except Exception:  # each codec brings its own, and all mean that the shard is to be written again
+                return False
+            self._whole.add(shard)
+        return True
 
     def rows(self, shard: int) -> range:
         """Rows of a shard."""
@@ -59,7 +76,13 @@ class StoreWriter:
         for name, values in zip(ARRAYS, parts, strict=True):
             if len(values) != len(rows):
                 raise ValueError(f"shard {shard} of {name}: {len(values)} rows, expected {len(rows)}")
-            self._arrays[name][rows.start : rows.stop] = values
+            path = self.folder / shard_file(name, shard)
+            path.unlink(missing_ok=True)  # of a damaged one, Zarr would keep what it can read
+            try:
+                self._arrays[name][rows.start : rows.stop] = values
+            except OSError as error:
+                raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        self._whole.add(shard)
 
     def finish(
         self,
@@ -78,6 +101,10 @@ class StoreWriter:
         write_table(self.folder / FEATURES_TABLE, features, FEATURES_SCHEMA)
         write_table(self.folder / QUARANTINE_TABLE, quarantine, QUARANTINE_SCHEMA)
         names = [IMAGES_TABLE, FEATURES_TABLE, QUARANTINE_TABLE]
-        names += [p.relative_to(self.folder).as_posix() for p in (self.folder / MAPS).rglob("*") if p.is_file()]
+        arrays = [p.relative_to(self.folder).as_posix() for p in (self.folder / MAPS).rglob("*") if p.is_file()]
+        for path in [self.folder / name for name in arrays]:
+            sync(path)
+            sync_folder(path.parent)
+        names += arrays
         files = {name: file_sha256(self.folder / name) for name in names}
         write_manifest(self.folder, dataclasses.replace(manifest, files=files))

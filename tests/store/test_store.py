@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -161,6 +162,24 @@ def test_leftovers_of_a_killed_writer_are_swept(tmp_path: Path) -> None:
     leftover.write_bytes(b"half")
     writer = StoreWriter(tmp_path, images=2, features=1, grid=(2, 2), shard_rows=2)
     assert not leftover.exists() and writer.missing() == [0]
+
+
+@pytest.mark.parametrize("keep", [0, 1, 40])
+def test_a_shard_cut_by_a_power_cut_is_not_taken_for_done(tmp_path: Path, keep: int) -> None:
+    rng = np.random.default_rng(0)
+    maps, peaks = rng.integers(0, 256, (4, 2, 2, 2), dtype=np.uint8), rng.random((4, 2), dtype=np.float32)
+
+    def write(writer: StoreWriter, shards: list[int]) -> None:
+        for s in shards:
+            writer.write_shard(s, maps[2 * s : 2 * s + 2], peaks[2 * s : 2 * s + 2], peaks[2 * s : 2 * s + 2])
+
+    write(StoreWriter(tmp_path, images=4, features=2, grid=(2, 2), shard_rows=2), [0, 1])
+    os.truncate(tmp_path / shard_file("maps", 1), keep)
+    again = StoreWriter(tmp_path, images=4, features=2, grid=(2, 2), shard_rows=2)
+    assert again.missing() == [1]
+    write(again, [1])
+    fresh = StoreWriter(tmp_path, images=4, features=2, grid=(2, 2), shard_rows=2)
+    assert fresh.missing() == [] and np.array_equal(zarr.open_array(tmp_path / "maps.zarr" / "maps")[...], maps)
 
 
 def test_output_folder_that_exists(copy: Path, tmp_path: Path) -> None:
