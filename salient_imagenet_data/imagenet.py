@@ -29,8 +29,10 @@ def wnids() -> tuple[str, ...]:
 
 
 def display_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
-    """Names to show: ImageNet's wnids become words, any other names stay."""
-    return tuple(classes().values()) if class_names == wnids() else class_names
+    """Names to show: ImageNet's wnids become words, whether all thousand are there or some; any other names stay. Names
+    stay as they are where words would make two of them alike."""
+    words = tuple(classes().get(name, name) for name in class_names)
+    return words if len(set(words)) == len(words) else class_names
 
 
 def is_imagenet(name: str) -> bool:

@@ -35,3 +35,9 @@ def test_one_id_for_one_image(path: str, expected: str) -> None:
 def test_names_to_show() -> None:
     assert display_names(wnids())[517] == "crane"
     assert display_names(("cat", "dog")) == ("cat", "dog")
+
+
+def test_wnids_are_shown_as_words_also_of_some_classes_only() -> None:
+    assert display_names(wnids())[0] == "tench" and len(set(display_names(wnids()))) == 1000
+    assert display_names(("n03417042", "n01440764", "cat")) == ("garbage truck", "tench", "cat")
+    assert display_names(("n01440764", "tench")) == ("n01440764", "tench")  # else two classes would be called alike

@@ -19,14 +19,16 @@ from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Joined, join
 from salient_imagenet_data.masks import dequantise
 from salient_imagenet_data.names import BACKGROUND, MAIN_OBJECT, SEPARATE_OBJECT
-from salient_imagenet_data.pictures.heat import heatmap
+from salient_imagenet_data.pictures.overlay import GAP, LINE, NEUTRAL, tint, write
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.reading import Store
 
 Attack = Callable[[list[NDArray[np.uint8]], list[int]], list[NDArray[np.uint8]]]
 """Crops (S, S, 3) uint8 and a feature index for each -> crops that show these features more."""
-QUESTION = f"Red: where the feature is seen. Is that the {MAIN_OBJECT}, a {SEPARATE_OBJECT} or the {BACKGROUND}?"
+QUESTION = f"Purple: where the feature is seen. Is that the {MAIN_OBJECT}, a {SEPARATE_OBJECT} or the {BACKGROUND}?"
 """What the person who fills in `answers.csv` is asked, on every sheet."""
+HEAD = 2 * LINE + 8
+"""Pixels above the first feature."""
 
 
 def top_rows(store: Store, class_index: int, slot: int, count: int = 5) -> NDArray[np.int64]:
@@ -42,10 +44,11 @@ def write_sheets(
     out: Path,
     *,
     images: int = 5,
-    pixels: int = 128,
+    pixels: int = 224,
     attack: Attack | None = None,
 ) -> list[Path]:
-    """One PNG a class: a row of images and a row of their heatmaps for each feature, most important first.
+    """One PNG a class: for each feature, most important first, the photographs of the class that show it most, and
+    below each the same with the feature's map laid over it.
 
     attack: draws a third row, such as the feature attacks of the store's network (`builder.feature_attack.attacker`).
     Writes `answers.csv` too, with one empty answer a pair, to fill in. Returns the PNG paths.
@@ -76,32 +79,48 @@ def _class_sheet(
     pixels: int,
     attack: Attack | None,
 ) -> Image.Image:
-    store, header = joined.store, 16
-    height = (2 if attack is None else 3) * pixels + header
-    sheet = Image.new("RGB", (images * pixels, header + len(rows) * height), "white")
+    store, bands = joined.store, 2 if attack is None else 3
+    height, across = LINE + bands * (pixels + GAP), images * (pixels + GAP) - GAP
+    sheet = Image.new("RGB", (across, HEAD + len(rows) * height), "white")
     draw = ImageDraw.Draw(sheet)
-    draw.text((4, 2), QUESTION, fill="black")
+    name = display_names(store.class_names)[class_index]
+    write(draw, (4, 4), name, across, bold=True)
+    write(draw, (4, 4 + LINE), QUESTION, across)
     chosen = [top_rows(store, class_index, row["rank"] - 1, images).tolist() for row in rows]
-    crops = [[joined.crop(item) for item in items] for items in chosen]
     changed: Iterator[NDArray[np.uint8]] = iter(())
     if attack is not None:  # of all features of the class at once, which a device does faster
+        crops = [joined.crop(item) for items in chosen for item in items]
         features = [row["feature_index"] for row, items in zip(rows, chosen, strict=True) for _ in items]
-        changed = iter(attack([crop for some in crops for crop in some], features))
+        changed = iter(attack(crops, features))
     for line, row in enumerate(rows):
-        name = display_names(store.class_names)[class_index]
-        text = f"{name}  rank {row['rank']}  feature {row['feature_index']}"
-        top = header + line * height
-        draw.text((4, top + 2), text + (f"  {row['kind']}" if row["kind"] else ""), fill="black")
+        top = HEAD + line * height
+        words = f"rank {row['rank']}, feature {row['feature_index']}" + (f": {row['kind']}" if row["kind"] else "")
+        write(draw, (4, top + 2), words, across, bold=True)
+        photographs = [seen(joined, item, pixels) for item in chosen[line]]
         maps = [dequantise(store.maps[item, row["rank"] - 1]) for item in chosen[line]]
-        tops = crops[line]
-        tiles = [tops, [heatmap(c, to_crop_frame(m, *c.shape[:2])) for c, m in zip(tops, maps, strict=True)]]
+        tiles = [photographs, [_over(*pair) for pair in zip(photographs, maps, strict=True)]]
         if attack is not None:
-            tiles.append(list(itertools.islice(changed, len(tops))))
+            tiles.append(list(itertools.islice(changed, len(photographs))))
         for band, band_tiles in enumerate(tiles):
             for column, tile in enumerate(band_tiles):
-                big = Image.fromarray(tile).resize((pixels, pixels), Image.Resampling.BICUBIC)
-                sheet.paste(big, (column * pixels, top + header + band * pixels))
+                big = Image.fromarray(tile)
+                if big.size != (pixels, pixels):
+                    big = big.resize((pixels, pixels), Image.Resampling.BICUBIC)
+                sheet.paste(big, (column * (pixels + GAP), top + LINE + band * (pixels + GAP)))
     return sheet
+
+
+def seen(joined: Joined, item: int, pixels: int) -> NDArray[np.uint8]:
+    """What the network saw of an image, (pixels, pixels, 3) uint8, cut from the photograph itself: a network's crop may
+    be too small for a person to judge."""
+    picture = Image.fromarray(joined.image(item))
+    box = joined.store.manifest.preprocessing.crop_box(*picture.size)
+    corners = (box.left, box.top, box.left + box.width, box.top + box.height)
+    return np.asarray(picture.resize((pixels, pixels), Image.Resampling.LANCZOS, box=corners))
+
+
+def _over(photograph: NDArray[np.uint8], soft: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return tint(photograph, to_crop_frame(soft, *photograph.shape[:2]), NEUTRAL)
 
 
 def _plain(name: str) -> str:

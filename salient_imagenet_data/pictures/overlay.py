@@ -12,6 +12,8 @@ from salient_imagenet_data.names import CORE, KINDS, SPURIOUS, Kind
 
 COLOURS: dict[Kind, tuple[int, int, int]] = {CORE: (0, 114, 178), SPURIOUS: (230, 159, 0)}
 """Blue and orange, which colour-blind readers tell apart too [Okabe & Ito 2008]."""
+NEUTRAL = (170, 51, 119)
+"""Purple, for a map that nobody has called core or spurious yet [Tol 2021, bright scheme]."""
 MEANING: dict[Kind, str] = {CORE: "core: the object itself", SPURIOUS: "spurious: what only comes with it"}
 STRONGEST = 0.85
 """Share of the colour where a mask is 1."""
@@ -21,18 +23,18 @@ PANEL, GAP, LINE = 224, 8, 20
 """Pixels: side of a panel, between panels, and of a line of text."""
 
 
-def tint(image: NDArray[np.uint8], mask: NDArray[np.floating], kind: Kind) -> NDArray[np.uint8]:
-    """The photograph in gray, in colour where the mask is: the colour of its kind, as strong as the mask, the object
-    seen through it, and the outline where the mask reaches half. image: (H, W, 3) uint8. mask: (H, W) in [0, 1]."""
+def tint(image: NDArray[np.uint8], mask: NDArray[np.floating], colour: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """The photograph in gray, in colour where the mask is: as strong as the mask, the object seen through it, and the
+    outline where the mask reaches half. image: (H, W, 3) uint8. mask: (H, W) in [0, 1]."""
     gray = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
     light = 90.0 + gray[..., None] * (165.0 / 255.0)
     base = np.repeat(light, 3, axis=2)
-    colour = np.array(COLOURS[kind], dtype=np.float32)
+    full = np.array(colour, dtype=np.float32)
     # The colour takes the brightness of the photograph, so that the object stays visible where the mask is strongest.
-    lit = np.minimum(colour * (light / 170.0), 255.0)
+    lit = np.minimum(full * (light / 170.0), 255.0)
     weight = np.clip(mask, 0.0, 1.0).astype(np.float32)[..., None] * STRONGEST
     mixed = base * (1.0 - weight) + lit * weight
-    mixed[outline(mask)] = colour
+    mixed[outline(mask)] = full
     result: NDArray[np.uint8] = np.rint(mixed).astype(np.uint8)
     return result
 
@@ -78,7 +80,7 @@ def _panels(
             panels.append((MEANING[kind], COLOURS[kind], nothing(size, f"no {kind} feature in this class")))
             continue
         soft = Image.fromarray(np.asarray(mask, dtype=np.float32)).resize(size, Image.Resampling.BILINEAR)
-        panels.append((MEANING[kind], COLOURS[kind], Image.fromarray(tint(pixels, np.asarray(soft), kind))))
+        panels.append((MEANING[kind], COLOURS[kind], Image.fromarray(tint(pixels, np.asarray(soft), COLOURS[kind]))))
     return panels
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from salient_imagenet_data.annotation.sheets import write_sheets
+from salient_imagenet_data.annotation.sheets import HEAD, write_sheets
 from salient_imagenet_data.builder.feature_attack import attacker, feature_attack
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.robust import load_model
+from salient_imagenet_data.pictures.overlay import GAP, LINE
 from salient_imagenet_data.store.reading import Store
 
 
@@ -43,7 +44,9 @@ def test_sheets_with_attacks_have_a_third_row(bare_store: Store, images: Path, w
     attack = attacker(model, iterations=3)
     attacked = write_sheets(bare_store, FolderSource(images), tmp_path / "attacked", images=2, pixels=56, attack=attack)
     with Image.open(plain[0]) as small, Image.open(attacked[0]) as large:
-        assert small.size == (112, 16 + 4 * (112 + 16)) and large.size == (112, 16 + 4 * (168 + 16))
-        pixels, seed = np.asarray(large), np.asarray(small)
-    assert np.array_equal(pixels[32:144], seed[32:144])
-    assert np.abs(pixels[144:200].astype(int) - seed[32:88].astype(int)).mean() > 5
+        row = 56 + GAP
+        assert small.size == (2 * row - GAP, HEAD + 4 * (LINE + 2 * row))
+        assert large.size == (2 * row - GAP, HEAD + 4 * (LINE + 3 * row))
+        pixels, seed = np.asarray(large)[HEAD + LINE :], np.asarray(small)[HEAD + LINE :]
+    assert np.array_equal(pixels[: 2 * row], seed[: 2 * row])
+    assert np.abs(pixels[2 * row : 2 * row + 56].astype(int) - seed[:56].astype(int)).mean() > 5

@@ -25,7 +25,7 @@ def test_colours_are_told_apart_by_brightness_and_hue() -> None:
 @pytest.mark.parametrize(("kind", "channel"), [(CORE, 2), (SPURIOUS, 0)])
 def test_colour_lies_where_the_mask_is_and_nowhere_else(kind: str, channel: int) -> None:
     image = np.full((20, 20, 3), 120, dtype=np.uint8)
-    out = tint(image, left_half(20), kind).astype(int)  # type: ignore[arg-type]
+    out = tint(image, left_half(20), COLOURS[kind]).astype(int)  # type: ignore[arg-type]
     inside, outside = out[10, 3], out[10, 16]
     assert len(set(outside)) == 1 and outside[0] > 120  # gray, and lighter than the photograph
     assert inside.argmax() == channel and inside.max() - inside.min() > 100
@@ -34,13 +34,15 @@ def test_colour_lies_where_the_mask_is_and_nowhere_else(kind: str, channel: int)
 def test_the_object_is_seen_through_the_colour() -> None:
     image = np.zeros((20, 20, 3), dtype=np.uint8)
     image[:, 4:8] = 255
-    out = tint(image, np.ones((20, 20), dtype=np.float32), CORE).astype(int)
+    out = tint(image, np.ones((20, 20), dtype=np.float32), COLOURS[CORE]).astype(int)
     assert out[10, 5].sum() - out[10, 1].sum() > 100
 
 
 def test_half_a_mask_is_half_the_colour() -> None:
     image = np.full((4, 4, 3), 120, dtype=np.uint8)
-    gray, faint, full = (tint(image, np.full((4, 4), v), SPURIOUS).astype(float)[2, 2] for v in (0.0, 0.5, 1.0))
+    gray, faint, full = (
+        tint(image, np.full((4, 4), v), COLOURS[SPURIOUS]).astype(float)[2, 2] for v in (0.0, 0.5, 1.0)
+    )
     assert np.abs(faint - (gray + full) / 2).max() <= 1.0
 
 
