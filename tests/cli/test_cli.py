@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from salient_imagenet_data.annotation.sheets import HEAD
+from salient_imagenet_data.pictures.overlay import GAP, LINE
 from salient_imagenet_data.store.reading import Store
 from tests.conftest import Run
 
@@ -59,7 +61,7 @@ def test_the_way_from_images_to_accuracies(
     code, out, _ = run("sheets", store, "--images", images, "--out", tmp_path / "sheets")
     assert code == 0 and "wrote 10 sheets" in out
     with Image.open(tmp_path / "sheets" / "0000-bar.png") as sheet:
-        assert sheet.size == (5 * 128, 16 + 4 * (2 * 128 + 16))
+        assert sheet.size == (5 * (224 + GAP) - GAP, HEAD + 4 * (LINE + 2 * (224 + GAP)))
     assert (tmp_path / "sheets" / "answers.csv").read_text().count("\n") == 41
     assert run("sheets", store, "--images", images, "--out", tmp_path / "sheets")[0] != 0
     code, _, err = run("evaluate", store, "--images", images, "--weights", weights)
