@@ -45,7 +45,7 @@ def main() -> None:
     crops = [joined.crop(item) for item in range(len(joined))]
     pairs = np.full((len(store.class_names), store.manifest.features_per_class), -1, dtype=np.int64)
     for feature in store.features:
-        pairs[feature["class_index"], feature["rank"] - 1] = feature["feature_index"]
+        pairs[feature.class_index, feature.slot] = feature.feature_index
     rng = np.random.default_rng(0)
     heads = ("images a class", "near", "least", "mean", "most", "chance", "refused")
     print(f"{'network':<34}", *(f"{head:>{max(len(head), 6)}}" for head in heads))

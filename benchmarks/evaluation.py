@@ -60,8 +60,8 @@ def make_store(folder: Path, images: int) -> tuple[Store, FolderSource]:
     store = build(source, robust, folder / "store", weights_sha256="0" * 64, config=config)
     answers = [
         Answer(
-            f"p{n}", f["class_name"], f["class_index"], f["feature_index"], f["rank"],
-            "background" if f["rank"] in (2, 4) else "main_object", 5, "",
+            f"p{n}", f.class_name, f.class_index, f.feature_index, f.rank,
+            "background" if f.rank in (2, 4) else "main_object", 5, "",
         )
         for f in store.features
         for n in range(3)

@@ -6,7 +6,6 @@ Maps are drawn, not measured: a blob over weak noise, cut off at 0, as in tests/
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import io
 import os
 import shutil
@@ -32,8 +31,8 @@ from salient_imagenet_data.hub.parquet import write_shard
 from salient_imagenet_data.hub.png import encode_mask
 from salient_imagenet_data.imagenet import wnids
 from salient_imagenet_data.masks import quantise, to_uint8, union_in_crop
-from salient_imagenet_data.names import IMAGES_TABLE
-from salient_imagenet_data.store.manifest import Manifest, file_sha256, write_manifest
+from salient_imagenet_data.store.features import Feature
+from salient_imagenet_data.store.manifest import Manifest
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.store.tables import IMAGES_SCHEMA
 from salient_imagenet_data.store.writing import StoreWriter
@@ -173,16 +172,18 @@ def synthetic_store(folder: Path, rows: int) -> Store:
         schema=IMAGES_SCHEMA,
     )
     features = [
-        {
-            "class_index": label,
-            "class_name": name,
-            "feature_index": (label * 7 + rank) % 2048,
-            "rank": rank,
-            "importance": 1.0 / rank,
-            **dict.fromkeys(("votes_main_object", "votes_separate_object", "votes_background"), 0),
-            "kind": "spurious" if rank == K else "core",
-            "cue": "background" if rank == K else None,
-        }
+        Feature(
+            label,
+            name,
+            (label * 7 + rank) % 2048,
+            rank,
+            1.0 / rank,
+            0,
+            0,
+            0,
+            "spurious" if rank == K else "core",
+            "background" if rank == K else None,
+        )
         for label, name in enumerate(names)
         for rank in range(1, K + 1)
     ]
@@ -190,11 +191,7 @@ def synthetic_store(folder: Path, rows: int) -> Store:
         names, rows, K, GRID, writer.shard_rows, "train", Preprocessing(), "label", 65, "00" * 32, "drawn", 2048, 0,
         "00" * 32, 3, {}, {},
     )  # fmt: skip
-    writer.finish(manifest, [], features, [])
-    pq.write_table(table, folder / IMAGES_TABLE)
-    written = Store(folder).manifest
-    files = {**written.files, IMAGES_TABLE: file_sha256(folder / IMAGES_TABLE)}
-    write_manifest(folder, dataclasses.replace(written, files=files))
+    writer.finish(manifest, table, features, [])
     return Store(folder)
 
 

@@ -30,7 +30,7 @@ from salient_imagenet_data.store.reading import Store
 
 def compare(exact: Store, other: Store) -> dict[str, float]:
     """Errors of `other` against `exact`."""
-    ours, theirs = ({(f["class_index"], f["feature_index"]): f["rank"] - 1 for f in s.features} for s in (exact, other))
+    ours, theirs = ({(f.class_index, f.feature_index): f.slot for f in s.features} for s in (exact, other))
     common = sorted(set(ours) & set(theirs))
     labels = exact.rows.labels
     differences, shared, total = [], 0, 0

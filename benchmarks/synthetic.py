@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
 from salient_imagenet_data.annotation.answers import Answer
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.names import CORE, IMAGES_TABLE, MAIN_OBJECT, SPURIOUS
+from salient_imagenet_data.names import CORE, MAIN_OBJECT, SPURIOUS
 from salient_imagenet_data.store.arrays import SHARD_ROWS
-from salient_imagenet_data.store.manifest import Manifest, file_sha256, write_manifest
+from salient_imagenet_data.store.features import Feature
+from salient_imagenet_data.store.manifest import Manifest
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.store.tables import IMAGES_SCHEMA
 from salient_imagenet_data.store.writing import StoreWriter
@@ -57,11 +56,7 @@ def write_store(folder: Path, classes: int, per_class: int, size: tuple[int, int
         rows = len(writer.rows(shard))
         peaks = rng.random((rows, FEATURES), dtype=np.float32)
         writer.write_shard(shard, _maps(rng, rows), peaks, peaks)
-    writer.finish(_manifest(classes, n), [], _features(classes), [])
-    store = Store(folder)
-    pq.write_table(_images(classes, per_class, size), folder / IMAGES_TABLE, compression="zstd")
-    files = {**store.manifest.files, IMAGES_TABLE: file_sha256(folder / IMAGES_TABLE)}
-    write_manifest(folder, dataclasses.replace(store.manifest, files=files))
+    writer.finish(_manifest(classes, n), _images(classes, per_class, size), _features(classes), [])
     return Store(folder)
 
 
@@ -95,15 +90,9 @@ def _images(classes: int, per_class: int, size: tuple[int, int]) -> pa.Table:
     return pa.Table.from_arrays([*columns, in_top.cast(pa.list_(pa.bool_()))], schema=IMAGES_SCHEMA)
 
 
-def _features(classes: int) -> list[dict[str, object]]:
+def _features(classes: int) -> list[Feature]:
     return [
-        {
-            "class_index": label,
-            "class_name": f"c{label:04d}",
-            "feature_index": slot,
-            "rank": slot + 1,
-            "kind": SPURIOUS if slot in (1, 3) else CORE,
-        }
+        Feature(label, f"c{label:04d}", slot, slot + 1, kind=SPURIOUS if slot in (1, 3) else CORE)
         for label in range(classes)
         for slot in range(FEATURES)
     ]

@@ -42,9 +42,10 @@ from salient_imagenet_data.names import FEATURES_TABLE, MANIFEST, WORK
 from salient_imagenet_data.networks.robust import RobustModel, check_classes
 from salient_imagenet_data.places import Folder, upload
 from salient_imagenet_data.store.claiming import check_finished, claim_work, claimed, made_of
+from salient_imagenet_data.store.features import FEATURES_SCHEMA, features_table
 from salient_imagenet_data.store.manifest import Manifest
 from salient_imagenet_data.store.reading import Store
-from salient_imagenet_data.store.tables import FEATURES_SCHEMA, write_table
+from salient_imagenet_data.store.tables import write_table
 from salient_imagenet_data.store.writing import StoreWriter
 
 MADE_OF = "images, weights, annotations and options"
@@ -162,13 +163,13 @@ def _run_stages(this: _Build, stop_after: Stage) -> Store | None:
     if pairs is not None and not this.run.trust_annotations:
         check_belonging(belonging(means * _weight(model), pairs))
     ranking = _ranking(means, model, pairs, config)
-    features = feature_rows(ranking, source.class_names)
+    features = tuple(feature_rows(ranking, source.class_names))
     if annotations is not None:
         features = with_verdicts(features, annotations.verdicts(config.majority), source.class_names)
     if stop_after == "ranking":
         if this.engine.leader:
             with _staged(this.place) as folder:
-                write_table(folder / FEATURES_TABLE, features, FEATURES_SCHEMA)
+                write_table(folder / FEATURES_TABLE, features_table(features), FEATURES_SCHEMA)
         return None
 
     activations = pooled.activations(first, ranking.features)

@@ -14,6 +14,7 @@ from salient_imagenet_data.builder.discovery.ranking import GroupSums, Ranking, 
 from salient_imagenet_data.builder.units.unit import Job
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.source import ImageSource, ids_of, labels_of
+from salient_imagenet_data.store.features import Feature
 from salient_imagenet_data.store.tables import images_table
 from salient_imagenet_data.store.writing import StoreWriter
 
@@ -100,23 +101,15 @@ def write_maps(writer: StoreWriter, job: Job, kept: NDArray[np.int64], activatio
             shard += 1
 
 
-def feature_rows(ranking: Ranking, class_names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Rows of features.parquet, without answers."""
+def feature_rows(ranking: Ranking, class_names: tuple[str, ...]) -> list[Feature]:
+    """The features of the classes, without answers."""
     rows = []
     for class_index, name in enumerate(class_names):
         for slot, feature in enumerate(ranking.features[class_index].tolist()):
             if feature < 0:
                 continue
             importance = float(ranking.importance[class_index, slot])
-            rows.append(
-                {
-                    "class_index": class_index,
-                    "class_name": name,
-                    "feature_index": feature,
-                    "rank": slot + 1,
-                    "importance": None if np.isnan(importance) else importance,
-                }
-            )
+            rows.append(Feature(class_index, name, feature, slot + 1, None if np.isnan(importance) else importance))
     return rows
 
 

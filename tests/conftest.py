@@ -63,15 +63,15 @@ def answers_for(store: Store) -> list[Answer]:
     spurious feature and class 1 no core one."""
     answers = []
     for row in store.features:
-        word = {1: "main_object", 2: "background", 3: "main_object", 4: "separate_object"}[row["rank"]]
-        word = {0: "main_object", 1: "background"}.get(row["class_index"], word)
+        word = {1: "main_object", 2: "background", 3: "main_object", 4: "separate_object"}[row.rank]
+        word = {0: "main_object", 1: "background"}.get(row.class_index, word)
         answers += [
             Answer(
                 f"p{person}",
-                row["class_name"],
-                row["class_index"],
-                row["feature_index"],
-                row["rank"],
+                row.class_name,
+                row.class_index,
+                row.feature_index,
+                row.rank,
                 word,
                 4,
                 "because, of this",

@@ -112,5 +112,5 @@ def _feature(drop: dict[str, Any], store: Store) -> dict[str, Any] | None:
     if not drop["region"].startswith("rank_"):
         return None
     rank = int(drop["region"].removeprefix("rank_"))
-    found = next((f for f in store.features if (f["class_index"], f["rank"]) == (drop["class_index"], rank)), None)
-    return None if found is None else {key: found[key] for key in ("rank", "feature_index", "kind", "cue")}
+    found = next((f for f in store.features if (f.class_index, f.rank) == (drop["class_index"], rank)), None)
+    return None if found is None else {key: getattr(found, key) for key in ("rank", "feature_index", "kind", "cue")}

@@ -90,9 +90,9 @@ def per_class(outcome: Outcome, clean: Outcome, store: Store) -> list[dict[str, 
 
 def per_feature(rank: int, outcome: Outcome, clean: Outcome, store: Store) -> list[dict[str, Any]]:
     """`per_class` under noise on the feature of one rank, with what that feature is."""
-    feature = {r["class_index"]: r for r in store.features if r["rank"] == rank}
+    feature = {f.class_index: f for f in store.features if f.rank == rank}
     return [
-        {**row, **{key: feature[row["class_index"]][key] for key in ("feature_index", "rank", "kind", "cue")}}
+        {**row, **{key: getattr(feature[row["class_index"]], key) for key in ("feature_index", "rank", "kind", "cue")}}
         for row in per_class(outcome, clean, store)
     ]
 

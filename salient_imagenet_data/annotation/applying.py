@@ -15,9 +15,12 @@ from salient_imagenet_data.names import (
     MANIFEST,
 )
 from salient_imagenet_data.places import Folder, upload
+from salient_imagenet_data.store.features import FEATURES_SCHEMA, Feature, features_table
 from salient_imagenet_data.store.manifest import check_version, file_sha256, write_manifest
 from salient_imagenet_data.store.reading import Store
-from salient_imagenet_data.store.tables import FEATURES_SCHEMA, write_table
+from salient_imagenet_data.store.tables import write_table
+
+_FROM_VERDICTS = ("kind", "cue", "votes_main_object", "votes_separate_object", "votes_background")
 
 
 def annotate(
@@ -40,7 +43,7 @@ def annotate(
     features = with_verdicts(store.features, annotations.verdicts(majority), store.class_names)
     with tempfile.TemporaryDirectory(prefix="salient-imagenet-") as scratch:
         folder = Path(scratch)
-        write_table(folder / FEATURES_TABLE, features, FEATURES_SCHEMA)
+        write_table(folder / FEATURES_TABLE, features_table(features), FEATURES_SCHEMA)
         manifest = dataclasses.replace(
             store.manifest,
             files={**store.manifest.files, FEATURES_TABLE: file_sha256(folder / FEATURES_TABLE)},
@@ -54,15 +57,16 @@ def annotate(
 
 
 def with_verdicts(
-    features: list[dict[str, Any]], verdicts: Iterable[Verdict], class_names: tuple[str, ...]
-) -> list[dict[str, Any]]:
-    """The feature rows with kind, cue and votes of the verdicts; pairs without a verdict get null.
+    features: Iterable[Feature], verdicts: Iterable[Verdict], class_names: tuple[str, ...]
+) -> tuple[Feature, ...]:
+    """The features with kind, cue and votes of the verdicts; pairs without a verdict get null.
 
     A class without any feature here (never predicted, or not in a release of some classes) leaves its verdicts
-    unused. Raises SalientError for a verdict whose pair the rows of a class do not hold.
+    unused. Raises SalientError for a verdict whose pair is not among the features of its class.
     """
+    features = tuple(features)
     by_pair = {(v.class_index, v.feature_index): v for v in verdicts}
-    known = {(r["class_index"], r["feature_index"]) for r in features}
+    known = {(f.class_index, f.feature_index) for f in features}
     filled = {c for c, _ in known}
     for pair, verdict in sorted(by_pair.items()):
         if verdict.class_index >= len(class_names):
@@ -79,17 +83,9 @@ def with_verdicts(
                 expected=f"one of {sorted(f for c, f in known if c == pair[0])}",
                 then="were they made for another model?",
             )
-    result = []
-    for row in features:
-        v = by_pair.get((row["class_index"], row["feature_index"]))
-        result.append(
-            {
-                **row,
-                "kind": v.kind if v else None,
-                "cue": v.cue if v else None,
-                "votes_main_object": v.votes_main_object if v else None,
-                "votes_separate_object": v.votes_separate_object if v else None,
-                "votes_background": v.votes_background if v else None,
-            }
-        )
-    return result
+    return tuple(_judged(f, by_pair.get((f.class_index, f.feature_index))) for f in features)
+
+
+def _judged(feature: Feature, verdict: Verdict | None) -> Feature:
+    changes: dict[str, Any] = {name: getattr(verdict, name, None) for name in _FROM_VERDICTS}
+    return dataclasses.replace(feature, **changes)

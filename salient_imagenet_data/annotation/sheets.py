@@ -6,7 +6,6 @@ import csv
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from salient_imagenet_data.masks import dequantise
 from salient_imagenet_data.names import BACKGROUND, MAIN_OBJECT, SEPARATE_OBJECT
 from salient_imagenet_data.pictures.overlay import GAP, LINE, NEUTRAL, tint, write
 from salient_imagenet_data.progress import progress
+from salient_imagenet_data.store.features import Feature
 from salient_imagenet_data.store.reading import Store
 
 Attack = Callable[[list[NDArray[np.uint8]], list[int]], list[NDArray[np.uint8]]]
@@ -55,49 +55,49 @@ def write_sheets(
     """
     out.mkdir(parents=True, exist_ok=True)
     joined = join(store, source)
-    by_class: dict[int, list[dict[str, Any]]] = {}
-    for row in store.features:
-        by_class.setdefault(row["class_index"], []).append(row)
+    by_class: dict[int, list[Feature]] = {}
+    for feature in store.features:
+        by_class.setdefault(feature.class_index, []).append(feature)
     paths = []
-    for class_index, rows in progress(by_class.items(), total=len(by_class), what="sheets", unit="class"):
+    for class_index, features in progress(by_class.items(), total=len(by_class), what="sheets", unit="class"):
         path = out / f"{class_index:04d}-{_plain(store.class_names[class_index])}.png"
-        _class_sheet(joined, class_index, rows, images, pixels, attack).save(path)
+        _class_sheet(joined, class_index, features, images, pixels, attack).save(path)
         paths.append(path)
     with (out / "answers.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for row in store.features:
-            writer.writerow(["", row["class_name"], row["class_index"], row["feature_index"], row["rank"], "", "", ""])
+        for f in store.features:
+            writer.writerow(["", f.class_name, f.class_index, f.feature_index, f.rank, "", "", ""])
     return paths
 
 
 def _class_sheet(
     joined: Joined,
     class_index: int,
-    rows: list[dict[str, Any]],
+    features: list[Feature],
     images: int,
     pixels: int,
     attack: Attack | None,
 ) -> Image.Image:
     store, bands = joined.store, 2 if attack is None else 3
     height, across = LINE + bands * (pixels + GAP), images * (pixels + GAP) - GAP
-    sheet = Image.new("RGB", (across, HEAD + len(rows) * height), "white")
+    sheet = Image.new("RGB", (across, HEAD + len(features) * height), "white")
     draw = ImageDraw.Draw(sheet)
     name = display_names(store.class_names)[class_index]
     write(draw, (4, 4), name, across, bold=True)
     write(draw, (4, 4 + LINE), QUESTION, across)
-    chosen = [top_rows(store, class_index, row["rank"] - 1, images).tolist() for row in rows]
+    chosen = [top_rows(store, class_index, feature.slot, images).tolist() for feature in features]
     changed: Iterator[NDArray[np.uint8]] = iter(())
     if attack is not None:  # of all features of the class at once, which a device does faster
         crops = [joined.crop(item) for items in chosen for item in items]
-        features = [row["feature_index"] for row, items in zip(rows, chosen, strict=True) for _ in items]
-        changed = iter(attack(crops, features))
-    for line, row in enumerate(rows):
+        shown = [feature.feature_index for feature, items in zip(features, chosen, strict=True) for _ in items]
+        changed = iter(attack(crops, shown))
+    for line, feature in enumerate(features):
         top = HEAD + line * height
-        words = f"rank {row['rank']}, feature {row['feature_index']}" + (f": {row['kind']}" if row["kind"] else "")
+        words = f"rank {feature.rank}, feature {feature.feature_index}" + (f": {feature.kind}" if feature.kind else "")
         write(draw, (4, top + 2), words, across, bold=True)
         photographs = [seen(joined, item, pixels) for item in chosen[line]]
-        maps = [dequantise(store.maps[item, row["rank"] - 1]) for item in chosen[line]]
+        maps = [dequantise(store.maps[item, feature.slot]) for item in chosen[line]]
         tiles = [photographs, [_over(*pair) for pair in zip(photographs, maps, strict=True)]]
         if attack is not None:
             tiles.append(list(itertools.islice(changed, len(photographs))))

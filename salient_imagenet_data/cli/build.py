@@ -159,5 +159,5 @@ def annotate(store: str, answers: Path, majority: int, data_version: str | None)
     from salient_imagenet_data.annotation.files import read_annotations
 
     annotated = annotate_store(store, read_annotations(answers), majority=majority, data_version=data_version)
-    kinds = [row["kind"] for row in annotated.features]
+    kinds = [feature.kind for feature in annotated.features]
     click.echo(f"{kinds.count('core')} core, {kinds.count('spurious')} spurious, {kinds.count(None)} without answers")

@@ -147,7 +147,7 @@ def info(store: str, as_json: bool) -> None:
     fields["files"] = len(fields["files"])
     if not as_json:
         fields["class_names"] = len(fields["class_names"])
-    kinds = [row["kind"] for row in opened.features]
+    kinds: list[str | None] = [feature.kind for feature in opened.features]
     fields["features"] = {
         kind: kinds.count(value)
         for kind, value in (("core", "core"), ("spurious", "spurious"), ("without_answers", None))

@@ -23,8 +23,8 @@ def answer_all(store: Store, scene_of: Callable[[str], Scene], images: int = 5) 
     """
     answers = []
     for feature in store.features:
-        slot = feature["rank"] - 1
-        rows = np.flatnonzero(store.rows.labels == feature["class_index"])
+        slot = feature.slot
+        rows = np.flatnonzero(store.rows.labels == feature.class_index)
         top = rows[np.argsort(-store.activations[rows, slot], kind="stable")[:images]]
         for number, row in enumerate(top.tolist(), start=1):
             scene = scene_of(store.rows[row].image_id)
@@ -33,10 +33,10 @@ def answer_all(store: Store, scene_of: Callable[[str], Scene], images: int = 5) 
             answers.append(
                 Answer(
                     f"truth-{number}",
-                    feature["class_name"],
-                    feature["class_index"],
-                    feature["feature_index"],
-                    feature["rank"],
+                    feature.class_name,
+                    feature.class_index,
+                    feature.feature_index,
+                    feature.rank,
                     answer,
                     5,
                     reason,

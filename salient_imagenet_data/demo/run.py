@@ -99,12 +99,12 @@ def find_cues(store: Store) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
     features of classes without a cue."""
     cues, false_alarms = [], []
     for class_index, scene_class in enumerate(CLASSES):
-        spurious = [r for r in store.features if r["class_index"] == class_index and r["kind"] == SPURIOUS]
+        spurious = [f for f in store.features if f.class_index == class_index and f.kind == SPURIOUS]
         if scene_class.cue is None:
-            false_alarms += [{"class": scene_class.name, "feature": r["feature_index"]} for r in spurious]
+            false_alarms += [{"class": scene_class.name, "feature": f.feature_index} for f in spurious]
             continue
         kind = cue_kind(scene_class.cue)
-        found = [r["feature_index"] for r in spurious if r["cue"] == kind]
+        found = [f.feature_index for f in spurious if f.cue == kind]
         cues.append(
             {"class": scene_class.name, "cue": scene_class.cue, "kind": kind, "found": bool(found), "features": found}
         )

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import zarr
 from numpy.typing import NDArray
 
@@ -17,7 +16,7 @@ from salient_imagenet_data.hub.layout import FEATURES, GRIDS, MASKS, WITH_IMAGES
 from salient_imagenet_data.hub.png import encode_mask
 from salient_imagenet_data.images.source import ImageSource, index_by_id
 from salient_imagenet_data.masks import to_uint8, union_in_crop
-from salient_imagenet_data.names import FEATURES_TABLE, KINDS, MAPS, Kind
+from salient_imagenet_data.names import KINDS, MAPS, Kind
 from salient_imagenet_data.store.reading import Store
 
 _READ_ROWS = 65_536
@@ -78,8 +77,8 @@ class Rows:
     @cached_property
     def _feature_indices(self) -> NDArray[np.int32]:
         table = np.full((len(self.store.class_names), self.manifest.features_per_class), -1, dtype=np.int32)
-        for row in self.store.features:
-            table[row["class_index"], row["rank"] - 1] = row["feature_index"]
+        for feature in self.store.features:
+            table[feature.class_index, feature.slot] = feature.feature_index
         return table
 
     def _grids(self, start: int, stop: int) -> Any:
@@ -109,7 +108,7 @@ class Rows:
         return pa.RecordBatch.from_arrays([*ids, *masks], schema=self.schema(MASKS))
 
     def _features(self, start: int, stop: int) -> Any:
-        table = pq.read_table(self.store.path / FEATURES_TABLE).slice(start, stop - start)
+        table = self.store.features_table.slice(start, stop - start)
         labels = table["class_index"].combine_chunks().cast(pa.int64())
         rest = [table[name].combine_chunks() for name in self.schema(FEATURES).names[1:]]
         return pa.RecordBatch.from_arrays([labels, *rest], schema=self.schema(FEATURES))

@@ -88,8 +88,8 @@ def _portable(value: Any) -> Any:
 
 def _fields(store: Store, facts: Facts) -> dict[str, object]:
     m = store.manifest
-    kinds = [row["kind"] for row in store.features]
-    cues = [row["cue"] for row in store.features]
+    kinds = [feature.kind for feature in store.features]
+    cues = [feature.cue for feature in store.features]
     has_images = totals(facts, layout.WITH_IMAGES)[0] > 0
     return {
         "title": "Salient ImageNet masks" if m.class_names == wnids() else "Core and spurious masks",

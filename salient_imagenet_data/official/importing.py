@@ -39,6 +39,7 @@ from salient_imagenet_data.places import Folder, is_url
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.arrays import CHUNK_ROWS
 from salient_imagenet_data.store.claiming import check_finished, claim_work, claimed, made_of
+from salient_imagenet_data.store.features import Feature
 from salient_imagenet_data.store.manifest import Manifest, check_version
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.store.writing import StoreWriter
@@ -137,7 +138,7 @@ class _Import:
 
     archive: Archive
     plan: Plan
-    features: list[dict[str, Any]]
+    features: tuple[Feature, ...]
     sizes: NDArray[np.int32]
     annotations: Annotations | None
     sha256: str
@@ -150,7 +151,7 @@ def _read(
     archive = open_archive(release)
     verdicts = annotations.verdicts(config.majority) if annotations else ()
     plan = make_plan(archive, verdicts, config.feature_count)
-    features = feature_rows(plan)
+    features = tuple(feature_rows(plan))
     if annotations is not None:
         features = with_verdicts(features, verdicts, plan.class_names)
     return _Import(archive, plan, features, image_sizes(plan, images), annotations, archive.fingerprint(), config)

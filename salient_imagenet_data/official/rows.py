@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -14,19 +12,14 @@ from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.source import ImageSource, index_by_id
 from salient_imagenet_data.official.layout import Plan
 from salient_imagenet_data.progress import counted
+from salient_imagenet_data.store.features import Feature
 from salient_imagenet_data.store.tables import images_table
 
 
-def feature_rows(plan: Plan) -> list[dict[str, Any]]:
-    """Rows of features.parquet, without kinds."""
+def feature_rows(plan: Plan) -> list[Feature]:
+    """The features of the classes, without kinds."""
     return [
-        {
-            "class_index": label,
-            "class_name": plan.class_names[label],
-            "feature_index": feature,
-            "rank": slot + 1,
-            "importance": None,
-        }
+        Feature(label, plan.class_names[label], feature, slot + 1)
         for label, features in sorted(plan.features.items())
         for slot, feature in enumerate(features)
         if feature >= 0

@@ -169,7 +169,7 @@ def _shared(a: Store, b: Store) -> list[tuple[int, int]]:
 
 def _pairs(a: Store, b: Store) -> tuple[list[Pair], tuple[int, int]]:
     """The pairs in both, by class and feature, and the numbers of those only in a and only in b."""
-    slots = [{(s.class_names[r["class_index"]], r["feature_index"]): r["rank"] - 1 for r in s.features} for s in (a, b)]
+    slots = [{(s.class_names[f.class_index], f.feature_index): f.slot for f in s.features} for s in (a, b)]
     both = sorted(slots[0].keys() & slots[1].keys())
     pairs = [Pair(name, feature, (slots[0][name, feature], slots[1][name, feature])) for name, feature in both]
     return pairs, (len(slots[0]) - len(both), len(slots[1]) - len(both))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import zarr
 from numpy.typing import NDArray
 
@@ -33,11 +34,11 @@ from salient_imagenet_data.names import (
 )
 from salient_imagenet_data.store import describing
 from salient_imagenet_data.store.arrays import ARRAYS, shard_count, shard_file
+from salient_imagenet_data.store.features import FEATURES_SCHEMA, Feature, features_of
 from salient_imagenet_data.store.lazy_rows import LazyRows
 from salient_imagenet_data.store.locating import locate
 from salient_imagenet_data.store.manifest import Manifest, file_sha256, not_finished
 from salient_imagenet_data.store.rows import ImageRows
-from salient_imagenet_data.store.tables import read_rows
 
 
 class Store:
@@ -73,9 +74,14 @@ class Store:
         return ImageRows(self.path / IMAGES_TABLE)
 
     @cached_property
-    def features(self) -> list[dict[str, Any]]:
-        """The rows of features.parquet, by class and rank."""
-        return read_rows(self.path / FEATURES_TABLE)
+    def features_table(self) -> Any:
+        """features.parquet as an Arrow table."""
+        return pq.read_table(self.path / FEATURES_TABLE, schema=FEATURES_SCHEMA)
+
+    @cached_property
+    def features(self) -> tuple[Feature, ...]:
+        """The features of all classes, by class and rank."""
+        return features_of(self.features_table)
 
     @cached_property
     def maps(self) -> LazyRows:
@@ -106,9 +112,9 @@ class Store:
             )
         shape = (len(self.class_names), self.manifest.features_per_class)
         tables = {kind: np.zeros(shape, dtype=np.bool_) for kind in KINDS}
-        for row in self.features:
-            if row["kind"] is not None:
-                tables[row["kind"]][row["class_index"], row["rank"] - 1] = True
+        for feature in self.features:
+            if feature.kind is not None:
+                tables[feature.kind][feature.class_index, feature.slot] = True
         return tables
 
     def has(self, kind: Kind) -> NDArray[np.bool_]:

@@ -28,20 +28,6 @@ IMAGES_SCHEMA: Any = pa.schema(
         pa.field("in_top", pa.list_(pa.bool_()), nullable=False),
     ]
 )
-FEATURES_SCHEMA: Any = pa.schema(
-    [
-        pa.field("class_index", pa.int32(), nullable=False),
-        pa.field("class_name", pa.string(), nullable=False),
-        pa.field("feature_index", pa.int32(), nullable=False),
-        pa.field("rank", pa.int32(), nullable=False),
-        pa.field("importance", pa.float64()),
-        pa.field("votes_main_object", pa.int32()),
-        pa.field("votes_separate_object", pa.int32()),
-        pa.field("votes_background", pa.int32()),
-        pa.field("kind", pa.string()),
-        pa.field("cue", pa.string()),
-    ]
-)
 QUARANTINE_SCHEMA: Any = pa.schema([("image_id", pa.string()), ("label", pa.int32()), ("reason", pa.string())])
 
 
@@ -71,9 +57,3 @@ def write_table(path: Path, rows: list[dict[str, Any]] | pa.Table, schema: Any) 
     table = rows.cast(schema) if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=schema)
     with whole_file(path) as file:
         pq.write_table(table, file, compression="zstd", write_page_checksum=True)
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """All rows of a Parquet file."""
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    return rows

@@ -8,6 +8,7 @@ already, as after a kill, are read before they are taken for done: a power cut c
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.names import FEATURES_TABLE, IMAGES_TABLE, MAPS, QUARANTINE_TABLE
 from salient_imagenet_data.store.arrays import ARRAYS, SHARD_ROWS, _array, shard_count, shard_file
+from salient_imagenet_data.store.features import FEATURES_SCHEMA, Feature, features_table
 from salient_imagenet_data.store.manifest import Manifest, file_sha256, write_manifest
-from salient_imagenet_data.store.tables import FEATURES_SCHEMA, IMAGES_SCHEMA, QUARANTINE_SCHEMA, write_table
+from salient_imagenet_data.store.tables import IMAGES_SCHEMA, QUARANTINE_SCHEMA, write_table
 from salient_imagenet_data.whole_file import sweep, sync, sync_folder
 
 
@@ -88,7 +90,7 @@ class StoreWriter:
         self,
         manifest: Manifest,
         images: list[dict[str, Any]] | pa.Table,
-        features: list[dict[str, Any]],
+        features: Iterable[Feature],
         quarantine: list[dict[str, Any]],
     ) -> None:
         """Write the tables, hash every file, and write the manifest last. images: rows of IMAGES_SCHEMA."""
@@ -98,7 +100,7 @@ class StoreWriter:
                 f"{self.folder}: cannot be finished", expected="all shards written", got=f"{len(left)} missing"
             )
         write_table(self.folder / IMAGES_TABLE, images, IMAGES_SCHEMA)
-        write_table(self.folder / FEATURES_TABLE, features, FEATURES_SCHEMA)
+        write_table(self.folder / FEATURES_TABLE, features_table(features), FEATURES_SCHEMA)
         write_table(self.folder / QUARANTINE_TABLE, quarantine, QUARANTINE_SCHEMA)
         names = [IMAGES_TABLE, FEATURES_TABLE, QUARANTINE_TABLE]
         arrays = [p.relative_to(self.folder).as_posix() for p in (self.folder / MAPS).rglob("*") if p.is_file()]

@@ -58,9 +58,9 @@ def test_against_a_float64_reference_of_the_whole_method(bare_store: Store, imag
             for j in range(weight.shape[1])
         ]
         expected = sorted(scores)[:4]
-        rows = [r for r in bare_store.features if r["class_index"] == c]
-        assert [r["feature_index"] for r in rows] == [j for _, j in expected]
-        assert [r["importance"] for r in rows] == pytest.approx([-s for s, _ in expected], rel=1e-4)
+        rows = [f for f in bare_store.features if f.class_index == c]
+        assert [f.feature_index for f in rows] == [j for _, j in expected]
+        assert [f.importance for f in rows] == pytest.approx([-s for s, _ in expected], rel=1e-4)
         for slot, (_, j) in enumerate(expected):
             best = sorted(mine, key=lambda i: (-maps[i][j].mean(), i))[:2]
             assert [i for i in mine if bare_store.rows[i].in_top[slot]] == sorted(best)
@@ -193,10 +193,10 @@ def test_annotated_pairs_are_the_features(
     annotations = read_annotations(answers_file)
     direct = run(images, weights, tmp_path / "store", annotations=annotations)
     assert np.array_equal(direct.maps, store.maps)
-    assert [r["kind"] for r in direct.features] == [r["kind"] for r in store.features]
+    assert [f.kind for f in direct.features] == [f.kind for f in store.features]
     some = tuple(a for a in annotations.answers if a.class_index == 3 and a.feature_rank in (1, 3))
     partial = run(images, weights, tmp_path / "partial", annotations=Annotations(some, "x"))
-    assert [(r["class_index"], r["rank"]) for r in partial.features] == [(3, 1), (3, 3)]
+    assert [(f.class_index, f.rank) for f in partial.features] == [(3, 1), (3, 3)]
     other = next(i for i, r in enumerate(partial.rows) if r.label == 4)
     assert partial.maps[other].sum() == 0 and not any(partial.rows[other].in_top)
     assert not partial.has("core")[4]

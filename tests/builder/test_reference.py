@@ -57,7 +57,7 @@ def test_ranking_is_exact_and_masks_agree_to_one_step(tmp_path: Path) -> None:
         mine = [i for i in range(8) if labels[i] == c]
         importance = [sum(maps[i][j].mean() * weight[c, j] for i in mine) / len(mine) for j in range(2048)]
         ranked = sorted(range(2048), key=lambda j: (-importance[j], j))[:5]
-        assert [f["feature_index"] for f in store.features if f["class_index"] == c] == ranked
+        assert [f.feature_index for f in store.features if f.class_index == c] == ranked
         for slot, j in enumerate(ranked):
             best = max(mine, key=lambda i: (maps[i][j].mean(), -i))
             assert [i for i in mine if store.rows[i].in_top[slot]] == [best]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from PIL import Image
 
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.masks import quantise
+from salient_imagenet_data.store.features import Feature
 from salient_imagenet_data.store.manifest import Manifest
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.store.writing import StoreWriter
@@ -93,20 +94,15 @@ def make_store(
     return Store(folder)
 
 
-def _feature(label: int, rank: int, name: str, annotated: bool) -> dict[str, Any]:
-    kind = {0: "core", 1: "spurious"}.get(label, "core" if rank in (1, 3) else "spurious")
-    return {
-        "class_index": label,
-        "class_name": name,
-        "feature_index": 10 * label + rank,
-        "rank": rank,
-        "importance": 1.0 / rank,
-        "votes_main_object": (5 if kind == "core" else 0) if annotated else None,
-        "votes_separate_object": 0 if annotated else None,
-        "votes_background": (0 if kind == "core" else 5) if annotated else None,
-        "kind": kind if annotated else None,
-        "cue": "background" if annotated and kind == "spurious" else None,
-    }
+def _feature(label: int, rank: int, name: str, annotated: bool) -> Feature:
+    bare = Feature(label, name, 10 * label + rank, rank, 1.0 / rank)
+    if not annotated:
+        return bare
+    if {0: True, 1: False}.get(label, rank in (1, 3)):
+        return replace(bare, votes_main_object=5, votes_separate_object=0, votes_background=0, kind="core")
+    return replace(
+        bare, votes_main_object=0, votes_separate_object=0, votes_background=5, kind="spurious", cue="background"
+    )
 
 
 def write_images(folder: Path, image_ids: list[str], seed: int = 1) -> Path:

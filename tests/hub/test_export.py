@@ -76,7 +76,7 @@ def test_the_card_is_filled_in(exported: Path, drawn: Store) -> None:
     text = (exported / "README.md").read_text()
     assert "$" not in text and drawn.manifest.weights_sha256 in text and tag_of("1.0.0") in text
     head, body = text.removeprefix("---\n").split("\n---\n", 1)
-    kinds = [row["kind"] for row in drawn.features]
+    kinds = [f.kind for f in drawn.features]
     assert f"{kinds.count('core')} core,\n  {kinds.count('spurious')} spurious" in body
     assert "3 classes have a spurious\n  feature, 1 have no core feature" in body
     for config in ("masks", "grids", "features"):

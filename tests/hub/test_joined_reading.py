@@ -260,8 +260,7 @@ def test_a_changed_store_or_builder_never_gives_old_rows(
     first.download_and_prepare()
     assert str(first.info.version) == "1.0.0" and builder().cache_dir == first.cache_dir
     answers = [
-        Answer("p", row["class_name"], row["class_index"], row["feature_index"], row["rank"], "background", 4, "")
-        for row in store.features
+        Answer("p", f.class_name, f.class_index, f.feature_index, f.rank, "background", 4, "") for f in store.features
     ]
     write_annotations(tmp_path / "answers.csv", answers)
     before = load_dataset(store.path, cache_dir=cache)[0]["core_mask"]

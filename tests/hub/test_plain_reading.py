@@ -43,7 +43,7 @@ def test_features_and_configs(exported: Path, drawn: Store, cache: str) -> None:
     assert datasets.get_dataset_config_names(str(exported)) == ["features", "grids", "masks"]
     table = datasets.load_dataset(str(exported), "features", split="train", cache_dir=cache)
     assert len(table) == 20 and table[5]["kind"] == "spurious" and table[5]["label"] == 1
-    assert [r["feature_index"] for r in table] == [r["feature_index"] for r in drawn.features]
+    assert [r["feature_index"] for r in table] == [f.feature_index for f in drawn.features]
 
 
 @pytest.mark.parametrize("config", ["masks", "grids", "features"])

@@ -71,7 +71,7 @@ def test_maps_are_the_grids_that_made_the_masks(imported: Store) -> None:
     imported.verify()
     assert imported.maps.shape == (10, 2, 7, 7) and len(imported) == 10
     features = {
-        r["class_index"]: [f["feature_index"] for f in imported.features if f["class_index"] == r["class_index"]]
+        r.class_index: [f.feature_index for f in imported.features if f.class_index == r.class_index]
         for r in imported.features
     }
     assert features == {0: [17, 3], 1: [5]}
@@ -246,12 +246,12 @@ def test_broken_masks_end_the_import_or_are_put_into_quarantine(tmp_path: Path) 
 
 def test_annotated_later_with_answers_for_more_classes(archive: Path, tmp_path: Path, imported: Store) -> None:
     store = import_official(archive, tmp_path / "store", config=CONFIG, processes=1)
-    assert [f["feature_index"] for f in store.features] == [3, 17, 5]
+    assert [f.feature_index for f in store.features] == [3, 17, 5]
     official = read_annotations(
         answers(tmp_path / "a.csv", [(0, 17, 1, "background"), (1, 5, 1, "main_object"), (999, 8, 1, "background")])
     )
     later = annotate(store.path, official)
-    assert [f["kind"] for f in later.features] == [None, "spurious", "core"]
+    assert [f.kind for f in later.features] == [None, "spurious", "core"]
     wrong = read_annotations(answers(tmp_path / "b.csv", [(0, 99, 1, "background")]))
     with pytest.raises(SalientError, match="feature 99 for class 0"):
         import_official(archive, tmp_path / "other", annotations=wrong, config=CONFIG)
@@ -305,11 +305,11 @@ def test_a_built_store_through_the_release_layout_and_back(store: Store, answers
     columns: dict[int, dict[int, list[str]]] = {}
     for feature in store.features:
         for row, record in enumerate(store.rows):
-            slot = feature["rank"] - 1
-            if record.label == feature["class_index"] and record.in_top[slot]:
+            slot = feature.slot
+            if record.label == feature.class_index and record.in_top[slot]:
                 name = record.image_id.split("/")[1]
-                columns.setdefault(record.label, {}).setdefault(feature["feature_index"], []).append(name)
-                path = f"{store.class_names[record.label]}/feature_{feature['feature_index']}/{name}.JPEG"
+                columns.setdefault(record.label, {}).setdefault(feature.feature_index, []).append(name)
+                path = f"{store.class_names[record.label]}/feature_{feature.feature_index}/{name}.JPEG"
                 files[path] = jpeg(upsampled(store.maps[row, slot] / 255.0))
     for label, listing in columns.items():
         files[f"{store.class_names[label]}/image_names_map.csv"] = names_csv(listing)

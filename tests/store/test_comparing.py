@@ -17,6 +17,7 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.numbers.overlap import iou
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.store.comparing import THRESHOLDS, agreement, compare, summarise, table
+from salient_imagenet_data.store.features import Feature
 from salient_imagenet_data.store.manifest import Manifest
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.store.writing import StoreWriter
@@ -89,10 +90,7 @@ def write_store(
         }
         for i in maps
     ]
-    rows = [
-        {"class_index": label, "class_name": class_names[label], "feature_index": f, "rank": r, "importance": None}
-        for r, f in enumerate(features, start=1)
-    ]
+    rows = [Feature(label, class_names[label], f, r) for r, f in enumerate(features, start=1)]
     manifest = Manifest(
         class_names=class_names, images=n, features_per_class=k, grid=(4, 4), shard_rows=n, split="train",
         preprocessing=preprocessing or Preprocessing(8, 8), group_by="label", top_images=65, weights_sha256="",

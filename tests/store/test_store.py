@@ -91,7 +91,7 @@ def test_annotating_changes_two_files_and_is_repeatable(bare_store: Store, answe
 def test_annotations_for_another_model(bare_store: Store, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(bare_store.path, tmp_path / "s"))
     answers = answers_for(bare_store)
-    used = {r["feature_index"] for r in bare_store.features if r["class_index"] == 0}
+    used = {f.feature_index for f in bare_store.features if f.class_index == 0}
     other = next(f for f in range(12) if f not in used)
     wrong = [
         type(a)(**{**vars(a), "feature_index": other}) if a.feature_rank == 1 and a.class_index == 0 else a

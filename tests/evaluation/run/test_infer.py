@@ -376,8 +376,8 @@ def test_single_features(store: Store, images: Path, weights: Path) -> None:
     result = evaluate(model, store, FolderSource(images), single_features=True)["sigma"]["0.25"]
     rows = result["noise_on_rank_2"]["per_feature"]
     assert len(rows) == 10 and rows[3]["kind"] == "spurious" and rows[3]["n"] == 2
-    feature = next(r for r in store.features if (r["class_index"], r["rank"]) == (3, 2))
-    assert rows[3]["feature_index"] == feature["feature_index"]
+    feature = next(r for r in store.features if (r.class_index, r.rank) == (3, 2))
+    assert rows[3]["feature_index"] == feature.feature_index
 
 
 def test_wrong_number_of_classes_and_bad_conditions(store: Store, images: Path) -> None:
