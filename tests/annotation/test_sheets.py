@@ -77,7 +77,7 @@ def test_answers_to_fill_in_name_each_pair_once_with_its_own_rank(bare_store: St
     assert len(by_rank) == len(pairs) == 40
     importance = {}
     for row in bare_store.features:
-        importance[row["class_index"], row["feature_index"]] = row["importance"]
+        importance[row.class_index, row.feature_index] = row.importance
     for class_index in range(10):
         ranked = [importance[class_index, by_rank[class_index, rank]] for rank in (1, 2, 3, 4)]
         assert ranked == sorted(ranked, reverse=True)
