@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from salient_imagenet_data.images.opening import open_source
-from salient_imagenet_data.images.source import ImageSource
-from salient_imagenet_data.joining import Missing, join
+from salient_imagenet_data.joining import Images, Missing, join
 from salient_imagenet_data.names import FEATURES_COLUMN, IMAGE, IMAGE_ID, KINDS, LABEL, MAPS_COLUMN, MASK_COLUMN
 from salient_imagenet_data.store.reading import Store
 
@@ -30,7 +28,7 @@ class NumpyLoader:
     def __init__(
         self,
         store: Store | str | os.PathLike[str],
-        images: str | os.PathLike[str] | ImageSource | None = None,
+        images: Images | None = None,
         *,
         batch_size: int = 64,
         seed: int | None = None,
@@ -38,7 +36,7 @@ class NumpyLoader:
         return_maps: bool = False,
     ) -> None:
         self.store = store if isinstance(store, Store) else Store(store)
-        self._joined = None if images is None else join(self.store, open_source(images), missing=missing)
+        self._joined = None if images is None else join(self.store, images, missing=missing)
         self.batch_size, self.seed, self.return_maps = batch_size, seed, return_maps
 
     @property

@@ -14,9 +14,7 @@ from torch import distributed
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from torchvision import tv_tensors
 
-from salient_imagenet_data.images.opening import open_source
-from salient_imagenet_data.images.source import ImageSource
-from salient_imagenet_data.joining import Missing, join
+from salient_imagenet_data.joining import Images, Missing, join
 from salient_imagenet_data.loaders.compact import FRAME, MapFrame
 from salient_imagenet_data.loaders.soft_mask import SoftMask
 from salient_imagenet_data.looking import sheet
@@ -29,10 +27,11 @@ Sample = dict[str, Any]
 class SalientImageNet(Dataset[Sample]):
     """Images of a store with their masks, in the crop frame.
 
-    store: an annotated store or its folder. images: the class-per-folder tree it was built from, or an
-    `ImageSource`. transform: called with the whole sample; `torchvision.transforms.v2` pipelines move image
-    and masks together. top_only: masks of the features that the image is a top image of, as the protocol
-    "iclr2022" takes them. rows: a choice of store rows. return_maps: the compact form.
+    store: an annotated store or its folder. images: what `joining.images_of` takes: the folder it was built from, tar
+    shards, a table of `datasets`, a name on the Hub, an `ImageSource`. transform: called with the whole sample;
+    `torchvision.transforms.v2` pipelines move image and masks together. top_only: masks of the features that the image
+    is a top image of, as the protocol "iclr2022" takes them. rows: a choice of store rows. return_maps: the compact
+    form.
 
     A sample is a dict: image_id str; image `tv_tensors.Image` (3, S, S) uint8; label int; core_mask and
     spurious_mask `SoftMask` (1, S, S) float32 in [0, 1]; has_core and has_spurious bool. A mask whose flag is
@@ -45,7 +44,7 @@ class SalientImageNet(Dataset[Sample]):
     def __init__(
         self,
         store: Store | str | os.PathLike[str],
-        images: str | os.PathLike[str] | ImageSource,
+        images: Images,
         transform: Callable[[Sample], Sample] | None = None,
         *,
         top_only: bool = False,
@@ -54,7 +53,7 @@ class SalientImageNet(Dataset[Sample]):
         return_maps: bool = False,
     ) -> None:
         self.store = store if isinstance(store, Store) else Store(store)
-        self.joined = join(self.store, open_source(images), missing=missing, rows=rows)
+        self.joined = join(self.store, images, missing=missing, rows=rows)
         self.transform, self.top_only, self.return_maps = transform, top_only, return_maps
         # Read now, so that forked workers share one copy.
         _ = self.store.kind_table, self.store.maps

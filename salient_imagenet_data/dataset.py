@@ -13,44 +13,43 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 
+import salient_imagenet_data
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import FRAMES, Frame
-from salient_imagenet_data.hub_errors import hub_errors
-from salient_imagenet_data.images.opening import open_source
+from salient_imagenet_data.images.reference import FiledSource, identity_of
 from salient_imagenet_data.images.source import ImageSource
-from salient_imagenet_data.images.table import TableSource
-from salient_imagenet_data.joining import Joined, Missing, join
+from salient_imagenet_data.joining import Images, Joined, Missing, images_of, join, table_of
 from salient_imagenet_data.names import MANIFEST
-from salient_imagenet_data.places import is_repo_id
 from salient_imagenet_data.store.manifest import FORMAT_VERSION, file_sha256
 from salient_imagenet_data.store.reading import Store, read_manifest
 from salient_imagenet_data.table.join import join_stream, join_table, tell_joined
 from salient_imagenet_data.table.mask_table import MaskTable, features
 
 _ROWS_COME_FROM = (
-    *("dataset", "table.mask_table", "table.mask_feature", "joining", "images.opening", "images.source"),
-    *("imagenet", "store.reading", "store.tables"),
+    *("dataset", "table", "joining", "store", "images"),
+    *("hub_errors", "masks", "places", "geometry", "imagenet", "names", "whole_file", "errors"),
 )
+"""Rooms whose code decides the rows: all that these modules import, whole rooms at a time (a test follows imports)."""
 
 
 @dataclass
 class SalientConfig(datasets.BuilderConfig):  # type: ignore[misc]
-    """store: folder. images: root of a class-per-folder tree, or None. The version is the
-    store's data version. The id, which names the cache folder, also holds the sha256 of the manifest (with its format
-    version) and of the code that makes rows: neither a changed store nor a changed builder gives a cached copy of old
-    rows."""
+    """store: folder. images: a folder or tar shards, or None. identity: of the images' files, found where it is not
+    given. The version is the store's data version. The id, which names the cache folder, also holds the sha256 of the
+    manifest (with its format version), of the code that makes rows, and of path, size and time of every file of images:
+    neither a changed store nor changed images nor a changed builder gives a cached copy of old rows."""
 
     store: str = ""
     images: str | None = None
     frame: str = "crop"
     missing: str = "error"
+    identity: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,6 +60,9 @@ class SalientConfig(datasets.BuilderConfig):  # type: ignore[misc]
         made_of = {"code": _code_sha256()}
         if self.store:
             made_of["manifest"] = file_sha256(Path(self.store) / MANIFEST)
+        if self.images is not None and not self.identity:
+            self.identity = _identity(images_of(Store(self.store), self.images))
+        made_of["identity"] = self.identity
         config_id: str = super().create_config_id({**config_kwargs, **made_of}, custom_features=custom_features)
         return config_id
 
@@ -77,20 +79,22 @@ class SalientImageNetBuilder(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         return datasets.DatasetInfo(features=features(store, self.config.images is not None, _frame(self.config.frame)))
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        return [datasets.SplitGenerator(Store(self.config.store).manifest.split, gen_kwargs={})]
+        store = Store(self.config.store)
+        if not dl_manager.is_streaming:
+            store.verify()  # rows of a damaged store would stay in the cache after it was mended
+        return [datasets.SplitGenerator(store.manifest.split, gen_kwargs={})]
 
     def _generate_tables(self) -> Iterator[tuple[int, Any]]:
         config = self.config
         store = Store(config.store)
-        source = open_source(config.images, store.manifest.split) if config.images is not None else None
-        joined = join(store, source, missing=_missing(config.missing)) if source is not None else None
+        joined = None if config.images is None else join(store, config.images, missing=_missing(config.missing))
         yield from enumerate(_tables(store, joined, _frame(config.frame)))
 
 
 def load_dataset(
     store: str | os.PathLike[str],
     *,
-    images: str | os.PathLike[str] | ImageSource | datasets.Dataset | datasets.IterableDataset | None = None,
+    images: Images | None = None,
     split: str | None = None,
     streaming: bool = False,
     frame: Frame = "crop",
@@ -100,13 +104,13 @@ def load_dataset(
     """A store as a `datasets.Dataset`, or an `IterableDataset` with streaming.
 
     store: a store folder, an exported folder, or a data set on the Hub ("org/name", "org/name@revision"), whose store
-    is downloaded once and checked; annotated. images: the class-per-folder tree it was built from, a `datasets.Dataset`
-    with images and labels, a data set on the Hub such as "ILSVRC/imagenet-1k", or any `ImageSource`; without it there
-    is no image column. split: the store's own split by default, slices such as `train[:10%]` too (not with streaming).
-    frame: "crop" gives image and masks as the robust model saw them; "image" the original image, masks 0 outside the
-    crop. missing: what to do about images of the store that are not found, "error" or "skip"; how many rows were joined
-    is told on stderr. A stream of images cannot be searched before it is read: it needs missing="skip", and its rows
-    are told after each of its shards.
+    is downloaded once and checked; annotated. images: the folder it was built from, tar shards, a `datasets.Dataset`
+    (or dictionary of splits, or stream) with images and labels, a data set on the Hub such as "ILSVRC/imagenet-1k" or
+    "org/name@revision", or any `ImageSource`; without it there is no image column. split: the store's own split by
+    default, slices such as `train[:10%]` too (not with streaming). frame: "crop" gives image and masks as the robust
+    model saw them; "image" the original image, masks 0 outside the crop. missing: what to do about images of the store
+    that are not found, "error" or "skip"; how many rows were joined is told on stderr. A stream of images cannot be
+    searched before it is read: it needs missing="skip", and its rows are told after each of its shards.
 
     Columns: image_id string; image RGB; label ClassLabel; core_mask and spurious_mask 8-bit gray images of the
     image's size, 255 = 1, or None where the class has no such feature. Images are read and masks are made when they
@@ -122,30 +126,23 @@ def load_dataset(
             + (" (streaming takes no slices)" if streaming else " or a slice of it"),
         )
     frame, missing = _frame(frame), _missing(missing)
-    if isinstance(images, str) and is_repo_id(images):
-        with hub_errors(images, "load the images from the Hub, and there is no such folder"):
-            images = datasets.load_dataset(
-                images, split=opened.manifest.split, streaming=streaming, cache_dir=cache_dir
-            )
-    if isinstance(images, (datasets.DatasetDict, datasets.IterableDatasetDict)):
-        images = _split_of(images, opened)
-    if isinstance(images, datasets.IterableDataset):
-        return join_stream(opened, images, frame, missing)
-    if isinstance(images, datasets.Dataset):
-        joined = _told(join(opened, TableSource(images, like=opened.rows[0].image_id), missing=missing))
+    given = None if images is None else table_of(opened, images, streaming=streaming, cache_dir=cache_dir)
+    if isinstance(given, datasets.IterableDataset):
+        return join_stream(opened, given, frame, missing)
+    joined = None if images is None else _told(join(opened, images if given is None else given, missing=missing))
+    if given is not None and joined is not None:
         table = _slice(join_table(joined, frame), wanted, opened.manifest.split)
         # Shards are what workers of a DataLoader share.
         return table.to_iterable_dataset(num_shards=min(64, max(1, len(table)))) if streaming else table
-    if images is not None and not isinstance(images, (str, os.PathLike)):
-        return _from_source(_told(join(opened, images, missing=missing)), wanted, streaming, frame)
-    if images is not None:
-        _told(join(opened, open_source(images, opened.manifest.split), missing=missing))
+    if joined is not None and not isinstance(images, (str, os.PathLike)):
+        return _from_source(joined, wanted, streaming, frame)
     builder = SalientImageNetBuilder(
         cache_dir=cache_dir,
         store=os.path.abspath(opened.path),
         images=None if images is None else os.path.abspath(images),
         frame=frame,
         missing=missing,
+        identity="" if joined is None else _identity(joined.source),
     )
     if streaming:
         return builder.as_streaming_dataset(split=wanted)
@@ -177,9 +174,13 @@ def _quiet_unless_terminal() -> Iterator[None]:
 def _tables(store: Store, joined: Joined | None, frame: Frame) -> Iterator[Any]:
     if joined is None:
         return MaskTable(store, frame).tables(range(len(store)), None)
-    return MaskTable(store, frame).tables(
-        joined.rows.tolist(), lambda item: joined.source.encoded(int(joined.indices[item]))
-    )
+    source = joined.source
+    encoded = source.referred if isinstance(source, FiledSource) else source.encoded
+    return MaskTable(store, frame).tables(joined.rows.tolist(), lambda item: encoded(int(joined.indices[item])))
+
+
+def _identity(source: ImageSource) -> str:
+    return identity_of(source) if isinstance(source, FiledSource) else ""
 
 
 def _rows(joined: Joined, frame: Frame) -> Iterator[dict[str, Any]]:
@@ -204,21 +205,20 @@ def _slice(table: datasets.Dataset, wanted: str, split: str) -> datasets.Dataset
     return table.select(range(absolute.from_ or 0, len(table) if absolute.to is None else absolute.to))
 
 
-def _split_of(images: Any, store: Store) -> Any:
-    split = store.manifest.split
-    if split not in images:
-        raise SalientError(f"the images have no split {split!r}", got=", ".join(images), then="pass one split of them")
-    return images[split]
+def rows_code() -> list[Path]:
+    """Files of the rooms that rows come from, sorted; those of data beside the code too."""
+    package = Path(salient_imagenet_data.__file__).parent  # not of this file, which `datasets` copies as a script
+    found = [path for room in _ROWS_COME_FROM for path in (package / room).rglob("*.py")]
+    found += [package / f"{room}.py" for room in _ROWS_COME_FROM if (package / f"{room}.py").is_file()]
+    return sorted([*found, *package.glob("*.txt")])
 
 
 @cache
 def _code_sha256() -> str:
     """Of the modules that rows come from: `datasets` hashes scripts, but not the code of an installed package."""
     digest = hashlib.sha256()
-    for name in _ROWS_COME_FROM:
-        path = import_module(f"salient_imagenet_data.{name}").__file__
-        assert path is not None
-        digest.update(Path(path).read_bytes())
+    for path in rows_code():
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

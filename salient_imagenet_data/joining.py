@@ -1,10 +1,11 @@
-"""Join a store's rows to the user's own images, by image id."""
+"""Open the user's own images for a store, and join its rows to them by image id."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +13,74 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.imagenet import wnid_of_words
+from salient_imagenet_data.images.opening import open_source
 from salient_imagenet_data.images.source import ImageSource, ids_of, labels_of, picture_of
+from salient_imagenet_data.places import hub_name
 from salient_imagenet_data.store.reading import Store
 
 Missing = Literal["error", "skip"]
+Images = Any
+"""What a user gives as images: a path, a name on the Hub, a table or stream of `datasets`, or an `ImageSource`."""
+
+
+def images_of(store: Store, images: Images) -> ImageSource:
+    """The user's images for a store: the one way to open them.
+
+    images: a folder (class per folder, ImageNet's trees) or tar shards; a data set on the Hub, "org/name" or
+    "org/name@revision", also as hf://datasets/org/name or with its page's address; a `datasets.Dataset` or
+    `DatasetDict`; or any `ImageSource`, which is given back. Where there are several splits, the store's is taken.
+    Raises SalientError for a stream, in which nothing can be looked up, and for what is none of these.
+    """
+    given = table_of(store, images)
+    if given is None:
+        return images if isinstance(images, ImageSource) else open_source(_path(images), store.manifest.split)
+    import datasets
+
+    from salient_imagenet_data.images.table import TableSource
+
+    if isinstance(given, datasets.IterableDataset):
+        raise SalientError(
+            "a stream of images, in which none can be looked up",
+            expected="a folder, tar shards, a datasets.Dataset or a name on the Hub",
+            then='for a stream use load_dataset(store, images=stream, missing="skip")',
+        )
+    return TableSource(given, like=store.rows[0].image_id)
+
+
+def table_of(store: Store, images: Images, *, streaming: bool = False, cache_dir: str | None = None) -> Any:
+    """The `datasets.Dataset` or `IterableDataset` of the store's split that images mean; None if they mean no table."""
+    name = hub_name(images)
+    if name is not None:
+        from salient_imagenet_data.images.table import hub_table
+
+        return hub_table(name, store.manifest.split, streaming=streaming, cache_dir=cache_dir)
+    if not type(images).__module__.startswith("datasets"):
+        return None
+    import datasets
+
+    from salient_imagenet_data.images.table import names_of_split
+
+    if isinstance(images, (datasets.DatasetDict, datasets.IterableDatasetDict)):
+        split = next((name for name in names_of_split(store.manifest.split) if name in images), None)
+        if split is None:
+            raise SalientError(
+                f"the images have no split {store.manifest.split!r}",
+                got=", ".join(images),
+                then="pass one split of them",
+            )
+        return images[split]
+    return images if isinstance(images, (datasets.Dataset, datasets.IterableDataset)) else None
+
+
+def _path(images: Images) -> str | os.PathLike[str]:
+    if not isinstance(images, (str, os.PathLike)):
+        raise SalientError(
+            "cannot take these for images",
+            expected="a path, a name on the Hub, a table of `datasets`, or an ImageSource",
+            got=type(images).__name__,
+        )
+    return images
 
 
 @dataclass(frozen=True)
@@ -62,12 +127,13 @@ class Joined:
             )
 
 
-def join(store: Store, source: ImageSource, *, missing: Missing = "error", rows: Sequence[int] | None = None) -> Joined:
-    """Find the image of each store row (or of the given rows) in a source.
+def join(store: Store, images: Images, *, missing: Missing = "error", rows: Sequence[int] | None = None) -> Joined:
+    """Find the image of each store row (or of the given rows) among the user's images, as `images_of` takes them.
 
     Raises SalientError if images are missing, with their number and the first five, unless missing="skip";
     also if none is found, or a label's class name differs.
     """
+    source = images_of(store, images)
     wanted = np.arange(len(store)) if rows is None else np.asarray(rows, dtype=np.int64)
     ids = store.rows.image_ids.take(pa.array(wanted))
     places = pc.fill_null(pc.index_in(ids, value_set=ids_of(source)), -1).to_numpy(zero_copy_only=False)
@@ -87,8 +153,12 @@ def join(store: Store, source: ImageSource, *, missing: Missing = "error", rows:
 
 def _check_labels(joined: Joined) -> None:
     """The class of each image has the same name on both sides."""
-    ours = np.array(joined.store.class_names)[joined.store.rows.labels[joined.rows]]
-    theirs = np.array(joined.source.class_names)[labels_of(joined.source)[joined.indices]]
+    named, given = joined.store.class_names, joined.source.class_names
+    ours = np.array(named)[joined.store.rows.labels[joined.rows]]
+    theirs = np.array(given)[labels_of(joined.source)[joined.indices]]
+    if (ours != theirs).any():  # one side may call ImageNet's classes by wnid and the other by words
+        ours = np.array(list(map(wnid_of_words, named)))[joined.store.rows.labels[joined.rows]]
+        theirs = np.array(list(map(wnid_of_words, given)))[labels_of(joined.source)[joined.indices]]
     differs = np.flatnonzero(ours != theirs)
     if len(differs):
         first = int(differs[0])

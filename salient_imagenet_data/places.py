@@ -139,6 +139,21 @@ def is_repo_id(text: str) -> bool:
     return _REPO_ID.fullmatch(text) is not None
 
 
+_HUB_ADDRESS = re.compile(
+    r"(?:hf://datasets/|https://huggingface\.co/datasets/)([\w.-]+/[\w.-]+)(?:(?:@|/tree/)([\w./-]+?))?/?"
+)
+
+
+def hub_name(text: object) -> str | None:
+    """`org/name` or `org/name@revision` if a string names a data set on the Hub, by hf:// or its page too."""
+    if not isinstance(text, str):
+        return None
+    address = _HUB_ADDRESS.fullmatch(text)
+    if address is not None:
+        return address[1] + (f"@{address[2]}" if address[2] else "")
+    return text if is_repo_id(text) else None
+
+
 def check_repo_id(text: str) -> None:
     """Raise SalientError unless a string is a name that a data set on the Hub may have."""
     if _REPO_ID.fullmatch(text) is None or "@" in text:

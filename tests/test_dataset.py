@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 from pathlib import Path
@@ -10,10 +11,12 @@ import pytest
 from PIL import Image
 from torchvision.transforms import v2
 
+import salient_imagenet_data
 from salient_imagenet_data import FolderSource, MemorySource, load_dataset
 from salient_imagenet_data.annotation.applying import annotate
 from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.builder.build import build
+from salient_imagenet_data.dataset import rows_code
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.loaders import NumpyLoader, SalientImageNet
@@ -153,3 +156,56 @@ def test_a_changed_store_never_gives_cached_rows(store: Store, tmp_path: Path) -
 def test_unannotated_store_is_refused(bare_store: Store) -> None:
     with pytest.raises(SalientError, match="not annotated"):
         load_dataset(bare_store.path)
+
+
+def test_changed_and_added_files_never_give_old_rows(store: Store, images: Path, tmp_path: Path) -> None:
+    copy, cache = Path(shutil.copytree(images, tmp_path / "images")), str(tmp_path / "cache")
+    gone = copy / f"{store.rows[1].image_id}.png"
+    kept = gone.rename(tmp_path / "kept.png")
+    count = [len(load_dataset(store.path, images=copy, missing="skip", cache_dir=cache))]
+    kept.rename(gone)
+    count.append(len(load_dataset(store.path, images=copy, missing="skip", cache_dir=cache)))
+    assert count == [39, 40]
+
+    def red(table: datasets.Dataset) -> list[int]:
+        return [int(value) for value in table.map(lambda row: {"red": np.asarray(row["image"])[0, 0, 0]})["red"]]
+
+    before = red(load_dataset(store.path, images=copy, cache_dir=cache))
+    changed = np.array(Image.open(gone))
+    changed[..., 0] = 255 - changed[..., 0]
+    Image.fromarray(changed).save(gone)
+    after = red(load_dataset(store.path, images=copy, cache_dir=cache))
+    assert before[1] == 255 - after[1] != after[1] and before[2:] == after[2:]
+
+
+def test_rows_of_a_damaged_store_never_reach_the_cache(store: Store, tmp_path: Path) -> None:
+    copy, cache = Path(shutil.copytree(store.path, tmp_path / "store")), str(tmp_path / "cache")
+    first, second = (copy / f"maps.zarr/maps/c/{shard}/0/0/0" for shard in (0, 1))
+    one, two = first.read_bytes(), second.read_bytes()
+    first.write_bytes(two)
+    second.write_bytes(one)
+    with pytest.raises(SalientError, match=r"maps/c/0/0/0/0: damaged"):
+        load_dataset(copy, cache_dir=cache)
+    first.write_bytes(one)
+    second.write_bytes(two)
+    mask = store.mask(0, "core")
+    assert mask is not None
+    assert np.array_equal(load_dataset(copy, cache_dir=cache)[0]["core_mask"], to_uint8(mask))
+
+
+def test_the_code_of_rows_is_all_that_it_imports() -> None:
+    """Following imports from the builder, in functions too; a room that is missed would leave old rows in caches."""
+    package = Path(salient_imagenet_data.__file__).parent
+    hashed, left, met = set(rows_code()), [package / "dataset.py"], set[Path]()
+    while left:
+        path = left.pop()
+        if path in met:
+            continue
+        met.add(path)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("salient_imagenet_data."):
+                base = package.joinpath(*(node.module or "").split(".")[1:])
+                below = [base / f"{alias.name}.py" for alias in node.names]
+                left += [found for found in (base.with_suffix(".py"), *below) if found.is_file()]
+    assert len(met) > 20 and not met - hashed
+    assert package / "imagenet_classes.txt" in hashed

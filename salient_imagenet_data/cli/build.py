@@ -126,7 +126,7 @@ def sheets(
 ) -> None:
     """Draw what each feature shows, one PNG a class, and an answers.csv to fill in."""
     from salient_imagenet_data.annotation.sheets import write_sheets
-    from salient_imagenet_data.images.opening import open_source
+    from salient_imagenet_data.joining import images_of
     from salient_imagenet_data.store.reading import Store
 
     if out.exists() and any(out.iterdir()):
@@ -144,7 +144,7 @@ def sheets(
         )
         on = check_device(device)
         attacks = attacker(model.to(on), device=on)
-    paths = write_sheets(opened, open_source(images, opened.manifest.split), out, attack=attacks)
+    paths = write_sheets(opened, images_of(opened, images), out, attack=attacks)
     click.echo(f"wrote {len(paths)} sheets and answers.csv to {out}")
 
 

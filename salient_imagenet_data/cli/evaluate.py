@@ -101,12 +101,12 @@ def evaluate(
     """Measure how much classifiers rely on core and on spurious pixels, with controls."""
     from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
     from salient_imagenet_data.evaluation.run.infer import Settings
-    from salient_imagenet_data.images.opening import open_source
+    from salient_imagenet_data.joining import images_of
     from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
-    source = open_source(images, opened.manifest.split)
+    source = images_of(opened, images)
     levels = numbers(sigma, float, "--sigma")
     plan = Conditions(protocols, levels, corruptions, controls, single_features, boxes, trials, fold).plan(opened)
     openers = open_networks(opened, models, weights, architecture, own_preprocessing=frame == "model")
@@ -139,14 +139,12 @@ def evaluate(
 def score(store: str, predictions: tuple[Path, ...], images: str | None, out: Path | None, as_json: bool) -> None:
     """Score predictions files, of `evaluate` or of anybody; needs no torch."""
     from salient_imagenet_data.evaluation.run.predictions import read_predictions
-    from salient_imagenet_data.images.opening import open_source
+    from salient_imagenet_data.joining import images_of
     from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
     files = [read_predictions(path, len(opened.class_names)) for path in predictions]
-    _finish(
-        files, [], opened, out, None if images is None else open_source(images, opened.manifest.split), as_json, None
-    )
+    _finish(files, [], opened, out, None if images is None else images_of(opened, images), as_json, None)
 
 
 @cli.command()
@@ -174,12 +172,12 @@ def align(
     from salient_imagenet_data.evaluation.plan.protocols import rows_in
     from salient_imagenet_data.evaluation.saliency.alignment import align as align_model
     from salient_imagenet_data.folds import WHOLE
-    from salient_imagenet_data.images.opening import open_source
+    from salient_imagenet_data.joining import images_of
     from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
-    source = open_source(images, opened.manifest.split)
+    source = images_of(opened, images)
     missing: Any = "skip" if skip_missing else "error"
     how: dict[str, Any] = {"saliency": saliency, "layer": layer, "rows": rows_in(opened, fold).tolist()}
     how |= {"batch_size": batch_size, "workers": workers, "missing": missing, "device": check_device(device)}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from salient_imagenet_data.store.reading import Store
 
 _IMAGES = [
-    click.option("--images", type=FOLDER, help="Also export the images, from the tree the store was built from."),
+    click.option("--images", help="Also export the images, from the tree the store was built from."),
     click.option("--redistribute", is_flag=True, help="You say that these images may be passed on."),
     click.option("--workers", type=click.IntRange(1), default=1, help="Processes that write masks."),
     click.option("--overwrite", is_flag=True, help="Replace an older export."),
@@ -73,10 +73,10 @@ def publish(
 
 
 def _export(
-    store: Store, out: Path, repo: str, images: Path | None, redistribute: bool, workers: int, overwrite: bool
+    store: Store, out: Path, repo: str, images: str | None, redistribute: bool, workers: int, overwrite: bool
 ) -> None:
     from salient_imagenet_data.hub.export import export
-    from salient_imagenet_data.images.opening import open_source
+    from salient_imagenet_data.joining import images_of
     from salient_imagenet_data.progress import progress
 
     with progress((), total=0, what="exporting", unit="file") as bar:
@@ -89,7 +89,7 @@ def _export(
             store,
             out,
             repo=repo,
-            source=open_source(images) if images is not None else None,
+            source=images_of(store, images) if images is not None else None,
             redistribute=redistribute,
             workers=workers,
             overwrite=overwrite,

@@ -24,7 +24,6 @@ def look(store: str, images: str, classes: tuple[str, ...], count: int, out: Pat
     import io
 
     from salient_imagenet_data.errors import SalientError
-    from salient_imagenet_data.images.opening import open_source
     from salient_imagenet_data.joining import join
     from salient_imagenet_data.looking import choose, sheet
     from salient_imagenet_data.store.reading import Store
@@ -34,7 +33,7 @@ def look(store: str, images: str, classes: tuple[str, ...], count: int, out: Pat
         raise SalientError(f"{out}: exists", expected="a new file", then="choose another --out or use --overwrite")
     opened = Store(store)
     opened.kind_table  # noqa: B018 - says so now if the store is not annotated
-    joined = join(opened, open_source(images, opened.manifest.split), missing="skip")
+    joined = join(opened, images, missing="skip")
     if joined.missing:
         click.echo(f"{len(joined.missing)} of {len(opened)} images are not there and are left out", err=True)
     items = choose(joined, classes, count)

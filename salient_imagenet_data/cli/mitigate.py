@@ -131,14 +131,14 @@ def _inputs(
     store: str, images: str, model: str | None, weights: str | None, architecture: str | None
 ) -> tuple[Classifier, Store, ImageSource]:
     """The classifier, the store and its images."""
-    from salient_imagenet_data.images.opening import open_source
+    from salient_imagenet_data.joining import images_of
     from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
     models, files = (() if value is None else (value,) for value in (model, weights))
     (opener,) = open_networks(opened, models, files, architecture).values()
-    return opener(), opened, open_source(images, opened.manifest.split)
+    return opener(), opened, images_of(opened, images)
 
 
 def _how(store: Store, fold: Fold, workers: int, skip_missing: bool, device: str | None) -> dict[str, Any]:

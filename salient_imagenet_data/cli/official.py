@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from salient_imagenet_data.cli.commands import FOLDER, VERSION, annotations_of, cli
+from salient_imagenet_data.cli.commands import VERSION, annotations_of, cli
 
 if TYPE_CHECKING:
     from salient_imagenet_data.store.reading import Store
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--grid", default="7x7", help="What masks are reduced to, as HEIGHTxWIDTH; full keeps all pixels.")
 @click.option("--annotations", help="File of answers, or `official`; they give the features' kinds and order.")
 @click.option("--majority", type=click.IntRange(1), default=3, help="Answers that make a feature spurious.")
-@click.option("--images", type=FOLDER, help="Your ImageNet training set, to read the images' sizes from.")
+@click.option("--images", help="Your ImageNet training set, to read the images' sizes from.")
 @click.option("--resize", type=click.IntRange(1), default=256, help="Shorter side after resizing, in the masks' frame.")
 @click.option("--crop", type=click.IntRange(1), default=224, help="Side of the masks.")
 @click.option("--feature-count", type=click.IntRange(1), default=2048, help="Features of the network.")
@@ -36,7 +36,7 @@ def import_command(
     out: str,
     grid: str,
     annotations: str | None,
-    images: Path | None,
+    images: str | None,
     resize: int,
     crop: int,
     skip_broken: bool,
@@ -54,7 +54,7 @@ def import_command(
         release,
         out,
         annotations=annotations_of(annotations) if annotations else None,
-        images=open_source(images) if images else None,
+        images=open_source(images, options["split"]) if images else None,
         config=ImportConfig(
             grid=_grid(grid),
             preprocessing=Preprocessing(resize, crop),

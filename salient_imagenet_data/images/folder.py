@@ -42,6 +42,12 @@ class FileSource(ListedSource):
     def encoded(self, index: int) -> dict[str, str | bytes | None]:
         return {"path": os.path.abspath(self.path(index)), "bytes": None}
 
+    def files(self) -> Iterator[str]:
+        yield from (os.path.abspath(self.path(index)) for index in range(len(self)))
+
+    def referred(self, index: int) -> dict[str, str | bytes | None]:
+        return self.encoded(index)
+
     def path(self, index: int) -> str:
         """Where the file is."""
         return os.path.join(self.root, self._paths[index].as_py())

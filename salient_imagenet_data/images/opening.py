@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.images.layouts import folder_source
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.images.tar import TarSource, find_shards
-from salient_imagenet_data.places import is_repo_id
+from salient_imagenet_data.places import hub_name, is_url
 
 
 def open_source(images: str | os.PathLike[str] | ImageSource, split: str = "train") -> ImageSource:
@@ -19,16 +20,17 @@ def open_source(images: str | os.PathLike[str] | ImageSource, split: str = "trai
     """
     if not isinstance(images, (str, os.PathLike)):
         return images
-    if isinstance(images, str) and is_repo_id(images):
-        import datasets
+    name = hub_name(images)
+    if name is not None:
+        from salient_imagenet_data.images.table import TableSource, hub_table
 
-        from salient_imagenet_data.hub_errors import hub_errors
-        from salient_imagenet_data.images.table import TableSource
-
-        with hub_errors(images, "load the images from the Hub, and there is no such folder"):
-            name, _, revision = images.partition("@")
-            table = datasets.load_dataset(name, split=split, revision=revision or None)
-        return TableSource(table)
+        return TableSource(hub_table(name, split))
+    if is_url(images):
+        raise SalientError(
+            f"{images}: images cannot be read from there",
+            expected="a folder, tar shards, or a data set on the Hub",
+            then="copy them here first",
+        )
     path = Path(images)
     shards = find_shards(path)
     return TarSource(shards) if shards else folder_source(path, split)

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import copy
-import os
-from collections.abc import Sequence
-from pathlib import PurePath
+import re
 from typing import Any
 
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.imagenet import id_of_path, is_imagenet, wnids
+from salient_imagenet_data.hub_errors import hub_errors
 from salient_imagenet_data.images.decoding import decode
 from salient_imagenet_data.images.source import ListedSource
+from salient_imagenet_data.images.table_rows import as_names, read_rows
 from salient_imagenet_data.names import IMAGE, IMAGE_ID, LABEL
 
 ID_COLUMNS = (IMAGE_ID, "file_name")
 """Columns that may hold an image's id or file name; without one, the path inside the image column does."""
+
+_SAME_SPLIT = (("val", "valid", "validation"),)
+_NO_SUCH_SPLIT = re.compile(r"(Unknown|Bad) split")
 
 
 class TableSource(ListedSource):
@@ -29,23 +32,32 @@ class TableSource(ListedSource):
     The id of a row is that of its `image_id` or `file_name` column, or of its image's path, as `id_of_path` makes it.
     like: an id to be found; if it has a folder and the names have none, as `datasets` leaves them when it copies images
     into tables, the class's name stands for the folder. Only ids and labels are read here; the images stay where they
-    are. Raises SalientError if a column is missing or two rows have one id.
+    are. Rows without an image, an id or a label (null or -1, and no folder called as a class) are left out, and told
+    on stderr. ImageNet's thousand classes come in the order of the wnids, whatever the table's order. Raises
+    SalientError if a column is missing, no row is left, or two rows have one id.
     """
 
     def __init__(self, table: datasets.Dataset, *, like: str = "") -> None:
         self._image = find_image_column(table.features)
         label = find_label(table.features)
-        self.base, self.positions = without_indices(table)
+        self.base, positions = without_indices(table)
         self.base = self.base.select_columns([self._image])
         self._raw = self.base.cast_column(self._image, datasets.Image(decode=False))
-        labels = _column(table, label).to_numpy()
-        names = tuple(table.features[label].names)
-        ids = ids_of_names(_names(table, self._image), [names[i] for i in labels], like)
-        imagenet = len(names) == len(wnids()) and all(map(is_imagenet, ids[:1000]))
-        super().__init__(pa.array(ids, type=pa.string()), labels, wnids() if imagenet else names)
-        if len(set(ids)) != len(ids):
+        names = _names(table, self._image)
+        rows = read_rows(
+            names,
+            pc.fill_null(_column(table, label), -1).to_numpy(),
+            _present(table, self._image),
+            tuple(table.features[label].names),
+            like,
+        )
+        rows.check_any()
+        rows.tell()
+        self.positions = positions[rows.kept]
+        super().__init__(pa.array(rows.ids, type=pa.string()), rows.labels, rows.class_names)
+        if len(set(rows.ids)) != len(rows.ids):
             seen: set[str] = set()
-            twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+            twice = next(i for i in rows.ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
             raise SalientError(f"two rows have the id {twice!r}", expected="one row an image")
 
     @property
@@ -62,6 +74,30 @@ class TableSource(ListedSource):
     def encoded(self, index: int) -> dict[str, str | bytes | None]:
         value: dict[str, str | bytes | None] = self._raw[int(self.positions[index])][self._image]
         return value
+
+
+def hub_table(name: str, split: str, *, streaming: bool = False, cache_dir: str | None = None) -> Any:
+    """A split of a data set on the Hub, "org/name" or "org/name@revision", as a table or a stream.
+
+    Raises SalientError, naming the data set, for whatever goes wrong.
+    """
+    repo, _, revision = name.partition("@")
+    how: dict[str, Any] = {"revision": revision or None, "streaming": streaming, "cache_dir": cache_dir}
+    with hub_errors(name, "load the images from the Hub, and there is no such folder"):
+        for other in names_of_split(split)[1:]:
+            try:
+                return datasets.load_dataset(repo, split=split, **how)
+            except ValueError as error:
+                if _NO_SUCH_SPLIT.match(str(error)) is None:
+                    raise
+                split = other
+        return datasets.load_dataset(repo, split=split, **how)
+
+
+def names_of_split(split: str) -> tuple[str, ...]:
+    """Names that a split goes by in tables, its own first: `val` is also called `validation`."""
+    others = next((names for names in _SAME_SPLIT if split in names), ())
+    return (split, *(name for name in others if name != split))
 
 
 def find_image_column(features: datasets.Features) -> str:
@@ -91,31 +127,23 @@ def find_label(features: datasets.Features) -> str:
     )
 
 
-def ids_of_names(names: Sequence[str], classes: Sequence[str], like: str) -> list[str]:
-    """Ids from names or paths and class names. Absolute paths count from the folder that all of them share; like: see
-    `TableSource`."""
-    absolute = [name for name in names if os.path.isabs(name)]
-    root = os.path.commonpath([os.path.dirname(name) for name in absolute]) if absolute else ""
-    relative = [os.path.relpath(name, root) if os.path.isabs(name) else name for name in names]
-    ids = [id_of_path(PurePath(name).as_posix()) for name in relative]
-    if "/" in like and not any("/" in image_id for image_id in ids):
-        return [f"{name}/{image_id}" for name, image_id in zip(classes, ids, strict=True)]
-    return ids
-
-
 def _names(table: datasets.Dataset, image: str) -> list[str]:
+    """What ids are made of, "" where a row has nothing of the kind."""
     for name in ID_COLUMNS:
         if name in table.features:
-            names: list[str] = _column(table, name).to_pylist()
-            return names
-    paths: list[str] = _column(table, image).field("path").to_pylist()
-    if any(path is None for path in paths):
-        raise SalientError(
-            "the images have no ids",
-            expected=f"a column {' or '.join(ID_COLUMNS)}, or paths inside the image column",
-            got="images without paths",
-        )
-    return paths
+            return as_names(_column(table, name).to_pylist())
+    return as_names(_column(table, image).to_pylist())
+
+
+def _present(table: datasets.Dataset, image: str) -> NDArray[np.bool_]:
+    """(N,) whether a row has an image; no bytes are read."""
+    base, positions = without_indices(table)
+    parts = [
+        pc.and_(pc.is_valid(chunk), pc.or_(pc.is_valid(chunk.field("bytes")), pc.is_valid(chunk.field("path"))))
+        for chunk in base.data.column(image).chunks
+    ]
+    present = np.concatenate([part.to_numpy(zero_copy_only=False) for part in parts] or [np.zeros(0, dtype=np.bool_)])
+    return np.asarray(present[positions])
 
 
 def without_indices(table: datasets.Dataset) -> tuple[datasets.Dataset, NDArray[np.int64]]:
@@ -137,8 +165,7 @@ def _column(table: datasets.Dataset, name: str) -> Any:
     base, positions = without_indices(table)
     chunks = base.data.column(name).chunks
     if isinstance(table.features[name], datasets.Image):
-        paths = pa.concat_arrays([chunk.field("path") for chunk in chunks])
-        whole = pa.StructArray.from_arrays([paths], ["path"])
+        whole = pa.concat_arrays([chunk.field("path") for chunk in chunks])
     else:
         whole = pa.concat_arrays(chunks)
     return whole.take(pa.array(positions))

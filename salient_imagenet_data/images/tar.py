@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.imagenet import id_of_path, wnids
 from salient_imagenet_data.images.decoding import decode, extensions
+from salient_imagenet_data.images.reference import reference, stamp
 from salient_imagenet_data.images.source import ListedSource, check_unique
 
 CLASS_NAMES = "classnames.txt"
@@ -29,6 +31,7 @@ class TarSource(ListedSource):
 
     def __init__(self, shards: Sequence[Path]) -> None:
         self.shards = [Path(shard) for shard in shards]
+        self._stamps = [stamp(shard) for shard in self.shards]
         samples: list[tuple[int, int, int, str]] = []
         classes: dict[str, str] = {}
         for number, shard in enumerate(self.shards):
@@ -58,6 +61,13 @@ class TarSource(ListedSource):
 
     def encoded(self, index: int) -> dict[str, str | bytes | None]:
         return {"path": None, "bytes": self._bytes(index)}
+
+    def files(self) -> Iterator[str]:
+        yield from (os.path.abspath(shard) for shard in self.shards)
+
+    def referred(self, index: int) -> dict[str, str | bytes | None]:
+        shard, offset, size = self._places[index].tolist()
+        return {"path": reference(self.shards[shard], offset, size, self._stamps[shard]), "bytes": None}
 
     def _bytes(self, index: int) -> bytes:
         shard, offset, size = self._places[index].tolist()

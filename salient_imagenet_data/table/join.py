@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import Any
 
 import datasets
@@ -14,8 +17,9 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Frame
-from salient_imagenet_data.imagenet import is_imagenet, wnids
-from salient_imagenet_data.images.table import ID_COLUMNS, TableSource, find_image_column, find_label, ids_of_names
+from salient_imagenet_data.imagenet import id_of_path, wnid_of_words
+from salient_imagenet_data.images.table import ID_COLUMNS, TableSource, find_image_column, find_label
+from salient_imagenet_data.images.table_rows import as_names, read_rows
 from salient_imagenet_data.joining import Joined, Missing
 from salient_imagenet_data.names import IMAGE, MANIFEST
 from salient_imagenet_data.store.manifest import file_sha256
@@ -76,6 +80,12 @@ class _StreamJoiner:
     """Generates the joined rows of some shards of a stream."""
 
     def __init__(self, store: Store, images: datasets.IterableDataset, frame: Frame) -> None:
+        if images.features is None:
+            raise SalientError(
+                "the stream does not say what its columns are",
+                expected="features with an image and a ClassLabel",
+                then="make it with features=datasets.Features({...})",
+            )
         self._image, label = find_image_column(images.features), find_label(images.features)
         self._label, self._theirs = label, tuple(images.features[label].names)
         self._names = next((name for name in ID_COLUMNS if name in images.features), None)
@@ -85,6 +95,8 @@ class _StreamJoiner:
         self._rows = {image_id: row for row, image_id in enumerate(store.rows.image_ids.to_pylist())}
         # Of this process: `datasets` calls once for every shard, epoch after epoch.
         self._shard_of, self._read = np.full(len(store), -1), set[int]()
+        self._seen: dict[int, str] = {}
+        self._left_out: Counter[str] = Counter()
 
     def __call__(self, shards: list[int]) -> Iterator[dict[str, Any]]:
         for shard in shards:
@@ -98,20 +110,36 @@ class _StreamJoiner:
 
     def _joined(self, batch: dict[str, list[Any]], shard: int, begun: set[int]) -> Iterator[dict[str, Any]]:
         images = batch[self._image]
-        names = batch[self._names] if self._names else [value["path"] for value in images]
-        classes = [self._theirs[value] for value in batch[self._label]]
-        ids = ids_of_names([name or "" for name in names], classes, self._store.rows[0].image_id)
-        kept = [i for i, image_id in enumerate(ids) if image_id in self._rows]
-        rows = np.array([self._rows[ids[i]] for i in kept], dtype=np.int64)
+        present = np.array([v is not None and (v["bytes"] or v["path"]) is not None for v in images], dtype=np.bool_)
+        names = batch[self._names] if self._names else [None if v is None else v["path"] for v in images]
+        labels = np.array([-1 if value is None else value for value in batch[self._label]], dtype=np.int64)
+        relative = [self._relative(name) for name in as_names(names)]
+        known = read_rows(relative, labels, present, self._theirs, self._store.rows[0].image_id, self._seen)
+        if shard not in self._read:
+            self._left_out.update(known.left_out)
+        kept = [i for i, image_id in enumerate(known.ids) if image_id in self._rows]
+        if not kept:
+            return
+        rows = np.array([self._rows[known.ids[i]] for i in kept], dtype=np.int64)
         for i, row in zip(kept, rows.tolist(), strict=True):
+            image_id = known.ids[i]
             if row in begun or self._shard_of[row] not in (-1, shard):
-                raise SalientError(f"two images of the stream have the id {ids[i]!r}", expected="one an image")
+                raise SalientError(f"two images of the stream have the id {image_id!r}", expected="one an image")
             begun.add(row)
-            self._check_class(ids[i], row, batch[self._label][i])
+            self._check_class(image_id, row, known.class_names[known.labels[i]])
         self._shard_of[rows] = shard
         columns = {name: array.to_pylist() for name, array in self._table.columns(rows).items()}
         for place, i in enumerate(kept):
-            yield {**{name: values[place] for name, values in columns.items()}, IMAGE: images[i]}
+            yield {**{name: values[place] for name, values in columns.items()}, IMAGE: images[known.kept[i]]}
+
+    def _relative(self, name: str) -> str:
+        """An absolute path from where the store's ids begin: a part of a stream need not show the folder of all."""
+        if not os.path.isabs(name):
+            return name
+        parts = PurePath(name).parts[1:]
+        ways = ["/".join(parts[start:]) for start in range(len(parts))]
+        deep = self._store.rows[0].image_id.count("/")
+        return next((way for way in ways if id_of_path(way) in self._rows), "/".join(parts[-1 - deep :]))
 
     def _tell(self) -> None:
         found = np.isin(self._shard_of, list(self._read))
@@ -120,12 +148,13 @@ class _StreamJoiner:
         else:
             so_far = f"{len(self._read)} of {self._shards} shards of images"
             print(f"{found.sum()} of {len(found)} rows joined to {so_far}", file=sys.stderr)
+        if self._left_out:
+            reasons = ", ".join(f"{number} without {what}" for what, number in self._left_out.items())
+            print(f"rows of the stream that are left out: {reasons}", file=sys.stderr)
 
-    def _check_class(self, image_id: str, row: int, label: int) -> None:
-        imagenet = len(self._theirs) == len(wnids()) and is_imagenet(image_id)
-        theirs = (wnids() if imagenet else self._theirs)[label]
+    def _check_class(self, image_id: str, row: int, theirs: str) -> None:
         ours = self._store.class_names[self._table.labels[row]]
-        if ours != theirs:
+        if wnid_of_words(ours) != wnid_of_words(theirs):
             raise SalientError(f"{image_id}: class differs", expected=repr(ours), got=repr(theirs))
 
 

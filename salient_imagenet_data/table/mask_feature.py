@@ -18,6 +18,7 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import CropBox, Preprocessing
 from salient_imagenet_data.imagenet import is_imagenet
 from salient_imagenet_data.images.decoding import decode
+from salient_imagenet_data.images.reference import bytes_at, is_reference
 from salient_imagenet_data.masks import to_uint8, union_in_crop, union_in_image
 
 _MAGICS = {"crop": b"SALIENT1c", "image": b"SALIENT1i"}
@@ -44,6 +45,8 @@ class ReferredImage(datasets.Image):  # type: ignore[misc]
         if not isinstance(value, dict):
             return value
         data, path = value["bytes"], value["path"]
+        if data is None and is_reference(path):
+            data = bytes_at(path)
         if data is None and not os.path.isfile(path):
             image = super().decode_example(value, token_per_repo_id=token_per_repo_id)
             pixels = np.asarray(image.convert("RGB"))

@@ -42,6 +42,7 @@ def make_store(
     data_version: str = "1.0.0",
     seed: int = 0,
     shard_rows: int = 16,
+    split: str = "train",
 ) -> Store:
     """Rank 1 and 3 are core, 2, 4 and 5 spurious; class 0 has no spurious feature and class 1 no core one."""
     n = len(image_ids)
@@ -73,7 +74,7 @@ def make_store(
         features_per_class=K,
         grid=GRID,
         shard_rows=shard_rows,
-        split="train",
+        split=split,
         preprocessing=PREPROCESSING,
         group_by="label",
         top_images=2,
