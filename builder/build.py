@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ from salient_imagenet_data.images.source import ImageSource, ids_of, labels_of
 from salient_imagenet_data.names import FEATURES_TABLE, MANIFEST, WORK
 from salient_imagenet_data.networks.robust import RobustModel, check_classes
 from salient_imagenet_data.places import Folder, upload
-from salient_imagenet_data.store.claiming import check_finished, claim_work, claimed, made_of
+from salient_imagenet_data.store.claiming import Claim, check_claim, claimed, unclaim
 from salient_imagenet_data.store.features import FEATURES_SCHEMA, features_table
 from salient_imagenet_data.store.manifest import Manifest
 from salient_imagenet_data.store.reading import Store
@@ -63,7 +63,7 @@ class _Build:
     config: BuildConfig
     run: RunConfig
     engine: Engine
-    fingerprint: str
+    claim: Claim
 
 
 def build(
@@ -130,7 +130,7 @@ def build_until(
         config,
         run or RunConfig(),
         engine or LocalEngine(),
-        _fingerprint(source, model, weights_sha256, annotations, config),
+        Claim("build", _made_of(source, model, weights_sha256, annotations, config), MADE_OF),
     )
     check_classes(model, source.class_names, "images")
     check_decoder(config.decoder, this.run.device, model.preprocessing)
@@ -140,11 +140,9 @@ def build_until(
     if not this.engine.leader:
         this.engine.wait()
         return _run_stages(this, stop_after)
-    with claimed(this.place, resume=resume, overwrite=overwrite):
-        if check_finished(this.place, this.fingerprint, of=MADE_OF):
-            this.place.delete(WORK)
-        else:
-            claim_work(this.place, "build", this.fingerprint, of=MADE_OF)
+    with claimed(this.place, this.claim, resume=resume, overwrite=overwrite) as finished:
+        if finished:
+            unclaim(this.place)
         this.engine.wait()
         return _run_stages(this, stop_after)
 
@@ -193,10 +191,10 @@ def _run_stages(this: _Build, stop_after: Stage) -> Store | None:
             )
             write_maps(writer, maps, chosen, activations[kept])
             writer.finish(manifest, table, features, quarantine_rows(source, pooled))
-            claim_work(this.place, "build", this.fingerprint, of=MADE_OF)  # still ours, behind a URL
+            check_claim(this.place, this.claim)  # still ours, behind a URL
     this.engine.wait()  # the others may still be reading units
     if this.engine.leader:
-        this.place.delete(WORK)
+        unclaim(this.place)
     return Store(this.place.place)
 
 
@@ -211,7 +209,7 @@ def _job(
 ) -> Job:
     return Job(
         this.place.child(WORK),
-        made_of(this.fingerprint)[:12],
+        this.claim.key[:12],
         name,
         this.source,
         this.model,
@@ -247,7 +245,7 @@ def _manifest(this: _Build, images: int, features: int, grid: tuple[int, int], q
         precision=this.config.precision,
         compiled=this.config.compiled,
         decoder=this.config.decoder,
-        made_of=made_of(this.fingerprint),
+        made_of=this.claim.key,
         data_version=this.config.data_version,
     )
 
@@ -301,14 +299,15 @@ def _check_classes_filled(source: ImageSource, labels: NDArray[np.int32]) -> Non
             )
 
 
-def _fingerprint(
+def _made_of(
     source: ImageSource, model: RobustModel, weights_sha256: str, annotations: Annotations | None, config: BuildConfig
-) -> str:
+) -> dict[str, Any]:
+    """All that decides the bytes of a store, except the versions of the libraries."""
     ids = hashlib.sha256()
     for chunk in np.array_split(np.arange(len(source)), max(1, len(source) // 65536)):
         ids.update("\n".join(ids_of(source).take(chunk).to_pylist()).encode())
     ids.update(labels_of(source).astype("<i4").tobytes())
-    fields = {
+    return {
         "images": ids.hexdigest(),
         "weights": weights_sha256,
         "architecture": model.architecture,
@@ -316,7 +315,6 @@ def _fingerprint(
         "annotations": annotations.sha256 if annotations else None,
         "config": dataclasses.asdict(config),
     }
-    return json.dumps(fields, indent=2, sort_keys=True) + "\n"
 
 
 @contextmanager

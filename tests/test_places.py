@@ -13,7 +13,7 @@ from salient_imagenet_data.annotation.files import read_annotations
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.names import MANIFEST
 from salient_imagenet_data.places import Folder, is_url, upload
-from salient_imagenet_data.store.claiming import prepare_folder
+from salient_imagenet_data.store.claiming import Claim, claimed
 from salient_imagenet_data.store.reading import Store
 
 
@@ -98,6 +98,11 @@ def test_a_store_is_annotated_where_it_is(remote: str, store: Store, answers_fil
     after.verify()
 
 
+def overwritten(place: Folder) -> None:
+    with claimed(place, Claim("build", {}, "images"), resume=False, overwrite=True) as finished:
+        assert not finished
+
+
 @pytest.mark.parametrize("killed", [False, True])
 def test_overwriting_removes_what_a_build_makes_the_manifest_first(
     remote: str, killed: bool, monkeypatch: pytest.MonkeyPatch
@@ -110,13 +115,13 @@ def test_overwriting_removes_what_a_build_makes_the_manifest_first(
             Folder, "delete", lambda self, name: plain(self, name) if next(left, None) is not None else 1 / 0
         )
         with pytest.raises(ZeroDivisionError):
-            prepare_folder(place, resume=False, overwrite=True)
+            overwritten(place)
         assert MANIFEST not in place.names() and "maps.zarr" in place.names()
-        with pytest.raises(SalientError, match="not a store"):
+        with pytest.raises(SalientError, match="not a finished store; got a build that was stopped"):
             Store(remote)
-    else:
-        prepare_folder(place, resume=False, overwrite=True)
-        assert place.names() == {"notes.txt"}
+        monkeypatch.undo()
+    overwritten(place)
+    assert place.names() == {"notes.txt", "claim.json"}
 
 
 def test_a_damaged_download_is_refused_and_mended(remote: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from torch import distributed
 
@@ -63,8 +63,10 @@ class TorchrunEngine:
         return self.rank == 0
 
     def run(self, job: Job) -> None:
-        missing = job.missing()
-        self.wait()  # all have seen the same list before anyone adds to it
+        # Only one looks, since every byte is read; all have the same list before anyone adds to it.
+        found: list[Any] = [job.missing()] if self.leader else [None]
+        distributed.broadcast_object_list(found)
+        missing: list[int] = found[0]
         move(job.model, job.run.device)
         mine = missing[self.rank :: self.world]
         with progress((), total=sum(_size(job, unit) for unit in mine), what=f"{job.name} {self.rank}") as bar:

@@ -79,7 +79,7 @@ def _held(shared: Any) -> Job:
 
 def _remote(shared: list[Any], unit: int) -> None:
     job = _held(shared[0])
-    if unit in job.missing():
+    if not (job.file(unit) in job.folder.names() and job.sound(unit)):
         do_unit(job, unit, lambda count: None)
 
 

@@ -6,6 +6,8 @@ So any number of workers may do units in any order, and a lost worker costs the 
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -63,14 +65,34 @@ class Job:
         return f"{self.name}-{self.key}-{unit:05d}.npz"
 
     def missing(self) -> list[int]:
-        """Units still to do."""
+        """Units still to do: those without a file, and those whose file is not what was written."""
         there = self.folder.names()
-        return [unit for unit in range(self.units) if self.file(unit) not in there]
+        return [unit for unit in range(self.units) if self.file(unit) not in there or not self.sound(unit)]
+
+    def sound(self, unit: int) -> bool:
+        """Whether every byte of a unit's arrays is as it was written: an .npz is a zip, with a checksum of each."""
+        try:
+            with self.folder.open(self.file(unit)) as raw, zipfile.ZipFile(raw) as file:
+                return file.testzip() is None
+        except FileNotFoundError:
+            return False
+        except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, RuntimeError):
+            return False
 
     def load(self, unit: int, *keys: str) -> Arrays:
-        """Some arrays of a finished unit; others are not read. A unit without a readable image has no maps."""
-        with self.folder.open(self.file(unit)) as raw, np.load(raw) as file:
-            return {key: file[key] for key in keys if key in file}
+        """Some arrays of a finished unit; others are not read. A unit without a readable image has no maps.
+
+        Raises SalientError for a file that is damaged, naming it.
+        """
+        try:
+            with self.folder.open(self.file(unit)) as raw, np.load(raw) as file:
+                return {key: file[key] for key in keys if key in file}
+        except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, FileNotFoundError) as error:
+            raise SalientError(
+                f"{self.folder.place}/{self.file(unit)}: damaged since it was written",
+                got=f"{type(error).__name__}: {error}",
+                then="run again with --resume, which does this part again",
+            ) from error
 
 
 def do_unit(job: Job, unit: int, tick: Tick) -> None:

@@ -38,7 +38,7 @@ from salient_imagenet_data.official.work import Report, Settings, Task, run, sta
 from salient_imagenet_data.places import Folder, is_url
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.arrays import CHUNK_ROWS
-from salient_imagenet_data.store.claiming import check_finished, claim_work, claimed, made_of
+from salient_imagenet_data.store.claiming import Claim, claimed, unclaim
 from salient_imagenet_data.store.features import Feature
 from salient_imagenet_data.store.manifest import Manifest, check_version
 from salient_imagenet_data.store.reading import Store
@@ -123,12 +123,11 @@ def import_official(
     config = config or ImportConfig()
     with _workers(processes or os.cpu_count() or 1) as pool:
         this = _read(release, annotations, images, config)
-        place, key, of = Folder.of(out), _fingerprint(this), "release, answers, images and options"
-        with claimed(place, resume=resume, overwrite=overwrite):
-            if not check_finished(place, key, of=of):
-                claim_work(place, "import", key, of=of)
-                _make(this, Path(out), made_of(key), pool)
-            place.delete(WORK)
+        place, claim = Folder.of(out), Claim("import", _made_of(this), "release, answers, images and options")
+        with claimed(place, claim, resume=resume, overwrite=overwrite) as finished:
+            if not finished:
+                _make(this, Path(out), claim.key, pool)
+            unclaim(place)
     return Store(out)
 
 
@@ -288,14 +287,13 @@ def _longest_list(plan: Plan) -> int:
     return int(np.add.reduceat(listed.astype(np.int64), starts, axis=0).max())
 
 
-def _fingerprint(this: _Import) -> str:
-    fields = {
+def _made_of(this: _Import) -> dict[str, Any]:
+    return {
         "release": this.sha256,
         "sizes": hashlib.sha256(this.sizes.tobytes()).hexdigest(),
         "annotations": this.annotations.sha256 if this.annotations else None,
         "config": dataclasses.asdict(this.config),
     }
-    return json.dumps(fields, indent=2, sort_keys=True) + "\n"
 
 
 def _report_path(work: Path, shard: int) -> Path:

@@ -37,8 +37,9 @@ SMALL_GRID = 256
 
 
 def _array(path: Path, shape: tuple[int, ...], dtype: type[np.generic], shard_rows: int) -> Any:
-    if (path / "zarr.json").is_file():
-        array = zarr.open_array(path, mode="r+", config={"write_empty_chunks": True})
+    if (path / "zarr.json").is_file() and (path / "zarr.json").stat().st_size:  # else emptied by a power cut
+        with zarr.config.set({"array.write_empty_chunks": True}):  # Zarr 3.1 ignores `config` where an array is opened
+            array = zarr.open_array(path, mode="r+")
         if array.shape != shape or array.dtype != dtype:
             raise SalientError(
                 f"{path}: of another build", expected=f"{shape} {np.dtype(dtype)}", got=f"{array.shape} {array.dtype}"
@@ -55,6 +56,7 @@ def _array(path: Path, shape: tuple[int, ...], dtype: type[np.generic], shard_ro
         shards=(shard_rows, *rest),
         compressors=_compressors(np.dtype(dtype), rest),
         config={"write_empty_chunks": True},
+        overwrite=(path / "zarr.json").is_file(),
     )
 
 

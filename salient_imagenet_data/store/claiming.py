@@ -1,109 +1,208 @@
-"""Who may write a store's folder, and what a stopped build there was made of."""
+"""Who may write a store's folder, and what is being made there.
+
+A folder is nobody's, a finished store's, or claimed: `claim.json` says in our format what is being made of what. It is
+written before anything else and removed last, so what stands beside it under a store's names is ours, and what stands
+anywhere else is not: that is never removed, replaced or built upon.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import socket
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import filelock
+from dataclasses import dataclass
+from typing import Any
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.names import FEATURES_TABLE, IMAGES_TABLE, MANIFEST, MAPS, QUARANTINE_TABLE, WORK
+from salient_imagenet_data.names import CLAIM, FEATURES_TABLE, IMAGES_TABLE, LOCK, MANIFEST, MAPS, QUARANTINE_TABLE, WORK
 from salient_imagenet_data.places import Folder
-from salient_imagenet_data.store.manifest import Manifest
+from salient_imagenet_data.store.locks import held
+from salient_imagenet_data.store.manifest import Manifest, file_sha256
+from salient_imagenet_data.whole_file import UNFINISHED, sweep
+
+FORMAT = "salient-imagenet claim"
+OURS = (MANIFEST, FEATURES_TABLE, IMAGES_TABLE, QUARANTINE_TABLE, MAPS, WORK)
+"""What may be removed where a claim stands. The manifest first: without it nobody takes what is left for a store."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is made. kind: "build" or "import". made_of: all that decides its bytes, as JSON can hold it. of: the same in
+    words. clearing: an older store that stood there is still being removed."""
+
+    kind: str
+    made_of: dict[str, Any]
+    of: str
+    clearing: bool = False
+
+    @property
+    def key(self) -> str:
+        """Hex sha256 of what it is made of, as the manifest keeps it."""
+        return hashlib.sha256((json.dumps(self.made_of, indent=2, sort_keys=True) + "\n").encode()).hexdigest()
+
+    def to_json(self) -> str:
+        fields = {"format": FORMAT, "kind": self.kind, "key": self.key, "clearing": self.clearing}
+        return json.dumps({**fields, "of": self.of, "made_of": self.made_of}, indent=2, sort_keys=True) + "\n"
 
 
 @contextmanager
-def claimed(folder: Folder, *, resume: bool, overwrite: bool) -> Iterator[None]:
-    """Make a store's folder or take over one, and on a disk hold it: the lock goes with the process, however that ends.
+def claimed(folder: Folder, claim: Claim, *, resume: bool, overwrite: bool) -> Iterator[bool]:
+    """Make a store's folder or take over one, and on a disk hold it. Yields whether the store there is finished.
 
-    The lock lies beside the folder, so that overwriting cannot remove it from under a process that is writing. Its
-    empty file stays: removing it would let a third process lock a new one while a second still holds the old. Behind a
-    URL nothing is held; what two writers put there is whole and, since `claim_work` agrees with both, the same.
-    Raises SalientError with the host and pid of a process that holds the folder.
+    Behind a URL nothing is held; what two writers put there is whole and, since `check_claim` agrees with both, the
+    same. Raises SalientError for a folder that another process holds, that is not ours, or that holds what is made of
+    other input.
     """
-    path = folder.path
-    if path is None:
-        prepare_folder(folder, resume=resume, overwrite=overwrite)
-        yield
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path.parent / f".{path.name}.lock")
-    owner = path.parent / f".{path.name}.owner"
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise SalientError(
-            f"{path}: another process is writing here",
-            got=owner.read_text() if owner.is_file() else "a lock held by another process",
-            then="wait for it, or choose another --out",
-        ) from error
-    try:
-        owner.write_text(f"host {socket.gethostname()}, pid {os.getpid()}")
-        prepare_folder(folder, resume=resume, overwrite=overwrite)
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
-        lock.release()
-
-
-def prepare_folder(folder: Folder, *, resume: bool, overwrite: bool) -> None:
-    """Make an output folder, or refuse one that exists. Overwriting removes only what a build makes."""
     path, place = folder.path, folder.place
-    if path is not None and path.exists() and not path.is_dir():
+    if path is None:
+        yield _taken(folder, claim, resume=resume, overwrite=overwrite)
+        return
+    if path.exists() and not path.is_dir():
         raise SalientError(f"{place}: is a file", expected="a folder to write to")
-    there = folder.names()
-    if there and overwrite:
-        if not there & {MANIFEST, WORK}:
-            raise SalientError(f"{place}: not a store", got="a folder with other files", then="choose another --out")
-        # The manifest first: without it nobody takes what is left for a store.
-        for name in (MANIFEST, FEATURES_TABLE, IMAGES_TABLE, QUARANTINE_TABLE, MAPS, WORK):
-            folder.delete(name)
-    elif there and not resume:
-        raise SalientError(
-            f"{place}: exists", expected="a new folder", then="use --resume to go on or --overwrite to start again"
-        )
-    if path is not None:
-        path.mkdir(parents=True, exist_ok=True)
+    path.mkdir(parents=True, exist_ok=True)
+    with held(path):
+        yield _taken(folder, claim, resume=resume, overwrite=overwrite)
 
 
-def made_of(fingerprint: str) -> str:
-    """Hex sha256 of what a build or import is made of, as the manifest keeps it."""
-    return hashlib.sha256(fingerprint.encode()).hexdigest()
+def check_claim(folder: Folder, claim: Claim) -> None:
+    """Raise SalientError unless the claim that stands in a folder is this one."""
+    before = _claim_in(folder)
+    if before is None or before.key != claim.key:
+        raise SalientError(f"{folder.place}: another {claim.kind} has been started there", then="choose another place")
 
 
-def check_finished(store: Folder, fingerprint: str, *, of: str) -> bool:
-    """Whether the store is finished. Raises SalientError if it was made of other input than this."""
-    if MANIFEST not in store.names():
+def unclaim(folder: Folder) -> None:
+    """Remove the work of a finished store, then the claim; nothing where there is no claim of ours."""
+    if CLAIM in folder.names() and _claim_in(folder) is not None:
+        folder.delete(WORK)
+        folder.delete(CLAIM)
+
+
+def _taken(folder: Folder, claim: Claim, *, resume: bool, overwrite: bool) -> bool:
+    there = folder.names() - {LOCK, CLAIM + UNFINISHED}
+    if not there:
+        _write(folder, claim)
         return False
-    with store.open(MANIFEST) as file:
-        before = Manifest.from_json(file.read().decode(errors="replace"), f"{store.place}/{MANIFEST}").made_of
-    if before not in (None, made_of(fingerprint)):
+    if not (resume or overwrite):
         raise SalientError(
-            f"{store.place}: a finished store of other input", expected=f"the same {of}", then="use --overwrite"
+            f"{folder.place}: exists",
+            expected="a new folder",
+            then="use --resume to go on or --overwrite to start again",
+        )
+    before = _claim_in(folder) if CLAIM in there else None
+    finished = _manifest_in(folder, claimed=before is not None) if MANIFEST in there else None
+    if before is None:
+        return _with_store(folder, claim, finished, there, overwrite=overwrite)
+    if overwrite:
+        _cleared(folder, claim)
+        return False
+    if (before.kind, before.key) != (claim.kind, claim.key):
+        raise SalientError(
+            f"{folder.place}: stopped {before.kind} of other input",
+            expected=f"the same {before.of}",
+            got=_differences(before, claim),
+            then="use --overwrite to start again",
+        )
+    if before.clearing:
+        _cleared(folder, claim)
+    elif finished is not None and finished.made_of == claim.key and _intact(folder, finished):
+        return True
+    else:
+        folder.delete(MANIFEST)
+    if folder.path is not None:
+        sweep(folder.path)
+    return False
+
+
+def _with_store(folder: Folder, claim: Claim, finished: Manifest | None, there: set[str], *, overwrite: bool) -> bool:
+    """As `_taken`, where no claim stands: whether the store there is the one asked for."""
+    if finished is None:
+        raise SalientError(
+            f"{folder.place}: neither a store nor one that was begun here",
+            expected=f"an empty folder, or one with our {MANIFEST} or {CLAIM}",
+            got=_some(there),
+            then="choose another place",
+        )
+    if WORK in there and overwrite:
+        raise SalientError(
+            f"{folder.place}/{WORK}: not made by this package", then="move it, or choose another place for the store"
+        )
+    if overwrite:
+        _cleared(folder, claim)
+        return False
+    if finished.made_of not in (None, claim.key):
+        raise SalientError(
+            f"{folder.place}: a finished store of other input", expected=f"the same {claim.of}", then="use --overwrite"
         )
     return True
 
 
-def claim_work(store: Folder, name: str, fingerprint: str, *, of: str) -> None:
-    """Note in `work/name.json` what this build or import is made of, or check that a stopped one was made of the same.
+def _cleared(folder: Folder, claim: Claim) -> None:
+    """Remove the store and the work in a folder. The claim stands first, so that a second run goes on where this one is
+    stopped, and what is left of an older store is never taken for the new one's."""
+    _write(folder, Claim(claim.kind, claim.made_of, claim.of, clearing=True))
+    for name in OURS:
+        folder.delete(name)
+    if folder.path is not None:
+        sweep(folder.path)
+    _write(folder, claim)
 
-    of: the input, in words. Raises SalientError if it was another. Sweeps files that were left half written.
-    """
-    work, file = store.child(WORK), f"{name}.json"
-    if work.path is not None:
-        for leftover in work.path.glob("*.partial"):
-            leftover.unlink()
-    if file not in work.names():
-        work.write(file, lambda out: out.write(fingerprint.encode()))
-        return
-    with work.open(file) as before:
-        if before.read() != fingerprint.encode():
-            raise SalientError(
-                f"{store.place}: stopped {name} of other input",
-                expected=f"the same {of}",
-                then="use --overwrite to start again",
-            )
+
+def _write(folder: Folder, claim: Claim) -> None:
+    folder.write(CLAIM, lambda out: out.write(claim.to_json().encode()))
+
+
+def _claim_in(folder: Folder) -> Claim | None:
+    """The claim that stands in a folder. Raises SalientError for another file of that name."""
+    with folder.open(CLAIM) as file:
+        text = file.read()
+    try:
+        fields = json.loads(text)
+        if fields["format"] != FORMAT:
+            raise ValueError(f"format {fields['format']!r}")
+        return Claim(str(fields["kind"]), dict(fields["made_of"]), str(fields["of"]), bool(fields["clearing"]))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise SalientError(
+            f"{folder.place}/{CLAIM}: damaged, or not made by this package",
+            expected="what a stopped build or import notes",
+            got=f"{len(text)} bytes" if not text else str(error),
+            then="look what it is; then remove the folder yourself, or choose another place",
+        ) from error
+
+
+def _manifest_in(folder: Folder, *, claimed: bool) -> Manifest | None:
+    """The manifest that stands in a folder. None, where a claim stands too, for one that cannot be read."""
+    name = f"{folder.place}/{MANIFEST}"
+    with folder.open(MANIFEST) as file:
+        text = file.read().decode(errors="replace")
+    try:
+        return Manifest.from_json(text, name)
+    except SalientError as error:
+        if claimed:
+            return None
+        raise SalientError(
+            f"{name}: not the manifest of a store that this version can read",
+            got=_some(folder.names()),
+            then="look what it is; then remove the folder yourself, or choose another place",
+        ) from error
+
+
+def _intact(folder: Folder, manifest: Manifest) -> bool:
+    """Whether every file is what the manifest says; behind a URL objects are whole."""
+    path = folder.path
+    if path is None:
+        return True
+    return all((path / name).is_file() and file_sha256(path / name) == sha for name, sha in manifest.files.items())
+
+
+def _differences(before: Claim, claim: Claim) -> str:
+    if before.kind != claim.kind:
+        return f"a {claim.kind}"
+    keys = sorted(set(before.made_of) | set(claim.made_of))
+    return "other " + ", ".join(key for key in keys if before.made_of.get(key) != claim.made_of.get(key))
+
+
+def _some(names: set[str]) -> str:
+    some = sorted(names - {LOCK})
+    return ", ".join(some[:5]) + (f" and {len(some) - 5} more" if len(some) > 5 else "")

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.names import MANIFEST, WORK
+from salient_imagenet_data.names import CLAIM, MANIFEST
 from salient_imagenet_data.places import Folder, is_repo_id, is_url
 from salient_imagenet_data.store.manifest import Manifest, file_sha256, not_finished
 
@@ -61,7 +61,7 @@ def download_url(url: str) -> Path:
     remote = Folder.of(url)
     there = remote.names()
     if MANIFEST not in there:
-        raise not_finished(url, stopped=WORK in there)
+        raise not_finished(url, stopped=CLAIM in there)
     with remote.open(MANIFEST) as file:
         manifest = file.read()
     key = hashlib.sha256(remote.place.encode() + manifest).hexdigest()[:32]

@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.masks import published_frame, union_in_crop, union_in_image
 from salient_imagenet_data.names import (
+    CLAIM,
     FEATURES_TABLE,
     IMAGES_TABLE,
     KINDS,
     MANIFEST,
     MAPS,
     QUARANTINE_TABLE,
-    WORK,
     Kind,
 )
 from salient_imagenet_data.store import describing
@@ -191,5 +191,5 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a store folder. Raises SalientError if there is none."""
     path = folder / MANIFEST
     if not path.is_file():
-        raise not_finished(folder, stopped=(folder / WORK).is_dir())
+        raise not_finished(folder, stopped=(folder / CLAIM).is_file())
     return Manifest.from_json(path.read_text(encoding="utf-8"), str(path))

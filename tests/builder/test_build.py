@@ -23,6 +23,7 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.store.writing import StoreWriter
 
 CONFIG = BuildConfig(group_by="label", top_features=4, top_images=2, shard_rows=16, batch_size=5)
 
@@ -114,10 +115,46 @@ def test_killed_and_resumed_gives_the_same_bytes(
 
 def test_resume_with_other_input_is_refused(images: Path, weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "store"
-    (out / "work").mkdir(parents=True)
-    (out / "work" / "build.json").write_text("{}")
-    with pytest.raises(SalientError, match="stopped build of other input"):
+    model, sha256 = load_model(weights)
+    other = dataclasses.replace(CONFIG, majority=5)
+    build_until(FolderSource(images), model, out, stop_after="features", weights_sha256=sha256, config=other)
+    before = tree(out)
+    with pytest.raises(SalientError, match="stopped build of other input; expected the same images.*got other config;"):
         run(images, weights, out, resume=True)
+    assert tree(out) == before
+
+
+@pytest.mark.parametrize("name", ["features-*-00001.npz", "maps-*-00000.npz"])
+@pytest.mark.parametrize("how", ["emptied", "cut", "changed"])
+def test_a_damaged_unit_is_done_again(
+    bare_store: Store, images: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, how: str
+) -> None:
+    out = tmp_path / "store"
+    monkeypatch.setattr(StoreWriter, "finish", lambda *a: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(images, weights, out)
+    monkeypatch.undo()
+    (unit,) = (out / "work").glob(name)
+    data = bytearray(unit.read_bytes())
+    data[len(data) // 3] ^= 1
+    unit.write_bytes({"emptied": b"", "cut": bytes(data[:-9]), "changed": bytes(data)}[how])
+    run(images, weights, out, resume=True)
+    assert tree(out) == tree(bare_store.path)
+
+
+def test_a_unit_damaged_while_a_build_runs_is_named(images: Path, weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "store"
+    model, sha256 = load_model(weights)
+    plain = model.logits
+
+    def late(features: torch.Tensor) -> torch.Tensor:
+        for unit in (out / "work").glob("features-*-00000.npz"):
+            unit.write_bytes(b"")
+        return plain(features)
+
+    model.logits = late  # type: ignore[method-assign]
+    with pytest.raises(SalientError, match=r"features-\w+-00000.npz: damaged since it was written; .*--resume"):
+        build(FolderSource(images), model, out, weights_sha256=sha256, config=CONFIG)
 
 
 def test_resume_of_a_finished_store_with_other_options_is_refused(

@@ -15,9 +15,7 @@ from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import to_crop_frame
 from salient_imagenet_data.masks import dequantise
-from salient_imagenet_data.places import Folder
 from salient_imagenet_data.store.arrays import shard_file
-from salient_imagenet_data.store.claiming import prepare_folder
 from salient_imagenet_data.store.manifest import Manifest
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.store.writing import StoreWriter
@@ -153,43 +151,3 @@ def test_trap_all_zero_shards_are_written(tmp_path: Path) -> None:
     assert writer.missing() == [1] and (tmp_path / shard_file("maps", 0)).is_file()
     with pytest.raises(ValueError, match="2 rows, expected 1"):
         writer.write_shard(1, np.zeros((2, 2, 2, 2), dtype=np.uint8), zeros, zeros)
-
-
-def test_leftovers_of_a_killed_writer_are_swept(tmp_path: Path) -> None:
-    StoreWriter(tmp_path, images=2, features=1, grid=(2, 2), shard_rows=2)
-    leftover = tmp_path / "maps.zarr" / "maps" / "c" / "0" / "0" / "0" / "0.abc.partial"
-    leftover.parent.mkdir(parents=True)
-    leftover.write_bytes(b"half")
-    writer = StoreWriter(tmp_path, images=2, features=1, grid=(2, 2), shard_rows=2)
-    assert not leftover.exists() and writer.missing() == [0]
-
-
-@pytest.mark.parametrize("keep", [0, 1, 40])
-def test_a_shard_cut_by_a_power_cut_is_not_taken_for_done(tmp_path: Path, keep: int) -> None:
-    rng = np.random.default_rng(0)
-    maps, peaks = rng.integers(0, 256, (4, 2, 2, 2), dtype=np.uint8), rng.random((4, 2), dtype=np.float32)
-
-    def write(writer: StoreWriter, shards: list[int]) -> None:
-        for s in shards:
-            writer.write_shard(s, maps[2 * s : 2 * s + 2], peaks[2 * s : 2 * s + 2], peaks[2 * s : 2 * s + 2])
-
-    write(StoreWriter(tmp_path, images=4, features=2, grid=(2, 2), shard_rows=2), [0, 1])
-    os.truncate(tmp_path / shard_file("maps", 1), keep)
-    again = StoreWriter(tmp_path, images=4, features=2, grid=(2, 2), shard_rows=2)
-    assert again.missing() == [1]
-    write(again, [1])
-    fresh = StoreWriter(tmp_path, images=4, features=2, grid=(2, 2), shard_rows=2)
-    assert fresh.missing() == [] and np.array_equal(zarr.open_array(tmp_path / "maps.zarr" / "maps")[...], maps)
-
-
-def test_output_folder_that_exists(copy: Path, tmp_path: Path) -> None:
-    with pytest.raises(SalientError, match="exists; expected a new folder; use --resume.*--overwrite"):
-        prepare_folder(Folder.of(copy), resume=False, overwrite=False)
-    other = tmp_path / "photos"
-    other.mkdir()
-    (other / "mine.jpg").write_bytes(b"x")
-    with pytest.raises(SalientError, match="not a store"):
-        prepare_folder(Folder.of(other), resume=False, overwrite=True)
-    assert (other / "mine.jpg").exists()
-    prepare_folder(Folder.of(copy), resume=False, overwrite=True)
-    assert not any(copy.iterdir())

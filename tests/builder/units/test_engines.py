@@ -104,14 +104,14 @@ def test_a_second_build_is_refused_with_the_first_ones_host_and_pid(
     command = [sys.executable, "-m", "tests.builder.units.slow_build", str(images), str(weights), str(out)]
     first = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "SLOW": "0.5"})
     try:
-        while first.poll() is None and not (out / "work" / "build.json").exists():
+        while first.poll() is None and not (out / "claim.json").exists():
             time.sleep(0.01)
         for options in ({"resume": True}, {"overwrite": True}, {}):
             with pytest.raises(
                 SalientError, match=rf"another process is writing here; got host \S+, pid {first.pid}; wait"
             ):
                 made(images, weights, out, **options)
-        assert (out / "work" / "build.json").exists()
+        assert (out / "claim.json").exists()
     finally:
         first.send_signal(signal.SIGKILL)
         first.wait()
