@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.names import CLAIM, FEATURES_TABLE, IMAGES_TABLE, LOCK, MANIFEST, MAPS, QUARANTINE_TABLE, WORK
+from salient_imagenet_data.names import (
+    CLAIM,
+    FEATURES_TABLE,
+    IMAGES_TABLE,
+    LOCK,
+    MANIFEST,
+    MAPS,
+    QUARANTINE_TABLE,
+    WORK,
+)
 from salient_imagenet_data.places import Folder
 from salient_imagenet_data.store.locks import held
 from salient_imagenet_data.store.manifest import Manifest, file_sha256
@@ -28,7 +37,7 @@ OURS = (MANIFEST, FEATURES_TABLE, IMAGES_TABLE, QUARANTINE_TABLE, MAPS, WORK)
 
 @dataclass(frozen=True)
 class Claim:
-    """What is made. kind: "build" or "import". made_of: all that decides its bytes, as JSON can hold it. of: the same in
+    """What is made. kind: "build" or "import". made_of: all that decides its bytes, as JSON can hold it. of: that in
     words. clearing: an older store that stood there is still being removed."""
 
     kind: str
