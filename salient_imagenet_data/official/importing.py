@@ -159,6 +159,7 @@ def _make(this: _Import, folder: Path, key: str, pool: _Pool) -> None:
     """Maps, tables and manifest, in a folder that is claimed."""
     archive, plan, config = this.archive, this.plan, this.config
     work, size = folder / WORK, config.preprocessing.crop
+    work.mkdir(exist_ok=True)
     grid = config.grid or (size, size)
     rows, slots = plan.places.shape
     writer = StoreWriter(folder, images=rows, features=slots, grid=grid, shard_rows=config.rows_of_a_shard)
