@@ -284,6 +284,11 @@ def _check_range(annotations: Annotations, classes: int, features: int) -> None:
                 expected=f"class below {classes}, feature below {features}",
                 then="were they made for another model?",
             )
+        if answer.feature_rank > features:
+            raise SalientError(
+                f"annotations, row {row}: rank {answer.feature_rank} of a feature",
+                expected=f"1 to {features}, as many as the model has",
+            )
 
 
 def _check_classes_filled(source: ImageSource, labels: NDArray[np.int32]) -> None:

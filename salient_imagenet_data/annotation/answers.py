@@ -28,7 +28,7 @@ OFFICIAL_COLUMNS = (
 
 @dataclass(frozen=True)
 class Answer:
-    """One person's answer about one pair. confidence: 1 to 5. feature_rank: 1 is the most important."""
+    """One person's answer about one pair. confidence: 1 to 5, None: not said. feature_rank: 1 is the most important."""
 
     annotator: str
     class_name: str
@@ -36,5 +36,5 @@ class Answer:
     feature_index: int
     feature_rank: int
     answer: str
-    confidence: int
+    confidence: int | None
     reason: str

@@ -1,7 +1,7 @@
-"""People's answers about (class, feature) pairs, and what the majority makes of them.
+"""Files of people's answers about (class, feature) pairs.
 
-Two CSV layouts are read into one table. Ours: `annotator, class_name, class_index, feature_index,
-feature_rank, answer, confidence, reason`. The official one of 2022: `WorkerId, Input.wordnet_id,
+Two CSV layouts are read into one table, with commas, semicolons or tabs. Ours: `annotator, class_name, class_index,
+feature_index, feature_rank, answer, confidence, reason`. The official one of 2022: `WorkerId, Input.wordnet_id,
 Input.class_index, Input.feature_index, Input.feature_rank, Answer.main, Answer.confidence, Answer.reasons`.
 Parquet files with either set of columns are read as well.
 """
@@ -12,34 +12,85 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterable, Mapping
+from itertools import zip_longest
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from salient_imagenet_data.annotation.answers import COLUMNS, OFFICIAL_COLUMNS, Answer
 from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.names import (
-    ANSWERS,
-)
+from salient_imagenet_data.names import ANSWERS
+
+DELIMITERS = (",", ";", "\t")
+"""Of a CSV file; spreadsheets of some languages write the second, copies out of one the third."""
+NOBODY = "anonymous"
+"""Annotator of an answer that names none."""
 
 
 def read_annotations(path: str | Path) -> Annotations:
-    """Read a CSV or Parquet file of answers. Raises SalientError naming file and row (1 is the first answer)."""
+    """Read a CSV or Parquet file of answers. A row without an answer is left out and counted; `Annotations.unanswered`.
+
+    Raises SalientError naming file and row (1 is the first answer).
+    """
     path = Path(path)
     if not path.is_file():
         raise SalientError(f"{path}: no such file", expected="a CSV or Parquet file of answers")
     data = path.read_bytes()
-    if path.suffix == ".parquet":
-        table = pq.read_table(path)
-        columns, rows = table.column_names, table.to_pylist()
-    else:
-        try:
-            reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
-            columns, rows = list(reader.fieldnames or ()), list(reader)
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise SalientError(f"{path}: not a CSV file", got=str(error)) from error
-    return Annotations(check_answers(_rows(columns, rows, str(path)), str(path)), hashlib.sha256(data).hexdigest())
+    columns, rows = _parquet(data, path) if path.suffix == ".parquet" else _csv(_text(data, path), path)
+    answers = [answer for answer in _rows(columns, rows, str(path)) if answer is not None]
+    unanswered = sum(any(str(v or "").strip() for v in row.values()) for row in rows) - len(answers)
+    if not answers:
+        got = f"{unanswered} rows without one" if unanswered else "no rows"
+        raise SalientError(f"{path}: no answers", expected="at least one in the column answer", got=got)
+    check_answers(answers, str(path))
+    return Annotations(tuple(a for _, a in answers), hashlib.sha256(data).hexdigest(), unanswered)
+
+
+def _parquet(data: bytes, path: Path) -> tuple[list[str], list[dict[str, object]]]:
+    try:
+        table = pq.read_table(io.BytesIO(data))
+    except (pa.ArrowException, OSError) as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise SalientError(f"{path}: damaged, or no Parquet file", got=reason, then="write it anew") from error
+    return table.column_names, table.to_pylist()
+
+
+def _text(data: bytes, path: Path) -> str:
+    if data.startswith(b"PK"):
+        raise SalientError(f"{path}: a spreadsheet's own format", expected="CSV", then="save it as CSV (UTF-8)")
+    try:
+        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SalientError(
+            f"{path}: not a CSV file", expected="text in UTF-8", got=str(error), then="save it as CSV (UTF-8)"
+        ) from error
+
+
+def _csv(text: str, path: Path) -> tuple[list[str], list[dict[str, object]]]:
+    """Columns and rows. A quotation mark that is opened and not closed in its row would hide the rows after it: an
+    error, also where a later one happens to close it."""
+    head = text.partition("\n")[0]
+    delimiter = max(DELIMITERS, key=head.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[list[str]] = []
+    try:
+        columns = [name.strip() for name in next(reader, [])]
+        for row in reader:
+            hidden = any(line.count(delimiter) >= len(columns) - 1 for f in row for line in f.splitlines()[1:])
+            if hidden:
+                raise csv.Error("a quotation mark that is not closed in its row")
+            if len(row) > len(columns):
+                raise csv.Error(f"{len(row)} fields under {len(columns)} columns")
+            rows.append(row)
+    except csv.Error as error:
+        raise SalientError(
+            f"{path}, row {len(rows) + 1}: not CSV",
+            got=str(error),
+            then='write a text with commas, or with " as "", between quotation marks',
+        ) from error
+    return columns, [dict(zip_longest(columns, row)) for row in rows]
 
 
 def write_annotations(path: str | Path, answers: Iterable[Answer]) -> None:
@@ -47,16 +98,16 @@ def write_annotations(path: str | Path, answers: Iterable[Answer]) -> None:
     with Path(path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        writer.writerows([getattr(answer, column) for column in COLUMNS] for answer in answers)
+        writer.writerows([getattr(answer, column) for column in COLUMNS] for answer in answers)  # None as nothing
 
 
-def check_answers(answers: Iterable[Answer], name: str) -> tuple[Answer, ...]:
-    """Check what no single row can show: one answer a person and pair, one rank a pair and one pair a rank."""
+def check_answers(answers: Iterable[tuple[int, Answer]], name: str) -> None:
+    """Check what no single row can show: one answer a person and pair, one rank a pair and one pair a rank. answers:
+    with their rows."""
     seen: dict[tuple[str, int, int], int] = {}
     ranks: dict[tuple[int, int], int] = {}
     owners: dict[tuple[int, int], int] = {}
-    result = tuple(answers)
-    for row, answer in enumerate(result, start=1):
+    for row, answer in answers:
         place = f"{name}, row {row}"
         key = (answer.annotator, answer.class_index, answer.feature_index)
         if key in seen:
@@ -73,12 +124,10 @@ def check_answers(answers: Iterable[Answer], name: str) -> tuple[Answer, ...]:
                 f"{place}: rank {answer.feature_rank} of class {key[1]} does not belong to feature {key[2]}",
                 got=f"rank {rank} for this feature, feature {owner} at this rank, in rows above",
             )
-    if not result:
-        raise SalientError(f"{name}: no answers", expected="at least one row")
-    return result
 
 
-def _rows(columns: list[str], rows: list[dict[str, object]], name: str) -> Iterable[Answer]:
+def _rows(columns: list[str], rows: list[dict[str, object]], name: str) -> Iterable[tuple[int, Answer] | None]:
+    """Each row's number and answer; None for a row without an answer."""
     for layout in (COLUMNS, OFFICIAL_COLUMNS):
         if set(layout) <= set(columns):
             break
@@ -89,24 +138,24 @@ def _rows(columns: list[str], rows: list[dict[str, object]], name: str) -> Itera
             got=", ".join(columns) or "no header",
         )
     for number, row in enumerate(rows, start=1):
-        yield _parse(dict(zip(COLUMNS, (row[c] for c in layout), strict=True)), f"{name}, row {number}")
+        fields = dict(zip(COLUMNS, (row[c] for c in layout), strict=True))
+        blank = not str(fields["answer"] or "").strip()
+        yield None if blank else (number, _parse(fields, f"{name}, row {number}"))
 
 
 def _parse(row: Mapping[str, object], place: str) -> Answer:
     answer = str(row["answer"] or "").strip()
     if answer not in ANSWERS:
         raise SalientError(f"{place}: unknown answer", expected=", ".join(ANSWERS), got=repr(answer))
-    confidence = _integer(row["confidence"], "confidence", place)
-    if not 1 <= confidence <= 5:
-        raise SalientError(f"{place}: confidence out of range", expected="1 to 5", got=str(confidence))
+    said = str(row["confidence"] if row["confidence"] is not None else "").strip()
+    confidence = _integer(said, "confidence", place) if said else None
+    if confidence is not None and not 1 <= confidence <= 5:
+        raise SalientError(f"{place}: confidence out of range", expected="1 to 5, or nothing", got=str(confidence))
     rank = _integer(row["feature_rank"], "feature_rank", place)
     if rank < 1:
         raise SalientError(f"{place}: feature_rank out of range", expected="1 or more", got=str(rank))
-    annotator = str(row["annotator"] or "").strip()
-    if not annotator:
-        raise SalientError(f"{place}: no annotator", expected="a name or number for the person who answered")
     return Answer(
-        annotator,
+        str(row["annotator"] or "").strip() or NOBODY,
         str(row["class_name"] or "").strip(),
         _integer(row["class_index"], "class_index", place),
         _integer(row["feature_index"], "feature_index", place),

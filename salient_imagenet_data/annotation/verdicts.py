@@ -37,10 +37,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Annotations:
-    """All answers of a file, checked. `sha256` is the file's."""
+    """All answers of a file, checked. sha256: the file's. unanswered: its rows without an answer."""
 
     answers: tuple[Answer, ...]
     sha256: str
+    unanswered: int = 0
 
     def verdicts(self, majority: int = 3) -> tuple[Verdict, ...]:
         """One verdict a pair, by class and rank. Spurious if at least `majority` answers say separate object
@@ -94,6 +95,7 @@ def summary(annotations: Annotations, majority: int = 3) -> dict[str, int | str 
     classes = {v.class_index for v in verdicts}
     return {
         "answers": len(annotations.answers),
+        "unanswered": annotations.unanswered,
         "annotators": len({a.annotator for a in annotations.answers}),
         "classes": len(classes),
         "pairs": len(verdicts),

@@ -158,6 +158,9 @@ def annotate(store: str, answers: Path, majority: int, data_version: str | None)
     from salient_imagenet_data.annotation.applying import annotate as annotate_store
     from salient_imagenet_data.annotation.files import read_annotations
 
-    annotated = annotate_store(store, read_annotations(answers), majority=majority, data_version=data_version)
+    read = read_annotations(answers)
+    if read.unanswered:
+        click.echo(f"{read.unanswered} rows of {answers} have no answer and are left out", err=True)
+    annotated = annotate_store(store, read, majority=majority, data_version=data_version)
     kinds = [feature.kind for feature in annotated.features]
     click.echo(f"{kinds.count('core')} core, {kinds.count('spurious')} spurious, {kinds.count(None)} without answers")

@@ -51,6 +51,7 @@ def test_round_trip_and_counts(tmp_path: Path) -> None:
     counts = summary(found)
     assert counts | {"sha256": ""} == {
         "answers": 10,
+        "unanswered": 0,
         "annotators": 5,
         "classes": 1,
         "pairs": 2,
@@ -87,12 +88,11 @@ def test_parquet_reads_like_csv(tmp_path: Path) -> None:
     ("column", "value", "message"),
     [
         ("answer", "maybe", "row 2: unknown answer; expected main_object, separate_object, background; got 'maybe'"),
-        ("confidence", "", "row 2: confidence is not a whole number; expected a number >= 0; got nothing"),
-        ("confidence", "6", "row 2: confidence out of range; expected 1 to 5; got 6"),
+        ("confidence", "high", "row 2: confidence is not a whole number; expected a number >= 0; got 'high'"),
+        ("confidence", "6", "row 2: confidence out of range; expected 1 to 5, or nothing; got 6"),
         ("class_index", "-1", "row 2: class_index is not a whole number"),
         ("feature_index", "1.5", "row 2: feature_index is not a whole number"),
         ("feature_rank", "0", "row 2: feature_rank out of range"),
-        ("annotator", " ", "row 2: no annotator"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, column: str, value: str, message: str) -> None:
@@ -119,3 +119,81 @@ def test_no_answers_or_another_layout(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(SalientError, match=r"columns of no known layout|no answers"):
         read_annotations(tmp_path / "a.csv")
+
+
+TABLE = """annotator,class_name,class_index,feature_index,feature_rank,answer,confidence,reason
+,deer,4,17,1,background,,
+,deer,4,18,2,,,
+,,,,,,,
+bob,deer,4,19,3,main_object,5,"dark, green"
+"""
+
+
+def test_half_filled_tables_are_read_and_the_rest_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(TABLE)
+    found = read_annotations(tmp_path / "a.csv")
+    assert found.unanswered == 1 and [a.feature_index for a in found.answers] == [17, 19]
+    assert found.answers[0] == Answer("anonymous", "deer", 4, 17, 1, "background", None, "")
+    write_annotations(tmp_path / "b.csv", found.answers)
+    assert read_annotations(tmp_path / "b.csv").answers == found.answers
+    (tmp_path / "none.csv").write_text(TABLE.replace("background", "").replace("main_object", ""))
+    with pytest.raises(
+        SalientError, match="no answers; expected at least one in the column answer; got 3 rows without one"
+    ):
+        read_annotations(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "encoding", "end"),
+    [(",", "utf-8", "\n"), (";", "utf-8-sig", "\r\n"), ("\t", "utf-16", "\r\n"), (",", "utf-8-sig", "\r")],
+)
+def test_what_spreadsheets_write_is_read_alike(delimiter: str, encoding: str, end: str, tmp_path: Path) -> None:
+    plain = read_annotations(write(tmp_path / "plain.csv", [ROW])).answers
+    head, row = delimiter.join(COLUMNS), delimiter.join([*ROW[:2], "4.0", *ROW[3:7], '"dark, green ground"'])
+    (tmp_path / "a.csv").write_bytes((head + end + row + end).encode(encoding))
+    assert read_annotations(tmp_path / "a.csv").answers == plain
+
+
+def rows_with(reasons: list[str]) -> str:
+    rows = [f"p{i},deer,4,17,1,background,5,{reason}" for i, reason in enumerate(reasons)]
+    return ",".join(COLUMNS) + "\n" + "\n".join(rows) + "\n"
+
+
+@pytest.mark.parametrize(
+    "reasons",
+    [
+        ["fine", '"odd', "fine", "fine"],
+        ["fine", '"odd', "fine", 'the "thing"', "fine"],
+        ["fine", '"odd', "fine", '"quoted, well"', "fine"],
+        ["fine", '"odd', '"', "fine"],
+    ],
+)
+def test_an_open_quotation_mark_hides_no_answer(reasons: list[str], tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(rows_with(reasons))
+    with pytest.raises(SalientError, match=r"a\.csv, row 2: not CSV; got "):
+        read_annotations(tmp_path / "a.csv")
+
+
+def test_a_reason_of_several_lines_is_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(rows_with(['"first, then\nsecond"', "fine"]))
+    assert [a.reason for a in read_annotations(tmp_path / "a.csv").answers] == ["first, then\nsecond", "fine"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.parquet", b"PAR1xx", "damaged, or no Parquet file"),
+        ("a.csv", b"PK\x03\x04rest", "a spreadsheet's own format; expected CSV; save it as CSV"),
+        ("a.csv", ",".join(COLUMNS).encode() + b"\nJos\xe9,", "not a CSV file; expected text in UTF-8"),
+        (
+            "a.csv",
+            (rows_with(["fine"]) + "p9,deer,4,17,1,background,5,a,b,c\n").encode(),
+            "row 2: not CSV; got 10 fields under 8",
+        ),
+    ],
+)
+def test_files_that_are_none_are_one_line(name: str, data: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(SalientError) as caught:
+        read_annotations(tmp_path / name)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
