@@ -1,0 +1,1 @@
+"""Masks against people's boxes of the object."""

@@ -1,0 +1,34 @@
+"""The command that holds a store's maps against people's boxes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from salient_imagenet_data.cli.commands import cli
+
+
+@cli.command()
+@click.argument("store")
+@click.option(
+    "--boxes",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="CSV, Kaggle's LOC_*_solution.csv, COCO's JSON, a folder of ImageNet's XML, or a folder of mask PNGs.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every class and feature.")
+def localise(store: str, boxes: Path, as_json: bool) -> None:
+    """Measure how far core and spurious maps lie on the object, against boxes drawn by people. Needs no image.
+
+    Mass inside: share of a map in the boxes. Lift: that over the share of the crop that the boxes are, 1 for a map that
+    says nothing. Pointing: how often the maximum lies inside. IoU: at the best threshold.
+    """
+    from salient_imagenet_data.evaluation.localisation.localise import lines
+    from salient_imagenet_data.evaluation.localisation.localise import localise as localise_store
+    from salient_imagenet_data.evaluation.localisation.truth import read_truth
+    from salient_imagenet_data.store.reading import Store
+
+    found = localise_store(Store(store), read_truth(boxes))
+    click.echo(json.dumps(found.to_json(), indent=2) if as_json else lines(found))
