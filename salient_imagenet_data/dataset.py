@@ -136,19 +136,43 @@ def load_dataset(
         return table.to_iterable_dataset(num_shards=min(64, max(1, len(table)))) if streaming else table
     if joined is not None and not isinstance(images, (str, os.PathLike)):
         return _from_source(joined, wanted, streaming, frame)
-    builder = SalientImageNetBuilder(
-        cache_dir=cache_dir,
-        store=os.path.abspath(opened.path),
-        images=None if images is None else os.path.abspath(images),
-        frame=frame,
-        missing=missing,
-        identity="" if joined is None else _identity(joined.source),
+    with _cache_errors(cache_dir):
+        builder = SalientImageNetBuilder(
+            cache_dir=cache_dir,
+            store=os.path.abspath(opened.path),
+            images=None if images is None else os.path.abspath(images),
+            frame=frame,
+            missing=missing,
+            identity="" if joined is None else _identity(joined.source),
+        )
+        if streaming:
+            return builder.as_streaming_dataset(split=wanted)
+        with _quiet_unless_terminal():
+            builder.download_and_prepare()
+        return builder.as_dataset(split=wanted)
+
+
+@contextmanager
+def _cache_errors(cache_dir: str | None) -> Iterator[None]:
+    """What goes wrong while rows are put into the cache of `datasets`, as one line."""
+    try:
+        yield
+    except OSError as error:
+        raise _no_cache(cache_dir, error) from error
+    except datasets.exceptions.DatasetGenerationError as error:
+        if isinstance(error.__cause__, OSError):
+            raise _no_cache(cache_dir, error.__cause__) from error
+        if isinstance(error.__cause__, SalientError):
+            raise error.__cause__ from None
+        raise
+
+
+def _no_cache(cache_dir: str | None, error: OSError) -> SalientError:
+    return SalientError(
+        f"{error.filename or cache_dir or datasets.config.HF_DATASETS_CACHE}: the cache of `datasets` cannot be used",
+        got=error.strerror or str(error),
+        then="give cache_dir=FOLDER, or set HF_DATASETS_CACHE, where there is room and you may write",
     )
-    if streaming:
-        return builder.as_streaming_dataset(split=wanted)
-    with _quiet_unless_terminal():
-        builder.download_and_prepare()
-    return builder.as_dataset(split=wanted)
 
 
 def _told(joined: Joined) -> Joined:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError
@@ -55,9 +56,6 @@ def download_url(url: str) -> Path:
 
     What the URL holds now decides: another manifest there is another folder in the cache.
     """
-    import filelock
-    import huggingface_hub
-
     remote = Folder.of(url)
     there = remote.names()
     if MANIFEST not in there:
@@ -65,24 +63,48 @@ def download_url(url: str) -> Path:
     with remote.open(MANIFEST) as file:
         manifest = file.read()
     key = hashlib.sha256(remote.place.encode() + manifest).hexdigest()[:32]
-    folder = Path(huggingface_hub.cached_assets_path("salient-imagenet-data", subfolder="stores")) / key
-    folder.mkdir(exist_ok=True)
+    names = sorted(_files(manifest, url))
+    folder = _assets("stores") / key
+    if all((folder / name).is_file() for name in (*names, MANIFEST)):
+        _verify(folder, url)  # nothing to write, so the cache may be one that is only read
+        return folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _fetch(remote, folder, names, manifest)
+    except OSError as error:
+        raise SalientError(
+            f"{folder}: cannot keep {url} there",
+            got=f"{error.strerror or type(error).__name__}",
+            then="make room or give rights there, or set HF_ASSETS_CACHE to another folder",
+        ) from error
+    _verify(folder, url)
+    return folder
+
+
+def _fetch(remote: Folder, folder: Path, names: list[str], manifest: bytes) -> None:
+    """Copy the files that are not there yet, the manifest last; one process at a time."""
+    import filelock
+
     with filelock.FileLock(folder.with_suffix(".lock")):
-        for name in sorted(_files(manifest, url)):
+        for name in names:
             if not (folder / name).is_file():
                 with remote.open(name) as file:
                     Folder.of(folder).write(name, lambda out, file=file: shutil.copyfileobj(file, out))  # type: ignore[misc]
         if not (folder / MANIFEST).is_file():
             Folder.of(folder).write(MANIFEST, lambda out: out.write(manifest))
-        _verify(folder, url)
-    return folder
+
+
+def _assets(name: str) -> Path:
+    """A folder of the Hub's cache of other things, which need not exist: its own function would make it."""
+    from huggingface_hub.constants import HF_ASSETS_CACHE
+
+    return Path(HF_ASSETS_CACHE) / "salient-imagenet-data" / "default" / name
 
 
 def _verify(folder: Path, place: str) -> None:
-    """Compare every file with the manifest, once: a note of sizes and times says that it was done."""
-    import huggingface_hub
-
-    notes = Path(huggingface_hub.cached_assets_path("salient-imagenet-data", subfolder="verified"))
+    """Compare every file with the manifest, once: a note of sizes and times says that it was done. Where no note can be
+    written, as in a cache that is only read, it is done each time, and told."""
+    notes = _assets("verified")
     path = folder / MANIFEST
     files = _files(path.read_bytes(), str(path))
     state = {name: _state(folder / name) for name in files}
@@ -94,14 +116,21 @@ def _verify(folder: Path, place: str) -> None:
         path = folder / name
         got = file_sha256(path) if path.is_file() else "no such file"
         if got != expected:
-            _remove(path)
+            removed = _remove(path)
             raise SalientError(
-                f"{place}/{name} was damaged on the way, and is removed from the cache",
+                f"{place}/{name} was damaged on the way, and {'is removed from' if removed else 'stays in'} the cache",
                 expected=f"sha256 {expected}",
                 got=got,
-                then="run the same again to fetch it once more",
+                then="run the same again to fetch it once more" if removed else f"ask who may write to delete {path}",
             )
-    note.touch()
+    try:
+        notes.mkdir(parents=True, exist_ok=True)
+        note.touch()
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        print(
+            f"{place}: every byte is checked on each opening, for no note can be kept: {notes}: {why}", file=sys.stderr
+        )
 
 
 def _files(manifest: bytes, name: str) -> dict[str, str]:
@@ -120,10 +149,14 @@ def _state(path: Path) -> list[int]:
     return [found.st_size, found.st_mtime_ns]
 
 
-def _remove(path: Path) -> None:
-    """Remove a file of the Hub's cache: the link in the snapshot and what it points to beside it."""
-    if path.is_symlink():
-        blob = path.resolve()
-        if blob.parent.name == "blobs":
-            blob.unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
+def _remove(path: Path) -> bool:
+    """Remove a file of the Hub's cache: the link in the snapshot and what it points to. False if one may not."""
+    try:
+        if path.is_symlink():
+            blob = path.resolve()
+            if blob.parent.name == "blobs":
+                blob.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
