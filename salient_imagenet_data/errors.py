@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
+_FROM_A_WORKER = re.compile(
+    r"Caught \w+ in DataLoader worker process \d+\..*salient_imagenet_data\.errors\.\w+: (.*)", re.S
+)
+"""What torch makes of the message of an error from a worker: its whole traceback, and the message at the end."""
+
 
 class SalientError(Exception):
     """A mistake in the input or its state that the user can mend.
@@ -10,7 +17,8 @@ class SalientError(Exception):
     """
 
     def __init__(self, what: str, *, expected: str = "", got: str = "", then: str = "") -> None:
-        parts = [what]
+        worker = _FROM_A_WORKER.match(what)
+        parts = [worker[1] if worker else what]
         if expected:
             parts.append(f"expected {expected}")
         if got:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from salient_imagenet_data.pictures.overlay import GAP, LINE, NEUTRAL, tint, wri
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.features import Feature
 from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.whole_file import write_text
 
 Attack = Callable[[list[NDArray[np.uint8]], list[int]], list[NDArray[np.uint8]]]
 """Crops (S, S, 3) uint8 and a feature index for each -> crops that show these features more."""
@@ -61,13 +63,15 @@ def write_sheets(
     paths = []
     for class_index, features in progress(by_class.items(), total=len(by_class), what="sheets", unit="class"):
         path = out / f"{class_index:04d}-{_plain(store.class_names[class_index])}.png"
-        _class_sheet(joined, class_index, features, images, pixels, attack).save(path)
+        with whole_file(path) as file:
+            _class_sheet(joined, class_index, features, images, pixels, attack).save(file, format="PNG")
         paths.append(path)
-    with (out / "answers.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for f in store.features:
-            writer.writerow(["", f.class_name, f.class_index, f.feature_index, f.rank, "", "", ""])
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for f in store.features:
+        writer.writerow(["", f.class_name, f.class_index, f.feature_index, f.rank, "", "", ""])
+    write_text(out / "answers.csv", table.getvalue())
     return paths
 
 

@@ -21,13 +21,11 @@ def look(store: str, images: str, classes: tuple[str, ...], count: int, out: Pat
 
     The photographs of a class are those that show its features most; without --class, of ten classes at most.
     """
-    import io
-
     from salient_imagenet_data.errors import SalientError
     from salient_imagenet_data.joining import join
     from salient_imagenet_data.looking import choose, sheet
     from salient_imagenet_data.store.reading import Store
-    from salient_imagenet_data.whole_file import write_bytes
+    from salient_imagenet_data.whole_file import whole_file
 
     if out.exists() and not overwrite:
         raise SalientError(f"{out}: exists", expected="a new file", then="choose another --out or use --overwrite")
@@ -38,8 +36,7 @@ def look(store: str, images: str, classes: tuple[str, ...], count: int, out: Pat
         click.echo(f"{len(joined.missing)} of {len(opened)} images are not there and are left out", err=True)
     items = choose(joined, classes, count)
     picture = sheet(joined, items)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    write_bytes(out, buffer.getvalue())
+    with whole_file(out) as file:
+        picture.save(file, format="PNG")
     shown = len({int(opened.rows.labels[joined.rows[item]]) for item in items})
     click.echo(f"wrote {out}: {len(items)} photographs of {shown} of {len(opened.class_names)} classes")
