@@ -23,7 +23,7 @@ from salient_imagenet_data.pictures.overlay import GAP, LINE, NEUTRAL, tint, wri
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.features import Feature
 from salient_imagenet_data.store.reading import Store
-from salient_imagenet_data.whole_file import write_text
+from salient_imagenet_data.whole_file import whole_file, write_text
 
 Attack = Callable[[list[NDArray[np.uint8]], list[int]], list[NDArray[np.uint8]]]
 """Crops (S, S, 3) uint8 and a feature index for each -> crops that show these features more."""
