@@ -38,9 +38,9 @@ PLACED = ("replace", "rename", "link")
 class Command:
     """What is killed.
 
-    prepare: fills a new folder with what the command needs, and is not killed. first: the command as given at first.
-    again: as a person runs it after it was stopped. anew: what to run where `again` refuses, naming what is damaged;
-    None where it may not. result: names below the folder that are compared, all of it by default.
+    Each is given a folder. prepare: fills it with what the command needs, and is not killed. first: the command as
+    given at first. again: as a person runs it after it was stopped. anew: what a person does where `again` refuses,
+    naming what is damaged by a power cut; None where it may not. All run in forked children, torch on one thread.
     """
 
     name: str
@@ -115,21 +115,21 @@ def campaign(
     scratch: Path,
     *,
     empty: bool = False,
-    until: float | None = None,
-    part: tuple[int, int] = (0, 1),
+    most: int | None = None,
 ) -> Kills:
     """Kill a command at each of its writes and run it again; what then stands in the folder must be what an undisturbed
-    run leaves. until: time.monotonic() at which to stop. part: (n, m), every m-th kill from the n-th on."""
+    run leaves. most: kills, evenly spread over the writes; all of them by default."""
     found = Kills(command.name)
     with tempfile.TemporaryDirectory(dir=scratch) as place:
         fresh, folder, log = Path(place) / "fresh", Path(place) / "folder", Path(place) / "log"
         fresh.mkdir()
-        command.prepare(fresh)
+        code, text = child(partial(command.prepare, fresh))
+        assert code == 0, f"{command.name}, what it needs: {code} {text}"
         calls = _undisturbed(command, fresh, folder, log)
         expected, found.writes = tree(folder), len(calls)
-        for number, when in itertools.islice(_points(calls, empty), part[0], None, part[1]):
-            if until is not None and time.monotonic() > until:
-                break
+        points = list(_points(calls, empty))
+        every = max(1.0, len(points) / (most or len(points)))
+        for number, when in [points[int(i * every)] for i in range(int(len(points) / every))]:
             _again(fresh, folder)
             log.unlink(missing_ok=True)
             code, text = child(partial(_killed, command, folder, log, number, when))
@@ -201,7 +201,9 @@ def _difference(expected: dict[str, bytes | None], got: dict[str, bytes | None])
 
 
 def _quiet() -> None:
-    """No output of the child's among that of the tests."""
+    """No output of the child's among that of the tests; and one thread, since OpenMP's do not live on in a child."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     if not os.environ.get("KILLS_SHOW"):
