@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from salient_imagenet_data.errors import ImageError
 from salient_imagenet_data.images.trouble import is_trouble, patiently, said
 
-_PHOTOGRAPHS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "QOI", "MPO")
+PHOTOGRAPHS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "QOI", "MPO")
 """Pillow's names of raster formats that begin with bytes of their own. Not on the list: what runs another program
 (PostScript), what describes shapes (WMF), and what is told by hardly any byte, as which a damaged file might pass."""
 _DEEP = ("I", "F")
@@ -29,13 +29,13 @@ _MODES_OF_16_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 def formats() -> tuple[str, ...]:
     """The formats that are read, of those this Pillow has."""
     Image.init()
-    return tuple(name for name in _PHOTOGRAPHS if name in Image.OPEN)
+    return tuple(name for name in PHOTOGRAPHS if name in Image.OPEN)
 
 
 @cache
 def extensions() -> tuple[str, ...]:
     """File name endings (lower case) that a folder or a tar takes for images: Pillow's for `formats`."""
-    return tuple(sorted(ending for ending, name in Image.registered_extensions().items() if name in _PHOTOGRAPHS))
+    return tuple(sorted(ending for ending, name in Image.registered_extensions().items() if name in PHOTOGRAPHS))
 
 
 def decode(data: bytes | str | os.PathLike[str], name: str) -> NDArray[np.uint8]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,35 @@ from PIL import Image
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.imagenet import id_of_path
 from salient_imagenet_data.images.decoding import decode_picture, extensions
+from salient_imagenet_data.images.layout.walking import contents, pictures_below
+from salient_imagenet_data.images.passed_over import OUTSIDE, PassedOver, text_of
 from salient_imagenet_data.images.source import ListedSource, check_unique
+from salient_imagenet_data.images.trouble import patiently
 
 
 class FileSource(ListedSource):
     """Image files below a root, with a label each.
 
     paths: below the root, with forward slashes. labels: indices into class_names. The image id is the path without its
-    extension, `deer/0012`, or the bare name of an ImageNet file (`imagenet.id_of_path`).
+    extension, `deer/0012`, or the bare name of an ImageNet file (`imagenet.id_of_path`); in it, bytes of a name that
+    are no UTF-8 are written \\xNN.
     """
 
     def __init__(
-        self, root: str | os.PathLike[str], paths: Sequence[str], labels: Sequence[int], class_names: tuple[str, ...]
+        self,
+        root: str | os.PathLike[str],
+        paths: Sequence[str],
+        labels: Sequence[int],
+        class_names: tuple[str, ...],
+        passed_over: Iterable[tuple[str, str]] = (),
     ) -> None:
-        super().__init__(pa.array([id_of_path(path) for path in paths], type=pa.string()), labels, class_names)
+        texts = [text_of(path) for path in paths]
+        super().__init__(pa.array([id_of_path(path) for path in texts], type=pa.string()), labels, class_names)
         self.root = Path(root)
-        self._paths: Any = pa.array(paths, type=pa.string())
+        self.passed_over = PassedOver(tuple(passed_over))
+        self._paths: Any = pa.array(texts, type=pa.string())
+        # Arrow holds text as UTF-8 only, so names of other bytes are kept as bytes.
+        self._bytes: Any = pa.array([os.fsencode(p) for p in paths], pa.binary()) if texts != list(paths) else None
         check_unique(self._ids, self._paths)
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
@@ -40,7 +53,10 @@ class FileSource(ListedSource):
         return decode_picture(self.path(index), self._paths[index].as_py())
 
     def encoded(self, index: int) -> dict[str, str | bytes | None]:
-        return {"path": os.path.abspath(self.path(index)), "bytes": None}
+        path = os.path.abspath(self.path(index))
+        if self._bytes is None:
+            return {"path": path, "bytes": None}
+        return {"path": None, "bytes": patiently(Path(path).read_bytes, self._paths[index].as_py(), path)}
 
     def files(self) -> Iterator[str]:
         yield from (os.path.abspath(self.path(index)) for index in range(len(self)))
@@ -50,14 +66,15 @@ class FileSource(ListedSource):
 
     def path(self, index: int) -> str:
         """Where the file is."""
-        return os.path.join(self.root, self._paths[index].as_py())
+        below = self._paths[index].as_py() if self._bytes is None else os.fsdecode(self._bytes[index].as_py())
+        return os.path.join(self.root, below)
 
 
 class FolderSource(FileSource):
     """A class-per-folder tree: `root/<class name>/**/<image file>`.
 
-    Classes are the folders in sorted order, which for ImageNet is the order of its class indices; images are sorted
-    by path.
+    Classes are the folders in sorted order, which for ImageNet is the order of its class indices; folders `0` ... `11`,
+    all of digits, are in the order of their numbers. Images are sorted by path. What is not read is in `passed_over`.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
@@ -68,31 +85,35 @@ class FolderSource(FileSource):
                 expected="a folder with one sub-folder a class, tar shards, or org/name of a data set on the Hub",
                 then="check the path given as images",
             )
-        names = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")))
-        if not names:
+        inside = contents(str(folder))
+        if not inside.folders:
             raise SalientError(
                 f"{folder}: no class folders",
                 expected="one sub-folder a class with image files in it",
                 got="an empty folder" if not any(folder.iterdir()) else "files only",
                 then="give the folder that holds the class folders",
             )
+        passed = [(text_of(name), reason) for name, reason in inside.passed]
+        passed += ((text_of(name), OUTSIDE) for name in inside.pictures)
         paths: list[str] = []
         labels: list[int] = []
+        names = in_class_order(inside.folders)
         for label, name in enumerate(names):
-            found = sorted(_image_files(folder / name))
+            found = pictures_below(str(folder), name, passed)
             if not found:
                 raise SalientError(
-                    f"{folder / name}: class folder without an image",
+                    f"{text_of(str(folder / name))}: class folder without an image",
                     expected=f"files ending in {', '.join(extensions())}",
                     then="add images or remove the folder",
                 )
-            paths += (os.path.relpath(path, folder).replace(os.sep, "/") for path in found)
+            paths += found
             labels += [label] * len(found)
-        super().__init__(folder, paths, labels, names)
+        super().__init__(folder, paths, labels, tuple(map(text_of, names)), sorted(passed))
 
 
-def _image_files(folder: Path) -> Iterator[str]:
-    for parent, _, names in os.walk(folder):
-        yield from (
-            os.path.join(parent, n) for n in names if n.lower().endswith(extensions()) and not n.startswith(".")
-        )
+def in_class_order(names: Iterable[str]) -> list[str]:
+    """Names of classes sorted: as text, or by number where all are digits, as a plain checkpoint counts them."""
+    some = list(names)
+    if all(name.isascii() and name.isdigit() for name in some):
+        return sorted(some, key=lambda name: (int(name), name))
+    return sorted(some, key=text_of)

@@ -6,17 +6,19 @@ import os
 from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.images.layouts import folder_source
+from salient_imagenet_data.images.layout.finding import Layout, local_source
 from salient_imagenet_data.images.source import ImageSource
-from salient_imagenet_data.images.tar import TarSource, find_shards
 from salient_imagenet_data.places import hub_name, is_url
 
 
-def open_source(images: str | os.PathLike[str] | ImageSource, split: str = "train") -> ImageSource:
+def open_source(
+    images: str | os.PathLike[str] | ImageSource, split: str = "train", *, layout: Layout | None = None
+) -> ImageSource:
     """A source as it is; else a folder (class per folder, ImageNet's trees), tar shards, or a data set on the Hub.
 
     A string like "ILSVRC/imagenet-1k" that is no existing path is a data set on the Hub, downloaded by `datasets` into
-    its cache. split: which one, where there are several. Raises SalientError for what is none of these.
+    its cache. split: which one, where there are several. layout: what a folder is, where names could mean two things
+    (`layout.finding.LAYOUTS`). Raises SalientError for what is none of these.
     """
     if not isinstance(images, (str, os.PathLike)):
         return images
@@ -31,6 +33,4 @@ def open_source(images: str | os.PathLike[str] | ImageSource, split: str = "trai
             expected="a folder, tar shards, or a data set on the Hub",
             then="copy them here first",
         )
-    path = Path(images)
-    shards = find_shards(path)
-    return TarSource(shards) if shards else folder_source(path, split)
+    return local_source(Path(images), split, layout)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.images.passed_over import PassedOver
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,12 @@ def picture_of(source: ImageSource, index: int) -> Image.Image:
 class ListedSource:
     """What every source with a list of its images shares. ids: (N,) Arrow strings. labels: indices into class_names.
 
-    Kept as columns, since a million Python strings are large.
+    Kept as columns, since a million Python strings are large. passed_over: what lies among the images and is not read.
+    taken_for: what a folder was taken for, in one line, where that may be doubted.
     """
+
+    passed_over = PassedOver()
+    taken_for = ""
 
     def __init__(self, ids: Any, labels: Sequence[int] | NDArray[np.integer], class_names: tuple[str, ...]) -> None:
         self._ids, self._labels, self._names = ids, np.array(labels, dtype=np.int32), class_names

@@ -6,6 +6,7 @@ import os
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -15,46 +16,49 @@ from numpy.typing import NDArray
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.imagenet import id_of_path, wnids
 from salient_imagenet_data.images.decoding import decode, extensions
+from salient_imagenet_data.images.folder import in_class_order
+from salient_imagenet_data.images.passed_over import IN_TAR, PassedOver, ending_reason, name_reason
 from salient_imagenet_data.images.reference import reference, stamp
 from salient_imagenet_data.images.source import ListedSource, check_unique
+from salient_imagenet_data.images.trouble import is_trouble, patiently, said
 
 CLASS_NAMES = "classnames.txt"
+LARGEST_CLS = 32
+"""Bytes of a `.cls` member, which holds one number."""
 
 
 class TarSource(ListedSource):
     """Images in tar shards, read in place at their offsets.
 
-    The class of an image is the number in its `.cls` member, else the wnid in its name, else the folder in its key.
-    Names of numbered classes: `classnames.txt` beside the shards, one a line; ImageNet's wnids where the ids are
-    ImageNet's; else the numbers. Images are in the order of the shards.
+    The class of an image is the number in its own `.cls` member (`_number_of`), else the wnid in its name, else the
+    folder in its name. Names of numbered classes: `classnames.txt` beside the shards, one a line; ImageNet's wnids
+    where there are a thousand; else the numbers. Images are in the order of the shards.
     """
 
     def __init__(self, shards: Sequence[Path]) -> None:
         self.shards = [Path(shard) for shard in shards]
         self._stamps = [stamp(shard) for shard in self.shards]
-        samples: list[tuple[int, int, int, str]] = []
-        classes: dict[str, str] = {}
-        for number, shard in enumerate(self.shards):
-            _scan(number, shard, samples, classes)
-        if not samples:
+        scans = [_scan(shard) for shard in self.shards]
+        beside = self.shards[0].parent
+        names = [name for scan in scans for name in scan.pictures]
+        if not names:
             raise SalientError(
-                f"{self.shards[0].parent}: no images in the tar files", expected="members such as 0001.jpg"
+                f"{beside}: no images in the tar files",
+                expected="members such as 0001.jpg",
+                got="archives in archives: unpack the outer one first" if any(s.archives for s in scans) else "",
             )
-        keys = [PurePosixPath(name).with_name(PurePosixPath(name).name.split(".")[0]) for *_, name in samples]
-        ids = pa.array([id_of_path(name) for *_, name in samples], type=pa.string())
-        check_unique(ids, pa.array([name for *_, name in samples], type=pa.string()))
-        words = [classes.get(str(key)) or _word(key) for key in keys]
-        names = _class_names(words, self.shards[0].parent / CLASS_NAMES, bool(classes))
-        index = {name: label for label, name in enumerate(names)}
-        numbered = bool(classes)
-        super().__init__(ids, [int(w) if numbered else index[w] for w in words], names)
-        if self._labels.max() >= len(names):
-            raise SalientError(
-                f"{self.shards[0].parent}: a class number without a name",
-                expected=f"0 to {len(names) - 1}",
-                got=str(self._labels.max()),
-            )
-        self._places = np.array([s[:3] for s in samples], dtype=np.int64)
+        ids = pa.array([id_of_path(name) for name in names], type=pa.string())
+        check_unique(ids, pa.array(names, type=pa.string()))
+        numbers = [_number_of(name, scan.numbers) for scan in scans for name in scan.pictures]
+        if any(number is not None for number in numbers):
+            labels, classes = _numbered(names, numbers, beside)
+        else:
+            labels, classes = _worded(names, beside)
+        super().__init__(ids, labels, classes)
+        self.passed_over = PassedOver(tuple(item for scan in scans for item in scan.passed()))
+        self._places = np.array(
+            [(i, *place) for i, scan in enumerate(scans) for place in scan.pictures.values()], dtype=np.int64
+        )
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
         return decode(self._bytes(index), self._ids[index].as_py())
@@ -71,9 +75,18 @@ class TarSource(ListedSource):
 
     def _bytes(self, index: int) -> bytes:
         shard, offset, size = self._places[index].tolist()
-        with self.shards[shard].open("rb") as file:
-            file.seek(offset)
-            data: bytes = file.read(size)
+        name = f"{self._ids[index].as_py()} in {self.shards[shard].name}"
+
+        def read() -> bytes:
+            with self.shards[shard].open("rb") as file:
+                file.seek(offset)
+                found: bytes = file.read(size)
+                return found
+
+        try:
+            data = patiently(read, name, self.shards[shard])
+        except OSError as error:
+            raise SalientError(f"{self.shards[shard]}: cannot be read", got=said(error)) from error
         if len(data) != size:
             raise ImageError(f"{self._ids[index].as_py()}: cut short", expected=f"{size} bytes", got=str(len(data)))
         return data
@@ -82,7 +95,7 @@ class TarSource(ListedSource):
 def find_shards(path: Path) -> list[Path]:
     """The tar files that a path means: one file, a folder of them, or a pattern such as `train-{0000..0146}.tar`."""
     if path.is_dir():
-        return sorted(path.glob("*.tar"))
+        return sorted(p for p in path.glob("*.tar") if name_reason(p.name) is None and p.is_file())
     braces = re.search(r"\{(\d+)\.\.(\d+)\}", path.name)
     if braces:
         first, last = braces[1], braces[2]
@@ -95,24 +108,110 @@ def find_shards(path: Path) -> list[Path]:
     return [path] if path.suffix == ".tar" and path.is_file() else []
 
 
-def _scan(number: int, shard: Path, samples: list[tuple[int, int, int, str]], classes: dict[str, str]) -> None:
-    """Add a shard's images (shard, offset, size, name), and its `.cls` members by key."""
+@dataclass
+class _Scan:
+    """Members of a shard. pictures: {name: (offset, size)}. numbers: {name without .cls: what it holds}."""
+
+    shard: str
+    pictures: dict[str, tuple[int, int]] = field(default_factory=dict)
+    numbers: dict[str, str] = field(default_factory=dict)
+    others: list[tuple[str, str]] = field(default_factory=list)
+    archives: bool = False
+
+    def passed(self) -> list[tuple[str, str]]:
+        """Members that are no picture and no other part of a picture's sample."""
+        samples = {_key(name) for name in self.pictures} | {_stem(name) for name in self.pictures}
+        parts = [(name, reason) for name, reason in self.others if reason.startswith("name ")]
+        alone = {name for name, _ in parts if not samples & {_key(name), _stem(name)}}
+        return [(f"{self.shard}/{n}", r) for n, r in self.others if not r.startswith("name ") or n in alone]
+
+
+def _scan(shard: Path) -> _Scan:
+    """Names and places of a shard's members. Names of other bytes than UTF-8's hold them as \\xNN."""
+    scan = _Scan(shard.name)
     try:
-        with tarfile.open(shard, "r:") as archive:
+        with tarfile.open(shard, "r:", encoding="utf-8", errors="surrogateescape") as archive:
             for member in archive:
-                if not member.isfile():
-                    continue
-                name = PurePosixPath(member.name)
-                key = str(name.with_name(name.name.split(".")[0]))
-                if name.suffix.lower() in extensions():
-                    samples.append((number, member.offset_data, member.size, str(name)))
-                elif name.suffix == ".cls" and member.size < 32:
-                    data = archive.extractfile(member)
-                    classes[key] = data.read().decode("ascii", "replace").strip() if data else ""
-    except (tarfile.TarError, OSError) as error:
+                name = member.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+                name = str(PurePosixPath(name))
+                if not member.isdir():
+                    _note(scan, archive, member, name)
+    except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+        if is_trouble(error, shard):
+            raise SalientError(f"{shard}: the system cannot read it", got=said(error), then="run it again") from error
         raise SalientError(
-            f"{shard}: not an uncompressed tar file", got=str(error), then="download it again"
+            f"{shard}: not an uncompressed tar file", got=said(error), then="download it again"
         ) from error
+    return scan
+
+
+def _note(scan: _Scan, archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> None:
+    path = PurePosixPath(name)
+    hidden = next((reason for part in path.parts if (reason := name_reason(part))), None)
+    if hidden or not member.isreg() or member.issparse():
+        scan.others.append((name, hidden or IN_TAR))
+    elif path.suffix.lower() in extensions():
+        if name in scan.pictures:
+            raise SalientError(f"{scan.shard}: two members are called {name!r}", then="rename or remove one")
+        scan.pictures[name] = (member.offset_data, member.size)
+    elif path.suffix.lower() == ".cls" and member.size < LARGEST_CLS:
+        data = archive.extractfile(member)
+        scan.numbers[_stem(name)] = data.read().decode("ascii", "replace").strip() if data else ""
+    else:
+        scan.archives |= path.suffix.lower() == ".tar"
+        scan.others.append((name, ending_reason(path.name)))
+
+
+def _stem(name: str) -> str:
+    """A member's name without its last ending: `clip.000` of `clip.000.png`."""
+    return str(PurePosixPath(name).with_suffix(""))
+
+
+def _key(name: str) -> str:
+    """A member's key as WebDataset's writers make it: all before the first dot of the base name."""
+    path = PurePosixPath(name)
+    return str(path.with_name(path.name.split(".")[0] or path.name))
+
+
+def _number_of(name: str, numbers: dict[str, str]) -> str | None:
+    """What an image's own `.cls` member holds, in its shard: of the image's whole name, `clip.000.cls` for
+    `clip.000.png`, else of its key, `0001.cls` for `0001.left.png`. Never that of a neighbour."""
+    return numbers.get(_stem(name), numbers.get(_key(name)))
+
+
+def _numbered(names: list[str], numbers: list[str | None], beside: Path) -> tuple[list[int], tuple[str, ...]]:
+    for name, number in zip(names, numbers, strict=True):
+        if number is None or not (number.isascii() and number.isdigit()):
+            raise SalientError(
+                f"{beside}: classes of some images only",
+                expected="a .cls member with a number beside every image",
+                got=f"{'none' if number is None else repr(number)} for {name}",
+            )
+    labels = [int(number) for number in numbers if number is not None]
+    listed, most = beside / CLASS_NAMES, max(labels)
+    if listed.is_file():
+        classes = tuple(listed.read_text(encoding="utf-8").splitlines())
+    else:
+        classes = wnids() if most == len(wnids()) - 1 else tuple(str(i) for i in range(most + 1))
+    if most >= len(classes):
+        raise SalientError(
+            f"{beside}: a class number without a name", expected=f"0 to {len(classes) - 1}", got=str(most)
+        )
+    return labels, classes
+
+
+def _worded(names: list[str], beside: Path) -> tuple[list[int], tuple[str, ...]]:
+    words = [_word(PurePosixPath(_key(name))) for name in names]
+    if "" in words:
+        raise SalientError(
+            f"{beside}: images without a class",
+            expected="a .cls member beside each, or a folder in its name",
+            got=names[words.index("")],
+        )
+    found = set(words)
+    classes = wnids() if found <= set(wnids()) and len(found) > 100 else tuple(in_class_order(found))
+    index = {name: label for label, name in enumerate(classes)}
+    return [index[word] for word in words], classes
 
 
 def _word(key: PurePosixPath) -> str:
@@ -120,23 +219,3 @@ def _word(key: PurePosixPath) -> str:
     if wnid:
         return wnid[1] or wnid[0]
     return key.parent.name
-
-
-def _class_names(words: list[str], listed: Path, numbered: bool) -> tuple[str, ...]:
-    if numbered:
-        if not all(word.isdecimal() for word in words):
-            raise SalientError(
-                f"{listed.parent}: classes of some images only",
-                expected="a .cls member with a number beside every image",
-                got=repr(next(word for word in words if not word.isdecimal())),
-            )
-        if listed.is_file():
-            return tuple(listed.read_text(encoding="utf-8").splitlines())
-        most = max(int(word) for word in words)
-        return wnids() if most == len(wnids()) - 1 else tuple(str(i) for i in range(most + 1))
-    if "" in words:
-        raise SalientError(
-            f"{listed.parent}: images without a class", expected="a .cls member beside each, or a folder in its name"
-        )
-    found = set(words)
-    return wnids() if found <= set(wnids()) and len(found) > 100 else tuple(sorted(found))

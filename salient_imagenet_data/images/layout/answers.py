@@ -1,4 +1,4 @@
-"""ImageNet's folders as they come: the archives unpacked, Kaggle's, and the flat validation folder with its answers."""
+"""The classes of ImageNet's flat validation folder: Kaggle's answers, or the devkit's."""
 
 from __future__ import annotations
 
@@ -7,47 +7,32 @@ from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.imagenet import id_of_path, wnids
-from salient_imagenet_data.images.folder import FileSource, FolderSource
 
-KAGGLE = "ILSVRC/Data/CLS-LOC"
 GROUND_TRUTH, META, KAGGLE_ANSWERS = "ILSVRC2012_validation_ground_truth.txt", "meta.mat", "LOC_val_solution.csv"
-SPLITS = ("train", "val", "valid", "validation", "test")
 VALIDATION_IMAGES = 50_000
+ABOVE = 4
+"""Folders above the pictures in which answers are looked for: Kaggle's lie above ILSVRC/Data/CLS-LOC/val."""
 
 
-def folder_source(root: Path, split: str = "train") -> FileSource:
-    """The images of a split of a folder.
-
-    A folder with split folders (`train`, `val`, ...), Kaggle's tree, a class-per-folder tree, or the flat validation
-    folder. Raises SalientError if it is none of these.
-    """
-    if not root.is_dir():
-        return FolderSource(root)  # says what is expected
-    base = root / KAGGLE if (root / KAGGLE).is_dir() else root
-    folders = {p.name for p in base.iterdir() if p.is_dir() and not p.name.startswith(".")}
-    splits = folders & set(SPLITS)
-    if splits:
-        if split not in splits:
-            raise SalientError(f"{base}: no split {split!r}", expected=f"one of {', '.join(sorted(splits))}")
-        base = base / split
-    flat = sorted(p.name for p in base.iterdir() if p.name.startswith("ILSVRC2012_val_"))
-    if not flat:
-        return FolderSource(base)
-    classes = _validation_classes(base, root)
+def validation_labels(folder: Path, names: list[str]) -> list[int]:
+    """Class index of each validation file. Raises SalientError where there are no answers, or none for a file."""
+    classes = validation_classes(folder)
     index = {wnid: label for label, wnid in enumerate(wnids())}
-    unknown = next((name for name in flat if classes.get(id_of_path(name)) not in index), None)
+    known = [classes.get(id_of_path(name)) for name in names]
+    unknown = next((i for i, wnid in enumerate(known) if wnid not in index), None)
     if unknown is not None:
         raise SalientError(
-            f"{base / unknown}: no class known",
+            f"{folder / names[unknown]}: no class known",
             expected="an answer for every validation image",
-            got=str(classes.get(id_of_path(unknown))),
+            got=str(known[unknown]),
         )
-    return FileSource(base, flat, [index[classes[id_of_path(name)]] for name in flat], wnids())
+    return [index[wnid] for wnid in known if wnid is not None]
 
 
-def _validation_classes(folder: Path, root: Path) -> dict[str, str]:
+def validation_classes(folder: Path) -> dict[str, str]:
     """{image id: wnid} from Kaggle's answers, or the devkit's ground truth with its list of synsets."""
-    near = [folder, *folder.parents[:2], root]
+    place = folder.absolute()
+    near = [place, *place.parents[:ABOVE]]
     places = [*near, *(place for parent in near for place in parent.glob("*devkit*/data")), *(p / "data" for p in near)]
     for place in places:
         if (place / KAGGLE_ANSWERS).is_file():
