@@ -115,3 +115,20 @@ def test_the_readmes_options_exist() -> None:
         name, *words = line.split("#")[0].split()
         known = {option for parameter in cli.commands[name].params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= known, line
+
+
+def test_the_readmes_commands_on_the_demo_work_as_pasted(result: dict[str, Any], folder: Path) -> None:
+    text = (ROOT / "README.md").read_text()
+    lines = re.findall(
+        r"^(?:The picture above is `)?(salient-imagenet [^`\n]*demo/store[^`\n]*)", text, flags=re.MULTILINE
+    )
+    assert [line.split()[1] for line in lines] == ["look", "evaluate", "retrain-head", "evaluate"]
+    for line in lines:
+        command = [sys.executable, "-m", "salient_imagenet_data.cli", *line.split()[1:]]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+    with Image.open(folder / "look.png") as mine, Image.open(ROOT / "docs" / "look.png") as shown:
+        assert mine.size == shown.size
+        # The picture that the README shows.
+        assert np.abs(np.asarray(mine).astype(int) - np.asarray(shown).astype(int)).mean() < 2
+    assert (folder / "report" / "index.html").is_file()
