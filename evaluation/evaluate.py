@@ -20,6 +20,7 @@ from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Missing, join
 from salient_imagenet_data.networks.classifiers import Classifier, Model
 from salient_imagenet_data.networks.opening import Opener
+from salient_imagenet_data.store.locks import held
 from salient_imagenet_data.store.reading import Store
 
 
@@ -41,8 +42,11 @@ class Conditions:
 
     def plan(self, store: Store) -> Plan:
         """The plan for a store. Raises SalientError for levels, names or a store that will not do."""
-        if not self.sigmas or not min(self.sigmas) >= 0:
-            raise SalientError("noise levels", expected="one or more numbers >= 0", got=str(list(self.sigmas)))
+        if not self.sigmas or not all(0 < sigma <= 1 for sigma in self.sigmas):
+            expected = "one or more numbers above 0 and at most 1, the span of an image's values"
+            raise SalientError(
+                "noise levels", expected=expected, got=", ".join(f"{s:g}" for s in self.sigmas) or "none"
+            )
         names = [f"noise_{sigma:g}" for sigma in self.sigmas] + list(self.corruptions)
         distinct = list(dict.fromkeys(corruption_of(name).name for name in names))
         return make_plan(
@@ -110,22 +114,22 @@ def run_models(
 
     openers: by name, each called when its turn comes, so that one model is in memory at a time. report: called with a
     line when a model is done or has failed. Returns the files and the failures, each {"name", "reason"}. Raises
-    SalientError where images are missing, which no model can mend.
+    SalientError where images are missing, which no model can mend, or another process writes into the folder.
     """
     joined = join(store, source, missing=missing, rows=plan.rows.tolist())
     if joined.missing:
         report(f"{len(joined.missing)} images are missing and left out, such as {joined.missing[0]}")
     files, failed = list[PredictionsFile](), list[dict[str, str]]()
     folder.mkdir(parents=True, exist_ok=True)
-    for name, opener in openers.items():
-        try:
-            files.append(infer(opener(), joined, plan, folder / file_name(name), settings, overwrite=overwrite))
-            report(
-                f"{name}: {len(files[-1].conditions[CLEAN].image_ids)} images, {len(files[-1].conditions)} conditions"
-            )
-        except Exception as error:  # a stranger's model may raise anything, and the others are to go on
-            failed.append({"name": name, "reason": one_line(error)})
-            report(f"{name}: failed: {failed[-1]['reason']}")
+    with held(folder):  # two runs would take each other's parts for their own
+        for name, opener in openers.items():
+            try:
+                done = infer(opener(), joined, plan, folder / file_name(name), settings, overwrite=overwrite)
+                files.append(done)
+                report(f"{name}: {len(done.conditions[CLEAN].image_ids)} images, {len(done.conditions)} conditions")
+            except Exception as error:  # a stranger's model may raise anything, and the others are to go on
+                failed.append({"name": name, "reason": one_line(error)})
+                report(f"{name}: failed: {failed[-1]['reason']}")
     return files, failed
 
 

@@ -13,8 +13,6 @@ from salient_imagenet_data.evaluation.numbers.estimates import Estimate, class_a
 
 DRAWS = 2_000
 """Bootstrap draws; enough that the ends of an interval move by about a twentieth of its width between seeds."""
-MOST = 20
-"""Outcomes that are drawn together."""
 
 
 def relative_sensitivity(kept: float, lost: float) -> float:
@@ -36,21 +34,35 @@ def resampled(
 ) -> NDArray[np.float64]:
     """Class-averaged means of several outcomes over bootstrap samples of the images within class.
 
-    outcomes: (A, n) bool, A <= 20 measurements of the same n images. labels: (n,). Returns (draws, A).
+    outcomes: (A, n) bool, measurements of the same n images. labels: (n,). Returns (draws, A).
     Drawing n_c images of a class with replacement makes the counts of its distinct joint outcomes multinomial, which
     is what is drawn. Raises ValueError without an image.
     """
     count, images = outcomes.shape
-    if not images or not 0 < count <= MOST:
-        raise ValueError(f"resampled: expected 1 to {MOST} outcomes of at least one image, got shape {outcomes.shape}")
-    codes = (outcomes.astype(np.int64) << np.arange(count)[:, None]).sum(axis=0)
+    if not images or not count:
+        raise ValueError(f"resampled: expected outcomes of at least one image, got shape {outcomes.shape}")
+    codes, joint = _joint(outcomes)
     rng, total, present = np.random.default_rng(seed), np.zeros((draws, count)), np.unique(labels)
     for label in present:
         seen, cells = np.unique(codes[labels == label], return_counts=True)
-        hit = ((seen[:, None] >> np.arange(count)) & 1).astype(np.float64)
+        hit = joint[seen].astype(np.float64)
         size = int(cells.sum())
         total += rng.multinomial(size, cells / size, size=draws) @ hit / size
     return total / len(present)
+
+
+def _joint(outcomes: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """(A, n) -> (n,) number of each image's joint outcome, and (J, A) the distinct ones, however many measurements.
+
+    They are numbered as binary numbers, the first measurement the lowest bit, so that draws do not depend on A's size.
+    """
+    packed = np.packbits(outcomes, axis=0, bitorder="little")
+    order = np.lexsort(packed)  # by the last byte first
+    ordered = packed[:, order]
+    new = np.append(True, (ordered[:, 1:] != ordered[:, :-1]).any(axis=0))
+    codes = np.empty(outcomes.shape[1], dtype=np.int64)
+    codes[order] = np.cumsum(new) - 1
+    return codes, outcomes[:, order[new]].T
 
 
 def class_means(outcomes: NDArray[np.bool_], labels: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -81,7 +93,7 @@ def mean_accuracy(outcomes: NDArray[np.bool_], labels: NDArray[np.integer]) -> E
 def sensitivity(kept: NDArray[np.bool_], lost: NDArray[np.bool_], labels: NDArray[np.integer]) -> Estimate:
     """`relative_sensitivity` of class-averaged accuracies (averaged before the ratio), with its interval.
 
-    kept, lost: (T, n), trials of the same images, at most 10, whose accuracies are averaged; labels (n,).
+    kept, lost: (T, n), trials of the same images, whose accuracies are averaged; labels (n,).
     """
     outcomes, trials = np.concatenate([kept, lost]), len(kept)
     a, b = class_means(outcomes, labels).reshape(2, trials).mean(axis=1)

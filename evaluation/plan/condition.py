@@ -7,6 +7,7 @@ a second trial of a random corruption.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -44,7 +45,8 @@ class Condition:
     def sigma(self) -> float | None:
         """Standard deviation of Gaussian noise on the [0, 1] scale; None for any other corruption."""
         found = _NOISE.fullmatch(self.corruption)
-        return float(found["sigma"]) if found else None
+        level = float(found["sigma"]) if found else math.inf
+        return level if math.isfinite(level) else None
 
     @staticmethod
     def parse(name: str) -> Condition:

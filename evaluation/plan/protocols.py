@@ -33,6 +33,7 @@ from salient_imagenet_data.evaluation.plan.regions import (
     corm2022,
     iclr2022,
     labels_of,
+    rank_of,
     rival2022,
 )
 from salient_imagenet_data.folds import WHOLE, Fold
@@ -117,7 +118,7 @@ def make_plan(
     if not 1 <= trials <= MOST_TRIALS:
         raise SalientError("trials", expected=f"1 to {MOST_TRIALS}", got=str(trials))
     if boxes:
-        plain = [r for r in regions.values() if not r.complement and not r.name.startswith("rank_")]
+        plain = [r for r in regions.values() if not r.complement and rank_of(r.name) is None]
         regions |= {box.name: box for box in map(boxed, plain)}
     counted = [region.rows for region in regions.values()]
     if "spuriosity2023" in protocols:
@@ -142,4 +143,4 @@ def is_random(corruption: str) -> bool:
 
 
 def _controls(region: str, wanted: bool) -> tuple[Control, ...]:
-    return ("", *CONTROLS) if wanted and not region.startswith("rank_") else ("",)
+    return ("", *CONTROLS) if wanted and rank_of(region) is None else ("",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,6 +52,17 @@ class Region:
         return iterations(self.dilation, crop)
 
 
+def region_of_rank(rank: int) -> str:
+    """Name of the region of the features of one rank, from 1."""
+    return f"rank_{rank}"
+
+
+def rank_of(region: str) -> int | None:
+    """The rank of a region of single features; None for any other region's name."""
+    found = re.fullmatch(r"rank_([1-9]\d{0,8})", region)
+    return int(found[1]) if found else None
+
+
 def iterations(dilation: int, crop: int) -> int:
     """Of the maximum filter for a crop of so many pixels, where there are `dilation` at 224."""
     return round(dilation * crop / DILATED_AT)
@@ -69,7 +81,7 @@ def iclr2022(store: Store, *, single_features: bool = False) -> list[Region]:
         for slot in range(in_top.shape[1]):
             chosen = np.zeros_like(in_top)
             chosen[:, slot] = in_top[:, slot]
-            regions.append(Region(f"rank_{slot + 1}", chosen))
+            regions.append(Region(region_of_rank(slot + 1), chosen))
     return regions
 
 

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from salient_imagenet_data.evaluation.plan.condition import Condition
-from salient_imagenet_data.evaluation.plan.regions import Region, boxed, corm2022, iclr2022, labels_of, rival2022
+from salient_imagenet_data.evaluation.plan.regions import (
+    Region,
+    boxed,
+    corm2022,
+    iclr2022,
+    labels_of,
+    rank_of,
+    rival2022,
+)
 from salient_imagenet_data.images.source import ImageSource, ids_of
 from salient_imagenet_data.joining import join
 from salient_imagenet_data.masks import union_in_crop
@@ -109,8 +117,6 @@ def data_uri(pixels: NDArray[np.uint8]) -> str:
 
 def _feature(drop: dict[str, Any], store: Store) -> dict[str, Any] | None:
     """Rank, index and kind of the feature, where the region is that of one rank."""
-    if not drop["region"].startswith("rank_"):
-        return None
-    rank = int(drop["region"].removeprefix("rank_"))
+    rank = rank_of(drop["region"])
     found = next((f for f in store.features if (f.class_index, f.rank) == (drop["class_index"], rank)), None)
     return None if found is None else {key: getattr(found, key) for key in ("rank", "feature_index", "kind", "cue")}

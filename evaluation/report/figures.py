@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
+
+from salient_imagenet_data.evaluation.plan.regions import rank_of
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#444444", "#999933")
 """Told apart by colour-blind readers too [Okabe & Ito 2008]; models beyond the eighth begin again."""
@@ -15,6 +19,7 @@ REGION_WORDS = {
     "core_dilated15": "noise inside the dilated core",
     "not_core_dilated15": "noise outside the dilated core",
 }
+MOST_LETTERS = 80
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480, 320, 56, 16, 34, 44
 
 
@@ -182,13 +187,23 @@ def interval(e: dict[str, Any]) -> str:
     return f"{e['value']:.3f} [{e['low']:.3f}, {e['high']:.3f}], n = {e['n']}"
 
 
+def file_stem(name: str) -> str:
+    """A figure's file name without its ending, whatever a stranger's condition is called: plain letters, at most 80 of
+    them; a name that was changed ends in a hash of what it was."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name.replace("@", "_on_").replace("#", "_trial_"))
+    if len(plain) <= MOST_LETTERS and plain == name.replace("@", "_on_"):
+        return plain
+    return f"{plain[:MOST_LETTERS]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
 def all_figures(models: Sequence[dict[str, Any]]) -> dict[str, str]:
     """Every figure that the results allow, SVG by file name without the ending."""
-    regions = dict.fromkeys(c["region"] for m in models for c in m["curves"] if not c["region"].startswith("rank_"))
+    regions = dict.fromkeys(c["region"] for m in models for c in m["curves"] if rank_of(c["region"]) is None)
     spread = dict.fromkeys(
-        c["name"] for m in models for c in m["conditions"] if not c["control"] and not c["region"].startswith("rank_")
+        c["name"] for m in models for c in m["conditions"] if not c["control"] and rank_of(c["region"]) is None
     )
     drawn = {f"curve_{region}": noise_curves(models, region) for region in regions}
     drawn |= {"controls": controls_figure(models)}
-    drawn |= {f"classes_{name.replace('@', '_on_')}": class_spread(models, name) for name in spread}
+    drawn |= {f"classes_{name}": class_spread(models, name) for name in spread}
+    drawn = {file_stem(name): svg for name, svg in drawn.items()}
     return {name: svg for name, svg in drawn.items() if svg is not None}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.plan.regions import rank_of
 from salient_imagenet_data.evaluation.report.page import render
 from salient_imagenet_data.evaluation.score.together import SUMMARY_FORMAT
 from salient_imagenet_data.folds import WHOLE
@@ -66,7 +67,7 @@ def cells(model: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """A model's figures by column: estimates as dicts."""
     found = {"clean": model["clean_accuracy"]}
     for condition in model["conditions"]:
-        if not condition["control"] and not condition["region"].startswith("rank_"):
+        if not condition["control"] and rank_of(condition["region"]) is None:
             found[condition["name"]] = condition["accuracy"]
     for control in model["controls"]:
         if control["random"]:

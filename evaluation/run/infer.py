@@ -135,11 +135,12 @@ def infer(
     work = path.with_name(path.name + ".work")
     if overwrite:
         path.unlink(missing_ok=True)
-        shutil.rmtree(work, ignore_errors=True)
+        _sweep(work)
     kept = _kept(path, metadata, joined, plan)
     pending = [c for c in plan.conditions if c.name not in kept]
     clean = CLEAN not in kept
     if not pending and not clean:
+        _sweep(work)  # a run killed after its last write leaves it
         return read_predictions(path, len(joined.store.class_names))
     needed = np.unique(np.concatenate([plan.rows] if clean else [plan.regions[c.region].rows for c in pending]))
     part = join(joined.store, joined.source, missing="skip", rows=np.intersect1d(needed, joined.rows).tolist())
@@ -156,7 +157,7 @@ def infer(
     whole = [to_table(name, answers, metadata) for name, answers in kept.items()]
     whole += [pq.read_table(file) for file in sorted(work.glob("*.parquet"))]
     write_tables(path, whole, metadata)
-    shutil.rmtree(work)
+    _sweep(work)
     return read_predictions(path, len(joined.store.class_names))
 
 
@@ -195,7 +196,7 @@ def _resumed(work: Path, digest: str) -> int:
     """The position after the last whole part of the very same run; parts of any other run are removed."""
     header = work / RUN
     if not header.is_file() or header.read_text() != digest:
-        shutil.rmtree(work, ignore_errors=True)
+        _sweep(work)
         return 0
     position = 0
     for file in sorted(work.glob("*.parquet")):
@@ -204,6 +205,15 @@ def _resumed(work: Path, digest: str) -> int:
             raise SalientError(f"{file}: a part before it is missing", then=f"remove {work} and run again")
         position = last
     return position
+
+
+def _sweep(work: Path) -> None:
+    """Remove the parts of a run, and nothing else: a folder of this name without the run's note is not ours."""
+    if not work.exists() and not work.is_symlink():
+        return
+    if not (work / RUN).is_file() and any(work.iterdir()):
+        raise SalientError(f"{work}: not the parts of a run", expected=f"a file {RUN} in it", then="move it elsewhere")
+    shutil.rmtree(work)
 
 
 def _probabilities(logits: Tensor, classes: int, images: int) -> Any:

@@ -8,12 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.numbers.bootstrap import area, difference, mean_accuracy, sensitivity
 from salient_imagenet_data.evaluation.numbers.estimates import class_average, wilson
 from salient_imagenet_data.evaluation.numbers.spuriosity import spurious_gap
 from salient_imagenet_data.evaluation.plan.condition import CLEAN, CONTROL_WORDS, CONTROLS, Condition
 from salient_imagenet_data.evaluation.plan.protocols import rows_in, spuriosity_ends
-from salient_imagenet_data.evaluation.plan.regions import ACCURACY_OF, BACKGROUND, FOREGROUND, INSIDE, OUTSIDE
+from salient_imagenet_data.evaluation.plan.regions import (
+    ACCURACY_OF,
+    BACKGROUND,
+    FOREGROUND,
+    INSIDE,
+    OUTSIDE,
+    rank_of,
+)
 from salient_imagenet_data.evaluation.run.predictions import PredictionsFile
 from salient_imagenet_data.evaluation.score.outcomes import Outcome, line_up
 from salient_imagenet_data.folds import WHOLE, Fold
@@ -91,6 +99,12 @@ def per_class(outcome: Outcome, clean: Outcome, store: Store) -> list[dict[str, 
 def per_feature(rank: int, outcome: Outcome, clean: Outcome, store: Store) -> list[dict[str, Any]]:
     """`per_class` under noise on the feature of one rank, with what that feature is."""
     feature = {f.class_index: f for f in store.features if f.rank == rank}
+    without = [c for c in np.unique(outcome.labels).tolist() if c not in feature]
+    if without:
+        raise SalientError(
+            f"rank_{rank}: {store.class_names[without[0]]} has no feature of this rank",
+            expected=f"ranks 1 to {store.manifest.features_per_class}",
+        )
     return [
         {**row, **{key: getattr(feature[row["class_index"]], key) for key in ("feature_index", "rank", "kind", "cue")}}
         for row in per_class(outcome, clean, store)
@@ -111,9 +125,9 @@ def _by_sigma(outcomes: Outcomes, clean: Outcome, store: Store) -> dict[str, Any
         if condition.region in KINDS:
             name = ACCURACY_OF[condition.region]
             entry["per_class"] = per_class(outcome, same, store)
-        elif condition.region.startswith("rank_"):
+        elif (rank := rank_of(condition.region)) is not None:
             name = f"noise_on_{condition.region}"
-            entry["per_feature"] = per_feature(int(condition.region.removeprefix("rank_")), outcome, same, store)
+            entry["per_feature"] = per_feature(rank, outcome, same, store)
         else:
             continue
         result.setdefault(f"{condition.sigma:g}", {})[name] = entry
@@ -181,7 +195,7 @@ def _curves(outcomes: Outcomes, clean: Outcome) -> list[dict[str, Any]]:
 
 
 def _controlled(condition: Condition) -> bool:
-    return not condition.region.startswith("rank_")
+    return rank_of(condition.region) is None
 
 
 def _control(condition: Condition, outcomes: Outcomes, clean: Outcome) -> dict[str, Any]:

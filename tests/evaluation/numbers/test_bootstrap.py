@@ -89,6 +89,20 @@ def test_resampled_keeps_pairs_together() -> None:
         resampled(np.zeros((2, 0), dtype=bool), labels[:0])
 
 
+def test_any_number_of_outcomes_is_drawn_together() -> None:
+    """More measurements change nothing about the draws of the first: the joint outcomes are the same ones."""
+    before, after, labels = paired_sample()
+    few, many = np.stack([before, after]), np.stack([before, after] * 50)
+    assert np.array_equal(resampled(many, labels), np.tile(resampled(few, labels), 50))
+    rng = np.random.default_rng(0)
+    hits = rng.random((70, 70)) < rng.random((70, 1))  # seventy different measurements: no machine word holds them
+    drawn = resampled(hits, labels, draws=4000)
+    assert np.allclose(drawn.mean(axis=0), class_means(hits, labels), atol=0.01)
+    for measurement in (0, 33, 69):
+        alone = resampled(hits[[measurement]], labels, draws=4000)[:, 0]
+        assert drawn[:, measurement].std() == pytest.approx(alone.std(), rel=0.05)
+
+
 @given(st.lists(st.tuples(st.floats(0.01, 2), SHARE), min_size=2, max_size=8))
 def test_curve_area_against_scipy(points: list[tuple[float, float]]) -> None:
     levels = np.cumsum([step for step, _ in points])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import html
 import json
 import re
 from pathlib import Path
@@ -119,6 +120,37 @@ def test_foreign_predictions_without_images_and_with_gaps(report: Path, store: S
         score(type(file)(Path("x"), "x", {}, {"clean": renamed}), store)
     with pytest.raises(SalientError, match="two predictions files are of one model, theirs"):
         summarise([theirs, theirs], store)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "noise_0.25/../../x@core",
+        "noise_1e400@core",
+        "noise_0@core",
+        "noise_0.5@rank_x",
+        "a" * 300 + "@core",
+        "<i>@core",
+    ],
+)
+def test_a_strangers_condition_is_scored_and_drawn_inside_the_folder(
+    report: Path, store: Store, tmp_path: Path, name: str
+) -> None:
+    file = read_predictions(report / "predictions" / "linear-one.parquet", 10)
+    few = {"clean": file.conditions["clean"], name: file.conditions["noise_1@spurious"]}
+    summary = summarise([dataclasses.replace(file, conditions=few)], store)
+    page = write_report(summary, tmp_path / "deep" / "er" / "report", store).read_text()
+    written = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert all(p.is_relative_to(tmp_path / "deep" / "er" / "report") and len(p.name) < 120 for p in written)
+    (figure,) = (tmp_path / "deep/er/report/figures").glob("classes_*")
+    assert html.escape(name) in page and html.escape(name) in figure.read_text()
+
+
+def test_a_rank_that_the_store_lacks_is_one_line(report: Path, store: Store) -> None:
+    file = read_predictions(report / "predictions" / "linear-one.parquet", 10)
+    few = {"clean": file.conditions["clean"], "noise_1@rank_99": file.conditions["noise_1@spurious"]}
+    with pytest.raises(SalientError, match="rank_99: .* has no feature of this rank; expected ranks 1 to"):
+        score(dataclasses.replace(file, conditions=few), store)
 
 
 def test_effective_robustness_needs_three_models(report: Path) -> None:

@@ -42,6 +42,7 @@ from salient_imagenet_data.loaders.missing.tokens import TokenDropping
 from salient_imagenet_data.masks import union_in_crop
 from salient_imagenet_data.networks.classifiers import Classifier, open_model
 from salient_imagenet_data.networks.robust import load_model
+from salient_imagenet_data.store.locks import held
 from salient_imagenet_data.store.reading import Store
 
 ALL = Conditions(("iclr2022", "corm2022", "spuriosity2023"), (0.5,), ("fill_gray",))
@@ -364,7 +365,7 @@ def test_a_function_of_ones_own_may_view_its_images(store: Store, images: Path) 
 
 
 def test_no_noise_is_clean(store: Store, images: Path, tmp_path: Path) -> None:
-    file = run(store, images, tmp_path / "a.parquet", Conditions(ALL.protocols, (0.0,)).plan(store), top_k=None)
+    file = run(store, images, tmp_path / "a.parquet", make_plan(store, ALL.protocols, ["noise_0"]), top_k=None)
     clean = dict(zip(file.conditions[CLEAN].image_ids, file.conditions[CLEAN].probabilities, strict=True))
     for answers in file.conditions.values():
         for image_id, p in zip(answers.image_ids, answers.probabilities, strict=True):
@@ -386,8 +387,9 @@ def test_wrong_number_of_classes_and_bad_conditions(store: Store, images: Path) 
         evaluate(lambda x: torch.zeros(len(x), 7), store, source)
     with pytest.raises(SalientError, match="NaN or infinities"):
         evaluate(lambda x: torch.full((len(x), 10), torch.nan), store, source)
-    with pytest.raises(SalientError, match="noise levels"):
-        evaluate(lambda x: torch.zeros(len(x), 10), store, source, sigmas=(-1.0,))
+    for level in (-1.0, 0.0, 1.5, float("nan"), float("inf")):
+        with pytest.raises(SalientError, match=f"noise levels; expected .*; got 0.5, {level:g}$"):
+            evaluate(lambda x: torch.zeros(len(x), 10), store, source, sigmas=(0.5, level))
     with pytest.raises(SalientError, match="corruption 'fill_pink' is not known"):
         evaluate(lambda x: torch.zeros(len(x), 10), store, source, corruptions=("fill_pink",))
     with pytest.raises(SalientError, match="protocol is not known"):
@@ -421,6 +423,34 @@ def test_stopped_and_resumed_gives_the_same_and_repeats_little(
     assert same(expected, run(store, images, tmp_path / "b.parquet", plan, model=rest, batch_size=4))
     assert 0 < rest.images < whole.images / 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.parquet", "b.parquet"]
+
+
+def test_what_a_kill_leaves_beside_a_finished_file_goes_and_what_others_put_there_stays(
+    store: Store, images: Path, tmp_path: Path
+) -> None:
+    plan = make_plan(store, corruptions=["noise_0.5"], controls=False)
+    run(store, images, tmp_path / "a.parquet", plan)
+    work = tmp_path / "a.parquet.work"
+    work.mkdir()
+    (work / infer_module.RUN).write_text("of a run that was killed after its last write")
+    (work / "000000000-000000008.parquet").write_bytes(b"part")
+    run(store, images, tmp_path / "a.parquet", plan, model=Counting(0))
+    assert [p.name for p in tmp_path.iterdir()] == ["a.parquet"]
+    work.mkdir()
+    (work / "thesis.txt").write_text("mine")
+    with pytest.raises(SalientError, match="not the parts of a run; expected a file run.sha256 in it"):
+        run(store, images, tmp_path / "a.parquet", plan)
+    assert (work / "thesis.txt").read_text() == "mine"
+
+
+def test_two_runs_into_one_folder_are_one_after_the_other(store: Store, images: Path, tmp_path: Path) -> None:
+    plan, source = make_plan(store, corruptions=["noise_0.5"], controls=False), FolderSource(images)
+    opener = {"linear": lambda: Classifier("linear", sensitive)}
+    with held(tmp_path), pytest.raises(SalientError, match="another process is writing here; got host .*, pid"):
+        run_models(opener, store, source, plan, tmp_path, Settings())
+    files, failed = run_models(opener, store, source, plan, tmp_path, Settings())
+    assert not failed and [p.name for p in tmp_path.iterdir()] == ["linear.parquet"]
+    assert len(files[0].conditions[CLEAN].image_ids) == len(plan.rows)
 
 
 def test_conditions_that_are_there_are_not_run_again(store: Store, images: Path, tmp_path: Path) -> None:
