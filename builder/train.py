@@ -6,6 +6,8 @@ radius epsilon (pixels in [0, 1]) that raise the loss. One step from a random st
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -46,6 +48,19 @@ class TrainConfig:
     seed: int = 0
     memory_limit: int = 8 << 30
 
+    def __post_init__(self) -> None:
+        at_least: dict[str, float] = {"steps": 1, "epochs": 1, "batch_size": 1, "blocks": 1, "shift": 0, "epsilon": 0}
+        for name, least in at_least.items():
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= least):
+                raise SalientError(
+                    f"{name.replace('_', ' ')} of the training", expected=f">= {least:g}", got=f"{value:g}"
+                )
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise SalientError("learning rate of the training", expected="> 0", got=f"{self.learning_rate:g}")
+        if not self.widths or min(self.widths) < 1:
+            raise SalientError("widths of the network", expected="one or more numbers >= 1", got=str(self.widths))
+
 
 def load_images(
     source: ImageSource, preprocessing: Preprocessing, memory_limit: int
@@ -83,31 +98,37 @@ def train(
     preprocessing: Preprocessing,
     config: TrainConfig,
     device: str = "cpu",
-    report: Callable[[int, float], None] | None = None,
+    report: Callable[[int, float, float], None] | None = None,
 ) -> SmallNetModel:
-    """Train a SmallNet on crops (N, S, S, 3) uint8. `report` is called with each epoch's number and mean loss."""
-    if len(images) < config.batch_size:
-        raise SalientError(
-            "too few images to train on", expected=f"at least a batch of {config.batch_size}", got=str(len(images))
-        )
+    """Train a SmallNet on crops (N, S, S, 3) uint8. `report` is called with each epoch's number, its mean loss and the
+    seconds that are left. Fewer images than a batch are one batch. Raises SalientError for none, or if the loss is no
+    number."""
+    if len(images) == 0:
+        raise SalientError("no image to train on", expected="at least one that can be read")
+    batch_size = min(config.batch_size, len(images))
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     net = SmallNet(SmallNetConfig(len(class_names), config.widths, config.blocks, config.stem_stride))
     net = net.to(device).to(memory_format=torch.channels_last)
     pixels, targets = torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels)
-    per_epoch = len(images) // config.batch_size
+    per_epoch = len(images) // batch_size
     optimiser = torch.optim.SGD(
         net.parameters(), lr=config.learning_rate, momentum=0.9, weight_decay=config.weight_decay, nesterov=True
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.learning_rate, total_steps=per_epoch * config.epochs, pct_start=0.25
+    total_steps = per_epoch * config.epochs
+    # A cycle of four steps or fewer has no first part, by whose length torch divides.
+    schedule = (
+        torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=total_steps, pct_start=0.25)
+        if total_steps > 4
+        else None
     )
     net.train()
-    with progress((), total=per_epoch * config.epochs * config.batch_size, what="train") as bar:
+    began = time.monotonic()
+    with progress((), total=total_steps * batch_size, what="train") as bar:
         for epoch in range(config.epochs):
             order, total = torch.randperm(len(images), generator=generator), 0.0
-            for start in range(0, per_epoch * config.batch_size, config.batch_size):
-                chosen = order[start : start + config.batch_size]
+            for start in range(0, per_epoch * batch_size, batch_size):
+                chosen = order[start : start + batch_size]
                 x = augment(pixels[chosen].float().div_(255.0), config, generator)
                 x = x.to(device).contiguous(memory_format=torch.channels_last)
                 y = targets[chosen].to(device)
@@ -118,11 +139,18 @@ def train(
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
-                schedule.step()
+                if schedule is not None:
+                    schedule.step()
                 total += loss.item()
-                bar.update(config.batch_size)
+                bar.update(batch_size)
+            if not math.isfinite(total):
+                raise SalientError(
+                    f"training failed in epoch {epoch + 1}: the loss is no number",
+                    then="choose a smaller --learning-rate",
+                )
             if report is not None:
-                report(epoch + 1, total / per_epoch)
+                left = (time.monotonic() - began) / (epoch + 1) * (config.epochs - epoch - 1)
+                report(epoch + 1, total / per_epoch, left)
     return SmallNetModel(net.cpu().eval(), preprocessing, class_names)
 
 

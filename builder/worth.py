@@ -1,0 +1,92 @@
+"""What a network is worth for masks: how often it is right, and how often still after a short attack.
+
+A map shows where a feature lies only as far as the feature belongs to what the image shows, and people can name what it
+shows only in a robust network [Engstrom et al. 2019; Singla and Feizi 2022].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salient_imagenet_data.builder.train import correct, robust_accuracy
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.images.source import ImageSource
+from salient_imagenet_data.networks.robust import SmallNetModel
+
+CLEAN, KEPT = 0.5, 0.5
+"""Bounds below which a warning is given: the share that is right, and what share of it is right after the attack."""
+ATTACKED = 2000
+"""Images of the short attack, at most."""
+STEPS = 10
+
+
+@dataclass(frozen=True)
+class Worth:
+    """clean: share of `images` that is classified right. robust: of those attacked, at most ATTACKED, the share that is
+    right after an l2 attack of radius epsilon (pixels in [0, 1]). seen: the images are those of the training."""
+
+    clean: float
+    robust: float
+    epsilon: float
+    images: int
+    seen: bool
+
+    def lines(self) -> list[str]:
+        """As it is told to a person."""
+        of = "training images, which flatters" if self.seen else "test images"
+        return [
+            f"clean accuracy {self.clean:.4f} on {self.images} {of}",
+            f"accuracy under {STEPS}-step l2 attack of radius {self.epsilon:g}: {self.robust:.4f}",
+            *self.warnings(),
+        ]
+
+    def warnings(self) -> list[str]:
+        """A line for each bound that is not reached."""
+        found = []
+        if self.clean < CLEAN:
+            found.append(
+                f"warning: right on fewer than {CLEAN:.0%} of the images, so its features say little about the "
+                "classes; train longer, with more images or wider"
+            )
+        if self.robust < KEPT * self.clean:
+            found.append(
+                f"warning: the attack leaves less than {KEPT:.0%} of what it gets right, so this network is not robust "
+                "and people can hardly name what its features show; train with a larger --epsilon, or longer"
+            )
+        return found
+
+
+def worth(
+    model: SmallNetModel,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    epsilon: float,
+    *,
+    seen: bool,
+    seed: int = 0,
+) -> Worth:
+    """Of crops (N, S, S, 3) uint8 with the network's own labels (N,)."""
+    some = np.sort(np.random.default_rng(seed).permutation(len(images))[:ATTACKED])
+    robust = robust_accuracy(model, images[some], labels[some], epsilon, steps=STEPS, seed=seed)
+    return Worth(float(correct(model, images, labels).mean()), robust, epsilon, len(images), seen)
+
+
+def check_test_classes(test: ImageSource, class_names: tuple[str, ...]) -> NDArray[np.int64]:
+    """(classes of the test images,) index of each among the network's, by name.
+
+    Raises SalientError for one that the network does not know.
+    """
+    place = {name: index for index, name in enumerate(class_names)}
+    unknown = [name for name in test.class_names if name not in place]
+    if unknown:
+        some = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+        raise SalientError(
+            "test images: classes that are not among those of the training images",
+            expected=f"some of {', '.join(class_names[:5])}{', ...' if len(class_names) > 5 else ''}",
+            got=some,
+            then="name the folders alike",
+        )
+    return np.array([place[name] for name in test.class_names], dtype=np.int64)
