@@ -28,13 +28,14 @@ from salient_imagenet_data.demo.annotator import answer_all
 from salient_imagenet_data.demo.run import write_scenes
 from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
 from salient_imagenet_data.evaluation.numbers.estimates import wilson
-from salient_imagenet_data.evaluation.report.figures import COLOURS, Canvas, interval
+from salient_imagenet_data.evaluation.report.figures import interval
 from salient_imagenet_data.evaluation.run.infer import Settings
 from salient_imagenet_data.evaluation.score.scoring import score
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.classifiers import Classifier
 from salient_imagenet_data.networks.robust import SmallNetModel, load_model, save_smallnet
+from salient_imagenet_data.pictures.charts import COLOURS, Canvas
 from salient_imagenet_data.scenes import SceneSource
 from salient_imagenet_data.store.manifest import file_sha256
 from salient_imagenet_data.store.reading import Store

@@ -13,7 +13,8 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.joining import Joined
 from salient_imagenet_data.names import IMAGE, IMAGE_ID, KINDS, LABEL, MASK_COLUMN, Kind
-from salient_imagenet_data.pictures.overlay import PANEL, stack, strip
+from salient_imagenet_data.pictures.overlay import PANEL, strip
+from salient_imagenet_data.pictures.tiles import stack
 
 
 def show(row: Mapping[str, Any], names: Any = None, *, panel: int = PANEL) -> Image.Image:

@@ -13,7 +13,7 @@ from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.joining import join
 from salient_imagenet_data.loaders.torch_dataset import SalientImageNet
 from salient_imagenet_data.looking import choose, sheet
-from salient_imagenet_data.pictures.overlay import GAP, LINE
+from salient_imagenet_data.pictures.tiles import GAP, LINE
 from tests.conftest import Run
 
 

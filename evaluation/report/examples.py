@@ -26,6 +26,7 @@ from salient_imagenet_data.evaluation.plan.regions import (
 from salient_imagenet_data.images.source import ImageSource, ids_of
 from salient_imagenet_data.joining import join
 from salient_imagenet_data.masks import union_in_crop
+from salient_imagenet_data.pictures.overlay import NEUTRAL, tint
 from salient_imagenet_data.store.reading import Store
 
 THUMBNAIL = 112
@@ -78,7 +79,7 @@ def _pairs(store: Store, source: ImageSource, region: Region, rows: list[int], c
     for item, row in enumerate(shown):
         crop = joined.crop(item)
         mask = union_in_crop(store.maps[row], region.chosen[row], *crop.shape[:2])
-        pairs.append((data_uri(crop), data_uri(overlay(crop, shape_of(region, mask)))))
+        pairs.append((data_uri(crop), data_uri(tint(crop, shape_of(region, mask), NEUTRAL))))
     return pairs
 
 
@@ -96,15 +97,6 @@ def shape_of(region: Region, mask: NDArray[np.float32]) -> NDArray[np.float32]:
         mask = np.zeros_like(mask)
         mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 1.0
     return 1.0 - mask if region.complement else mask
-
-
-def overlay(image: NDArray[np.uint8], mask: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The image in gray where the mask is 0, tinted orange as it grows. (S, S, 3) uint8 and (S, S) in [0, 1]."""
-    gray = image.astype(np.float32).mean(axis=2, keepdims=True).repeat(3, axis=2)
-    tint = np.array([255.0, 120.0, 0.0], dtype=np.float32)
-    weight = 0.65 * np.clip(mask, 0.0, 1.0)[..., None]
-    result: NDArray[np.uint8] = np.rint(gray * (1.0 - weight) + tint * weight).astype(np.uint8)
-    return result
 
 
 def data_uri(pixels: NDArray[np.uint8]) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.plan.regions import rank_of
-from salient_imagenet_data.evaluation.report.page import render
+from salient_imagenet_data.evaluation.report.page import ROOM
 from salient_imagenet_data.evaluation.score.together import SUMMARY_FORMAT
 from salient_imagenet_data.folds import WHOLE
+from salient_imagenet_data.pictures.page import render
 from salient_imagenet_data.whole_file import write_text
 
 PAGE = "leaderboard.html"
@@ -84,5 +85,5 @@ def cells(model: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def write_leaderboard(folder: Path, out: Path) -> int:
     """Write the page over all evaluations below `folder`; returns how many models are on it."""
     tables = boards(read_summaries(folder))
-    write_text(out, render("leaderboard.html", boards=tables))
+    write_text(out, render(ROOM, "leaderboard.html", boards=tables))
     return sum(len(table["rows"]) for table in tables)

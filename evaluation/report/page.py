@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from salient_imagenet_data.evaluation.report.examples import largest_drops, with_images
-from salient_imagenet_data.evaluation.report.figures import COLOURS, all_figures
+from salient_imagenet_data.evaluation.report.figures import all_figures
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.images.source import ImageSource
+from salient_imagenet_data.pictures.charts import COLOURS
+from salient_imagenet_data.pictures.page import render
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.whole_file import write_text
 
+ROOM = "salient_imagenet_data.evaluation.report"
 REPORT_JSON, REPORT_PAGE, FIGURES = "report.json", "index.html", "figures"
 
 
@@ -33,15 +35,7 @@ def write_report(summary: dict[str, Any], folder: Path, store: Store, source: Im
         drops = largest_drops(model, store)
         examples[model["name"]] = drops if source is None else with_images(drops, store, source)
     names = display_names(store.class_names)
-    page = render("report.html", **summary, figures=figures, examples=examples, names=names, colours=COLOURS)
+    drawn = {"figures": figures, "examples": examples, "names": names, "colours": COLOURS}
+    page = render(ROOM, "report.html", **summary, **drawn)
     write_text(folder / REPORT_PAGE, page)
     return folder / REPORT_PAGE
-
-
-def render(template: str, **values: Any) -> str:
-    """A page from a template beside this file. Every value is escaped; a name that is missing raises."""
-    import jinja2
-
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    text = (files("salient_imagenet_data.evaluation.report") / template).read_text(encoding="utf-8")
-    return environment.from_string(text).render(**values)

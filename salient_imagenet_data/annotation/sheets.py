@@ -19,7 +19,8 @@ from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Joined, join
 from salient_imagenet_data.masks import dequantise
 from salient_imagenet_data.names import BACKGROUND, MAIN_OBJECT, SEPARATE_OBJECT
-from salient_imagenet_data.pictures.overlay import GAP, LINE, NEUTRAL, tint, write
+from salient_imagenet_data.pictures.overlay import NEUTRAL, tint
+from salient_imagenet_data.pictures.tiles import GAP, LINE, row, write
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.features import Feature
 from salient_imagenet_data.store.reading import Store
@@ -106,11 +107,7 @@ def _class_sheet(
         if attack is not None:
             tiles.append(list(itertools.islice(changed, len(photographs))))
         for band, band_tiles in enumerate(tiles):
-            for column, tile in enumerate(band_tiles):
-                big = Image.fromarray(tile)
-                if big.size != (pixels, pixels):
-                    big = big.resize((pixels, pixels), Image.Resampling.BICUBIC)
-                sheet.paste(big, (column * (pixels + GAP), top + LINE + band * (pixels + GAP)))
+            sheet.paste(row(band_tiles, pixels), (0, top + LINE + band * (pixels + GAP)))
     return sheet
 
 

@@ -40,10 +40,11 @@ def cli() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
 def demo(out: Path, overwrite: bool, as_json: bool) -> None:
     """Do the whole way on the embedded scenes, and check it against their truth."""
-    from salient_imagenet_data.demo.run import run, table
+    from salient_imagenet_data.demo.page import words
+    from salient_imagenet_data.demo.run import run
 
     result = run(out, overwrite=overwrite)
-    click.echo(json.dumps(result, indent=2) if as_json else table(result, out))
+    click.echo(json.dumps(result.to_json(), indent=2) if as_json else words(result, out))
 
 
 @cli.command("annotations")

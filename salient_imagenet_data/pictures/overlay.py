@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from salient_imagenet_data.names import CORE, KINDS, SPURIOUS, Kind
+from salient_imagenet_data.pictures.tiles import GAP, LINE, nothing, write
 
 COLOURS: dict[Kind, tuple[int, int, int]] = {CORE: (0, 114, 178), SPURIOUS: (230, 159, 0)}
 """Blue and orange, which colour-blind readers tell apart too [Okabe & Ito 2008]."""
@@ -19,8 +20,8 @@ STRONGEST = 0.85
 """Share of the colour where a mask is 1."""
 LEVEL = 0.5
 """Of the mask, where its outline is drawn."""
-PANEL, GAP, LINE = 224, 8, 20
-"""Pixels: side of a panel, between panels, and of a line of text."""
+PANEL = 224
+"""Pixels of a panel's side."""
 
 
 def tint(image: NDArray[np.uint8], mask: NDArray[np.floating], colour: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -82,46 +83,6 @@ def _panels(
         soft = Image.fromarray(np.asarray(mask, dtype=np.float32)).resize(size, Image.Resampling.BILINEAR)
         panels.append((MEANING[kind], COLOURS[kind], Image.fromarray(tint(pixels, np.asarray(soft), COLOURS[kind]))))
     return panels
-
-
-def nothing(size: tuple[int, int], words: str) -> Image.Image:
-    """A hatched tile that says why there is nothing to see. size: (width, height)."""
-    tile = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(tile)
-    for offset in range(-size[1], size[0], 12):
-        draw.line([(offset, size[1]), (offset + size[1], 0)], fill="#e4e4e4")
-    box = draw.textbbox((0, 0), words, font=_font(12))
-    left, top = (size[0] - (box[2] - box[0])) / 2, (size[1] - (box[3] - box[1])) / 2
-    draw.rectangle((left - 4, top - 4, left + box[2] - box[0] + 4, top + box[3] - box[1] + 6), fill="white")
-    draw.text((left, top), words, fill="#555555", font=_font(12))
-    return tile
-
-
-def stack(strips: Sequence[Image.Image]) -> Image.Image:
-    """Pictures below each other, on white."""
-    width = max(s.width for s in strips)
-    sheet = Image.new("RGB", (width, sum(s.height + GAP for s in strips) - GAP), "white")
-    top = 0
-    for one in strips:
-        sheet.paste(one, (0, top))
-        top += one.height + GAP
-    return sheet
-
-
-def write(
-    draw: ImageDraw.ImageDraw, place: tuple[float, float], words: str, width: float, *, bold: bool = False
-) -> None:
-    """A line of text that ends in "..." where it is too long for so many pixels."""
-    font = _font(14 if bold else 12)
-    shown = words
-    while len(shown) > 1 and draw.textlength(shown, font=font) > width:
-        words = words[:-1]
-        shown = words.rstrip() + "..."
-    draw.text(place, shown, fill="black", font=font)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
 
 
 def _fitted(width: int, height: int, longest: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from salient_imagenet_data.geometry import to_crop_frame
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.joining import join
 from salient_imagenet_data.masks import dequantise
-from salient_imagenet_data.pictures.overlay import GAP, LINE
+from salient_imagenet_data.pictures.tiles import GAP, LINE
 from salient_imagenet_data.store.reading import Store
 
 SIDE = 96

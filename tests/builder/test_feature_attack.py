@@ -10,7 +10,7 @@ from salient_imagenet_data.annotation.sheets import HEAD, write_sheets
 from salient_imagenet_data.builder.feature_attack import attacker, feature_attack
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.robust import load_model
-from salient_imagenet_data.pictures.overlay import GAP, LINE
+from salient_imagenet_data.pictures.tiles import GAP, LINE
 from salient_imagenet_data.store.reading import Store
 
 

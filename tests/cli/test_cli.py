@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from salient_imagenet_data.annotation.sheets import HEAD
-from salient_imagenet_data.pictures.overlay import GAP, LINE
+from salient_imagenet_data.pictures.tiles import GAP, LINE
 from salient_imagenet_data.store.reading import Store
 from tests.conftest import Run
 

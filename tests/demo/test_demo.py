@@ -79,7 +79,7 @@ def test_a_second_run_says_the_same_but_for_times(result: dict[str, Any], tmp_pa
 
 def test_pictures_and_page(result: dict[str, Any], folder: Path) -> None:
     with Image.open(folder / "demo" / "contact_sheet.png") as sheet:
-        assert sheet.size == (60 + len(CLASSES) * 128, 3 * 128 + 18)
+        assert sheet.size == (60 + len(CLASSES) * 128, 3 * 128 + 20)
         assert np.asarray(sheet.convert("L")).std() > 20
     page = (folder / "demo" / "index.html").read_text()
     HTMLParser().feed(page)

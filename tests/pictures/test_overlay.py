@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from salient_imagenet_data.names import CORE, KINDS, SPURIOUS
-from salient_imagenet_data.pictures.overlay import COLOURS, GAP, LINE, outline, stack, strip, tint
+from salient_imagenet_data.pictures.overlay import COLOURS, outline, strip, tint
+from salient_imagenet_data.pictures.tiles import GAP, LINE, stack
 
 BLUE, ORANGE = (np.array(COLOURS[kind]) for kind in (CORE, SPURIOUS))
 

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
 from salient_imagenet_data.evaluation.numbers.paired import mcnemar_exact
-from salient_imagenet_data.evaluation.report.examples import largest_drops, overlay
+from salient_imagenet_data.evaluation.report.examples import largest_drops
 from salient_imagenet_data.evaluation.report.figures import controls_figure, noise_curves
 from salient_imagenet_data.evaluation.report.leaderboard import boards, read_summaries, write_leaderboard
 from salient_imagenet_data.evaluation.report.page import write_report
@@ -171,12 +170,6 @@ def test_largest_drops_are_the_largest(report: Path, store: Store) -> None:
     assert [f["drop"] for f in found] == sorted((f["drop"] for f in found), reverse=True)
     assert found[0]["drop"] == max(drops)
     assert len({(f["class_index"], f["region"]) for f in found}) == 5
-
-
-def test_overlay_leaves_gray_where_the_mask_is_zero() -> None:
-    image = np.full((2, 2, 3), (30, 60, 90), dtype=np.uint8)
-    made = overlay(image, np.array([[0.0, 1.0], [0.0, 0.5]], dtype=np.float32))
-    assert (made[:, 0] == 60).all() and made[0, 1, 0] > made[1, 1, 0] > 60
 
 
 def test_figures_are_well_formed_and_in_place(report: Path) -> None:

@@ -1,0 +1,49 @@
+"""Which tile lies where, by the colours of pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from salient_imagenet_data.pictures.tiles import GAP, LINE, fitted, nothing, row, table
+
+
+def plain(*colour: int, side: int = 4) -> np.ndarray:
+    return np.full((side, side, 3), colour, dtype=np.uint8)
+
+
+RED, GREEN, BLUE = plain(255, 0, 0), plain(0, 255, 0), plain(0, 0, 255)
+
+
+def test_tiles_of_a_row_lie_from_left_to_right_with_a_white_gap() -> None:
+    made = np.asarray(row([RED, GREEN, BLUE], 12))
+    assert made.shape == (12, 3 * 12 + 2 * GAP, 3)
+    for column, colour in enumerate((RED, GREEN, BLUE)):
+        left = column * (12 + GAP)
+        assert (made[:, left : left + 12] == colour[0, 0]).all()
+        assert (made[:, left + 12 : left + 12 + GAP] == 255).all()
+
+
+def test_a_table_has_names_above_and_aside_and_its_tiles_in_lines() -> None:
+    gray = np.full((4, 4), 77, dtype=np.uint8)
+    made = np.asarray(table(("a", "b"), [("first", [RED, GREEN]), ("second", [gray, None])], 40, aside=50))
+    assert made.shape == (LINE + 80, 50 + 80, 3)
+    assert (made[LINE : LINE + 40, 50:90] == RED[0, 0]).all() and (made[LINE : LINE + 40, 90:] == GREEN[0, 0]).all()
+    assert (made[LINE + 40 :, 50:90] == 77).all()
+    hatched = made[LINE + 40 :, 90:]
+    assert (hatched == np.asarray(nothing((40, 40), "none"))).all() and np.median(hatched) == 255 > hatched.min()
+    for words in (made[:LINE, 50:90], made[:LINE, 90:], made[LINE : LINE + 40, :50], made[LINE + 40 :, :50]):
+        assert words.min() < 100  # something is written there
+
+
+def test_small_tiles_keep_their_pixels_where_they_fit_evenly_and_are_smoothed_where_not() -> None:
+    half = np.zeros((2, 2), dtype=np.uint8)
+    half[:, 1] = 255
+    assert set(np.unique(np.asarray(fitted(half, 8)))) == {0, 255} and np.asarray(fitted(half, 8))[0, 3, 0] == 0
+    assert len(np.unique(np.asarray(fitted(half, 7)))) > 2
+    assert np.array_equal(np.asarray(fitted(RED, 4)), RED)
+
+
+def test_words_on_an_empty_tile_stand_in_its_middle() -> None:
+    tile = np.asarray(nothing((100, 60), "none").convert("L"))
+    dark = np.argwhere(tile < 128)
+    assert np.abs(dark.mean(axis=0) - (30, 50)).max() < 6
