@@ -15,6 +15,7 @@ from salient_imagenet_data.builder.units.unit import Job
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.source import ImageSource, ids_of, labels_of
 from salient_imagenet_data.store.features import Feature
+from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.store.tables import images_table
 from salient_imagenet_data.store.writing import StoreWriter
 
@@ -111,6 +112,22 @@ def feature_rows(ranking: Ranking, class_names: tuple[str, ...]) -> list[Feature
             importance = float(ranking.importance[class_index, slot])
             rows.append(Feature(class_index, name, feature, slot + 1, None if np.isnan(importance) else importance))
     return rows
+
+
+def without_features(store: Store) -> str:
+    """One line that names the classes whose images have no masks, and what to do; empty where every class has some."""
+    have = {feature.class_index for feature in store.features}
+    lost = [name for index, name in enumerate(store.class_names) if index not in have]
+    if not lost:
+        return ""
+    if store.manifest.annotations_sha256 is not None:
+        why = "no answer is about them"
+    elif store.manifest.group_by == "prediction":
+        why = "no image was predicted as one of them: build with --group-by label, or use a network that knows them"
+    else:
+        why = "their images were ranked, and nothing was found"
+    some = ", ".join(lost[:20]) + (f" and {len(lost) - 20} more" if len(lost) > 20 else "")
+    return f"{len(lost)} of {len(store.class_names)} classes have no features, so no masks: {some}; {why}"
 
 
 def image_table(

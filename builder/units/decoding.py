@@ -12,7 +12,7 @@ import io
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -27,6 +27,7 @@ from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.reading import read_ahead
 from salient_imagenet_data.images.source import ImageSource, picture_of
+from salient_imagenet_data.images.trouble import is_trouble, patiently
 
 Decoder = Literal["pillow", "pillow+torch", "nvjpeg"]
 Crop = tuple[tuple[int, int], Tensor]
@@ -113,12 +114,30 @@ def batches(
 def pillow_crop(source: ImageSource, index: int, preprocessing: Preprocessing) -> Crop:
     """Raises ImageError for an image that cannot be decoded."""
     picture = picture_of(source, index)
-    return picture.size, torch.from_numpy(preprocessing.apply_to_picture(picture)).permute(2, 0, 1)
+    with _as_image_error(source, index):
+        return picture.size, torch.from_numpy(preprocessing.apply_to_picture(picture)).permute(2, 0, 1)
 
 
 def torch_crop(source: ImageSource, index: int, preprocessing: Preprocessing) -> Crop:
     """Raises ImageError for an image that cannot be decoded."""
-    return cropped(torch.from_numpy(np.array(picture_of(source, index))).permute(2, 0, 1), preprocessing)
+    pixels = torch.from_numpy(np.array(picture_of(source, index))).permute(2, 0, 1)
+    with _as_image_error(source, index):
+        return cropped(pixels, preprocessing)
+
+
+@contextmanager
+def _as_image_error(source: ImageSource, index: int) -> Iterator[None]:
+    """What goes wrong with the pixels of one image is that image's, except want of memory."""
+    try:
+        yield
+    except SalientError:
+        raise
+    except Exception as error:
+        if is_trouble(error) or isinstance(error, torch.OutOfMemoryError) or "memory" in str(error):
+            raise
+        raise ImageError(
+            f"{source.entry(index).image_id}: cannot crop", got=f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def cropped(pixels: Tensor, preprocessing: Preprocessing) -> Crop:
@@ -174,12 +193,17 @@ def _file(source: ImageSource, index: int, preprocessing: Preprocessing) -> Tens
 def jpeg_of(source: ImageSource, index: int) -> Tensor | None:
     """Bytes of an image that is a JPEG of one or three components, (N,) uint8; else None."""
     value: dict[str, Any] = source.encoded(index)
+    path = value["path"]
     try:
-        data = np.fromfile(value["path"], dtype=np.uint8) if value["bytes"] is None else value["bytes"]
+        data = value["bytes"] if value["bytes"] is not None else patiently(lambda: _bytes_of(path), path, path)
     except OSError:
-        return None
+        return None  # Pillow says what it is
     view = np.frombuffer(data, dtype=np.uint8)
     return torch.from_numpy(view.copy()) if _components(view) in (1, 3) else None
+
+
+def _bytes_of(path: str) -> NDArray[np.uint8]:
+    return np.fromfile(path, dtype=np.uint8)
 
 
 def _components(data: NDArray[np.uint8]) -> int | None:
@@ -226,7 +250,8 @@ def batches_of_files(
                     if not isinstance(file, Tensor):
                         crops.append((index, file))
                     elif image is not None:
-                        crops.append((index, cropped(image, preprocessing)))
+                        with _as_image_error(source, index):
+                            crops.append((index, cropped(image, preprocessing)))
                     else:
                         crops.append((index, pillow_crop(source, index, preprocessing)))
                 except ImageError as error:

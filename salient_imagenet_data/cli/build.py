@@ -70,6 +70,7 @@ def build(
     """Build a store: features, ranking and maps of every image. Under torchrun, on several GPUs."""
     from salient_imagenet_data.builder.build import build_until
     from salient_imagenet_data.builder.config import BuildConfig, RunConfig
+    from salient_imagenet_data.builder.finish import without_features
     from salient_imagenet_data.builder.units.engine import default_threads, make_engine
     from salient_imagenet_data.geometry import Preprocessing
     from salient_imagenet_data.images.opening import open_source
@@ -110,6 +111,8 @@ def build(
         return
     m = store.manifest
     click.echo(f"wrote {out}: {m.images} images, {len(store.features)} features, {m.quarantined} images in quarantine")
+    if lost := without_features(store):
+        click.echo(lost, err=True)
     if m.annotations_sha256 is None:
         click.echo(f"next: salient-imagenet sheets {out} --images {images} --out sheets")
 

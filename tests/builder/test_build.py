@@ -24,6 +24,15 @@ from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.store.writing import StoreWriter
+from tests.conftest import Run
+
+
+@pytest.fixture(name="command")
+def _command(request: pytest.FixtureRequest) -> Run:
+    """The command line; `run` is another function here."""
+    found: Run = request.getfixturevalue("run")
+    return found
+
 
 CONFIG = BuildConfig(group_by="label", top_features=4, top_images=2, shard_rows=16, batch_size=5)
 
@@ -249,3 +258,58 @@ def test_annotations_out_of_range(images: Path, weights: Path, answers_file: Pat
     ):
         run(images, weights, tmp_path / "few", annotations=Annotations((first,), "x"))
     assert not (tmp_path / "few").exists()
+
+
+OPTIONS: dict[str, tuple[object, object]] = {
+    "group-by": ("prediction", "group_by"),
+    "top-features": (3, "features_per_class"),
+    "top-images": (1, "top_images"),
+    "majority": (2, "majority"),
+    "edition": ("top65", "edition"),
+    "precision": ("bf16", "precision"),
+    "decoder": ("pillow+torch", "decoder"),
+    "data-version": ("2.3.4", "data_version"),
+}
+"""A value that is not the default, and the manifest's field that must hold it."""
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_options_arrive_in_the_manifest(images: Path, weights: Path, tmp_path: Path, option: str, command: Run) -> None:
+    value, field = OPTIONS[option]
+    given = {"group-by": "label", "top-features": 4, "top-images": 2, option: value}
+    words = [word for name, given_value in given.items() for word in (f"--{name}", given_value)]
+    code, _, err = command(
+        "build", "--images", images, "--weights", weights, "--out", tmp_path / "s", "--device", "cpu", *words
+    )
+    assert code == 0, err
+    assert getattr(Store(tmp_path / "s").manifest, str(field)) == value
+
+
+def test_split_and_weights_arrive_in_the_manifest(images: Path, weights: Path, tmp_path: Path, command: Run) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "val").symlink_to(images)
+    arguments = ("--weights", weights, "--split", "val", "--group-by", "label", "--device", "cpu")
+    code, _, err = command("build", "--images", tmp_path / "root", "--out", tmp_path / "s", *arguments)
+    assert code == 0, err
+    manifest = Store(tmp_path / "s").manifest
+    assert (manifest.split, manifest.weights_sha256) == ("val", load_model(weights)[1])
+    code, _, err = command(
+        "build", "--images", images, "--out", tmp_path / "t", "--weights", weights, "--weights-sha256", "0" * 64
+    )
+    assert code == 2 and "0" * 64 in err
+
+
+def test_classes_without_masks_are_named(images: Path, weights: Path, tmp_path: Path, command: Run) -> None:
+    """An untrained network predicts few classes, and ranks features of these only."""
+    code, _, err = command("build", "--images", images, "--weights", weights, "--out", tmp_path / "s")
+    assert code == 0, err
+    store = Store(tmp_path / "s")
+    predicted = set(store.rows.predictions.tolist())
+    lost = [name for index, name in enumerate(store.class_names) if index not in predicted]
+    assert 0 < len(lost) < 10
+    assert f"{len(lost)} of 10 classes have no features, so no masks: {', '.join(lost)}; no image was predicted" in err
+    assert "build with --group-by label" in err
+    code, _, err = command(
+        "build", "--images", images, "--weights", weights, "--out", tmp_path / "t", "--group-by", "label"
+    )
+    assert code == 0 and "no masks" not in err

@@ -209,3 +209,32 @@ def test_nvjpeg_without_a_device_is_one_line(run: Run, images: Path, weights: Pa
     )  # fmt: skip
     assert code == 2 and err.splitlines()[-1].startswith("Error: decoder nvjpeg; expected a CUDA device; got cpu")
     assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("decoder", ["pillow", "pillow+torch"])
+def test_an_image_whose_pixels_cannot_be_cropped_is_quarantined(
+    images: Path, decoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is raised between the decoder and the batch is that image's; want of memory is not."""
+    from salient_imagenet_data.builder.units import decoding
+
+    source, calls, raised = FolderSource(images), iter(range(99)), [ValueError("no such size")]
+
+    def broken(plain: Any) -> Any:
+        def crop(*arguments: Any) -> Any:
+            if next(calls) == 2:
+                raise raised[0]
+            return plain(*arguments)
+
+        return crop
+
+    monkeypatch.setattr(Preprocessing, "apply_to_picture", broken(Preprocessing.apply_to_picture))
+    monkeypatch.setattr(decoding, "cropped", broken(decoding.cropped))
+    failed: list[tuple[int, ImageError]] = []
+    found = list(batches(source, range(6), Preprocessing(60, 56), 4, failed, decoder, threads=1))  # type: ignore[arg-type]
+    assert [i for batch in found for i in batch.indices.tolist()] == [0, 1, 3, 4, 5]
+    ((index, error),) = failed
+    assert index == 2 and str(error).endswith("cannot crop; got ValueError: no such size")
+    calls, raised[0] = iter(range(99)), MemoryError()
+    with pytest.raises(MemoryError):
+        list(batches(source, range(6), Preprocessing(60, 56), 4, failed, decoder, threads=1))  # type: ignore[arg-type]
