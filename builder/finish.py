@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from salient_imagenet_data.builder.discovery.ranking import GroupSums, Ranking, class_means
 from salient_imagenet_data.builder.units.unit import Job
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.images.source import ImageSource, ids_of, labels_of
+from salient_imagenet_data.images.source import ImageSource, ListedSource, ids_of, labels_of
 from salient_imagenet_data.store.features import Feature
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.store.tables import images_table
@@ -144,8 +144,12 @@ def image_table(
 
 
 def quarantine_rows(source: ImageSource, pooled: Pooled) -> list[dict[str, Any]]:
-    """Rows of quarantine.parquet."""
+    """Rows of quarantine.parquet: images that could not be decoded, then files passed over, which have no label."""
+    passed = source.passed_over.items if isinstance(source, ListedSource) else ()
     return [
-        {"image_id": source.entry(i).image_id, "label": source.entry(i).label, "reason": reason}
-        for i, reason in pooled.failed
+        *(
+            {"image_id": source.entry(i).image_id, "label": source.entry(i).label, "reason": reason}
+            for i, reason in pooled.failed
+        ),
+        *({"image_id": path, "label": None, "reason": f"passed over: {reason}"} for path, reason in passed),
     ]

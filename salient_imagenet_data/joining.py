@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.imagenet import wnid_of_words
+from salient_imagenet_data.images.layout.finding import Layout
 from salient_imagenet_data.images.opening import open_source
 from salient_imagenet_data.images.source import ImageSource, ids_of, labels_of, picture_of
 from salient_imagenet_data.places import hub_name
@@ -24,17 +25,20 @@ Images = Any
 """What a user gives as images: a path, a name on the Hub, a table or stream of `datasets`, or an `ImageSource`."""
 
 
-def images_of(store: Store, images: Images) -> ImageSource:
+def images_of(store: Store, images: Images, *, layout: Layout | None = None) -> ImageSource:
     """The user's images for a store: the one way to open them.
 
     images: a folder (class per folder, ImageNet's trees) or tar shards; a data set on the Hub, "org/name" or
     "org/name@revision", also as hf://datasets/org/name or with its page's address; a `datasets.Dataset` or
     `DatasetDict`; or any `ImageSource`, which is given back. Where there are several splits, the store's is taken.
-    Raises SalientError for a stream, in which nothing can be looked up, and for what is none of these.
+    layout: what a folder is, where its names could mean two things. Raises SalientError for a stream, in which nothing
+    can be looked up, and for what is none of these.
     """
     given = table_of(store, images)
     if given is None:
-        return images if isinstance(images, ImageSource) else open_source(_path(images), store.manifest.split)
+        if isinstance(images, ImageSource):
+            return images
+        return open_source(_path(images), store.manifest.split, layout=layout)
     import datasets
 
     from salient_imagenet_data.images.table import TableSource

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import click
@@ -13,6 +14,9 @@ from salient_imagenet_data.errors import SalientError
 
 def main() -> None:
     """Entry point: mistakes in the input end in one line on stderr and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names that the locale cannot write become \\xNN
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = cli.main(standalone_mode=False, prog_name="salient-imagenet")
     except SalientError as error:

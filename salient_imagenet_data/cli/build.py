@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
-from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLDER, IMAGES, VERSION, annotations_of, check_device, cli
+from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLDER, VERSION, annotations_of, check_device, cli
+from salient_imagenet_data.cli.images import GivenImages, images_options, tell_classes
 
 
 @cli.command()
-@click.option("--images", required=True, help=IMAGES)
+@images_options(required=True)
 @click.option("--split", default="train", help="Split of the images, and its name in the store.")
 @click.option("--weights", required=True, help="Robust classifier: a file, or hf://owner/name/file[@revision].")
 @click.option("--weights-sha256", help="Refuse weights with another sha256.")
@@ -47,7 +48,7 @@ from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLDER, IMAGES, VER
 @click.option("--resume", is_flag=True, help="Go on with a build that was stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there.")
 def build(
-    images: str,
+    images: GivenImages,
     weights: str,
     weights_sha256: str | None,
     architecture: str | None,
@@ -73,19 +74,20 @@ def build(
     from salient_imagenet_data.builder.finish import without_features
     from salient_imagenet_data.builder.units.engine import default_threads, make_engine
     from salient_imagenet_data.geometry import Preprocessing
-    from salient_imagenet_data.images.opening import open_source
     from salient_imagenet_data.networks.devices import default_batch_size, device_of
     from salient_imagenet_data.networks.robust import load_model
 
     if (resize is None) != (crop is None):
         raise click.UsageError("give --resize and --crop together, or neither")
-    source = open_source(images, options["split"])
+    source = images.source(options["split"])
     model, sha256 = load_model(
         weights,
         architecture=architecture,
         preprocessing=Preprocessing(resize, crop) if resize and crop else None,
         sha256=weights_sha256,
     )
+    if model.class_names is None:
+        tell_classes(source)
     runner = make_engine(engine, address, workers)
     on = device_of(device)
     if engine != "ray":  # whose workers may have devices that this machine has not
@@ -119,17 +121,16 @@ def build(
 
 @cli.command()
 @click.argument("store")
-@click.option("--images", required=True, help=IMAGES)
+@images_options(required=True)
 @click.option("--out", type=FOLDER, required=True, help="Folder for the sheets.")
 @click.option("--attack", type=str, help="Also draw feature attacks, with these weights: those of the store.")
 @click.option("--architecture", help="Network of a plain state dict, with --attack.")
 @DEVICE
 def sheets(
-    store: str, images: str, out: Path, attack: str | None, architecture: str | None, device: str | None
+    store: str, images: GivenImages, out: Path, attack: str | None, architecture: str | None, device: str | None
 ) -> None:
     """Draw what each feature shows, one PNG a class, and an answers.csv to fill in."""
     from salient_imagenet_data.annotation.sheets import write_sheets
-    from salient_imagenet_data.joining import images_of
     from salient_imagenet_data.store.reading import Store
 
     if out.exists() and any(out.iterdir()):
@@ -147,7 +148,7 @@ def sheets(
         )
         on = check_device(device)
         attacks = attacker(model.to(on), device=on)
-    paths = write_sheets(opened, images_of(opened, images), out, attack=attacks)
+    paths = write_sheets(opened, images.of(opened), out, attack=attacks)
     click.echo(f"wrote {len(paths)} sheets and answers.csv to {out}")
 
 

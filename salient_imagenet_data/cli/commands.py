@@ -25,7 +25,6 @@ FOLD = click.option(
     callback=lambda context, parameter, text: fold_of(text),
     help="Only part N of M of the images, by a hash of their ids.",
 )
-IMAGES = "Class-per-folder tree, ImageNet's or Kaggle's folder, tar shards, or a data set on the Hub."
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

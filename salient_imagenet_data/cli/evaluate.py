@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, FOLDER, IMAGES, check_device, cli, numbers, options
+from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, FOLDER, check_device, cli, numbers, options
+from salient_imagenet_data.cli.images import IMAGES, GivenImages, images_options
 
 if TYPE_CHECKING:
     from salient_imagenet_data.folds import Fold
@@ -27,7 +28,7 @@ FORMS = (
 
 _MODELS = (
     click.argument("store"),
-    click.option("--images", required=True, help=IMAGES),
+    images_options(required=True),
     click.option(
         "--model",
         "models",
@@ -75,7 +76,7 @@ _models = options(_MODELS)
 @click.option("--seed", type=int, default=0)
 def evaluate(
     store: str,
-    images: str,
+    images: GivenImages,
     models: tuple[str, ...],
     weights: tuple[str, ...],
     architecture: str | None,
@@ -101,12 +102,11 @@ def evaluate(
     """Measure how much classifiers rely on core and on spurious pixels, with controls."""
     from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
     from salient_imagenet_data.evaluation.run.infer import Settings
-    from salient_imagenet_data.joining import images_of
     from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
-    source = images_of(opened, images)
+    source = images.of(opened)
     levels = numbers(sigma, float, "--sigma")
     plan = Conditions(protocols, levels, corruptions, controls, single_features, boxes, trials, fold).plan(opened)
     openers = open_networks(opened, models, weights, architecture, own_preprocessing=frame == "model")
@@ -133,18 +133,19 @@ def evaluate(
 @cli.command()
 @click.argument("store")
 @click.argument("predictions", type=FILE, nargs=-1, required=True)
-@click.option("--images", help="To show images in the report. " + IMAGES)
+@images_options(help="To show images in the report. " + IMAGES)
 @click.option("--out", type=FOLDER, help="Folder for the report.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def score(store: str, predictions: tuple[Path, ...], images: str | None, out: Path | None, as_json: bool) -> None:
+def score(
+    store: str, predictions: tuple[Path, ...], images: GivenImages | None, out: Path | None, as_json: bool
+) -> None:
     """Score predictions files, of `evaluate` or of anybody; needs no torch."""
     from salient_imagenet_data.evaluation.run.predictions import read_predictions
-    from salient_imagenet_data.joining import images_of
     from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
     files = [read_predictions(path, len(opened.class_names)) for path in predictions]
-    _finish(files, [], opened, out, None if images is None else images_of(opened, images), as_json, None)
+    _finish(files, [], opened, out, None if images is None else images.of(opened), as_json, None)
 
 
 @cli.command()
@@ -155,7 +156,7 @@ def score(store: str, predictions: tuple[Path, ...], images: str | None, out: Pa
 @click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
 def align(
     store: str,
-    images: str,
+    images: GivenImages,
     models: tuple[str, ...],
     weights: tuple[str, ...],
     architecture: str | None,
@@ -172,12 +173,11 @@ def align(
     from salient_imagenet_data.evaluation.plan.protocols import rows_in
     from salient_imagenet_data.evaluation.saliency.alignment import align as align_model
     from salient_imagenet_data.folds import WHOLE
-    from salient_imagenet_data.joining import images_of
     from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
-    source = images_of(opened, images)
+    source = images.of(opened)
     missing: Any = "skip" if skip_missing else "error"
     how: dict[str, Any] = {"saliency": saliency, "layer": layer, "rows": rows_in(opened, fold).tolist()}
     how |= {"batch_size": batch_size, "workers": workers, "missing": missing, "device": check_device(device)}

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from salient_imagenet_data.cli.commands import FOLDER, cli
+from salient_imagenet_data.cli.images import GivenImages, images_options
 
 if TYPE_CHECKING:
     from salient_imagenet_data.store.reading import Store
 
 _IMAGES = [
-    click.option("--images", help="Also export the images, from the tree the store was built from."),
+    images_options(help="Also export the images, from the tree the store was built from."),
     click.option("--redistribute", is_flag=True, help="You say that these images may be passed on."),
     click.option("--workers", type=click.IntRange(1), default=1, help="Processes that write masks."),
     click.option("--overwrite", is_flag=True, help="Replace an older export."),
@@ -73,10 +74,9 @@ def publish(
 
 
 def _export(
-    store: Store, out: Path, repo: str, images: str | None, redistribute: bool, workers: int, overwrite: bool
+    store: Store, out: Path, repo: str, images: GivenImages | None, redistribute: bool, workers: int, overwrite: bool
 ) -> None:
     from salient_imagenet_data.hub.export import export
-    from salient_imagenet_data.joining import images_of
     from salient_imagenet_data.progress import progress
 
     with progress((), total=0, what="exporting", unit="file") as bar:
@@ -89,7 +89,7 @@ def _export(
             store,
             out,
             repo=repo,
-            source=images_of(store, images) if images is not None else None,
+            source=images.of(store) if images is not None else None,
             redistribute=redistribute,
             workers=workers,
             overwrite=overwrite,

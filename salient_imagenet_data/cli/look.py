@@ -6,17 +6,18 @@ from pathlib import Path
 
 import click
 
-from salient_imagenet_data.cli.commands import FILE, IMAGES, cli
+from salient_imagenet_data.cli.commands import FILE, cli
+from salient_imagenet_data.cli.images import GivenImages, images_options
 
 
 @cli.command()
 @click.argument("store")
-@click.option("--images", required=True, help=IMAGES)
+@images_options(required=True)
 @click.option("--class", "classes", multiple=True, help="Only this class, by its name; repeat for several.")
 @click.option("-n", "count", type=click.IntRange(1, 50), default=2, help="Photographs of each class.")
 @click.option("--out", type=FILE, default=Path("look.png"), help="PNG file to write.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
-def look(store: str, images: str, classes: tuple[str, ...], count: int, out: Path, overwrite: bool) -> None:
+def look(store: str, images: GivenImages, classes: tuple[str, ...], count: int, out: Path, overwrite: bool) -> None:
     """Show photographs with their core mask in blue and their spurious mask in orange.
 
     The photographs of a class are those that show its features most; without --class, of ten classes at most.
@@ -31,7 +32,7 @@ def look(store: str, images: str, classes: tuple[str, ...], count: int, out: Pat
         raise SalientError(f"{out}: exists", expected="a new file", then="choose another --out or use --overwrite")
     opened = Store(store)
     opened.kind_table  # noqa: B018 - says so now if the store is not annotated
-    joined = join(opened, images, missing="skip")
+    joined = join(opened, images.of(opened), missing="skip")
     if joined.missing:
         click.echo(f"{len(joined.missing)} of {len(opened)} images are not there and are left out", err=True)
     items = choose(joined, classes, count)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, IMAGES, check_device, check_out, cli, options
+from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, check_device, check_out, cli, options
 from salient_imagenet_data.cli.evaluate import SALIENCY
+from salient_imagenet_data.cli.images import GivenImages, images_options
 
 if TYPE_CHECKING:
     from salient_imagenet_data.folds import Fold
@@ -22,7 +23,7 @@ CHOICES = ("least", "random", "most")
 
 _NETWORK = (
     click.argument("store"),
-    click.option("--images", required=True, help=IMAGES),
+    images_options(required=True),
     click.option("--model", metavar="SPEC", help="timm:NAME, torchvision:NAME, hf:NAME or MODULE:FUNCTION."),
     click.option("--weights", help="A file or hf://owner/name/file. Alone: as of `train`, or of --architecture."),
     click.option("--architecture", help="Network of --weights alone: resnet50, torchvision:NAME or timm:NAME."),
@@ -48,7 +49,7 @@ _network = options(_NETWORK)
 @click.option("--batch-size", type=click.IntRange(1), default=64)
 def retrain_head(
     store: str,
-    images: str,
+    images: GivenImages,
     model: str | None,
     weights: str | None,
     architecture: str | None,
@@ -97,7 +98,7 @@ def retrain_head(
 @click.option("--flip/--no-flip", default=True, help="Mirror half of the images.")
 def finetune(
     store: str,
-    images: str,
+    images: GivenImages,
     model: str | None,
     weights: str | None,
     architecture: str | None,
@@ -128,17 +129,16 @@ def finetune(
 
 
 def _inputs(
-    store: str, images: str, model: str | None, weights: str | None, architecture: str | None
+    store: str, images: GivenImages, model: str | None, weights: str | None, architecture: str | None
 ) -> tuple[Classifier, Store, ImageSource]:
     """The classifier, the store and its images."""
-    from salient_imagenet_data.joining import images_of
     from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
     models, files = (() if value is None else (value,) for value in (model, weights))
     (opener,) = open_networks(opened, models, files, architecture).values()
-    return opener(), opened, images_of(opened, images)
+    return opener(), opened, images.of(opened)
 
 
 def _how(store: Store, fold: Fold, workers: int, skip_missing: bool, device: str | None) -> dict[str, Any]:

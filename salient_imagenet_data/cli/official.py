@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from salient_imagenet_data.cli.commands import VERSION, annotations_of, cli
+from salient_imagenet_data.cli.images import GivenImages, images_options
 
 if TYPE_CHECKING:
     from salient_imagenet_data.store.reading import Store
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--grid", default="7x7", help="What masks are reduced to, as HEIGHTxWIDTH; full keeps all pixels.")
 @click.option("--annotations", help="File of answers, or `official`; they give the features' kinds and order.")
 @click.option("--majority", type=click.IntRange(1), default=3, help="Answers that make a feature spurious.")
-@click.option("--images", help="Your ImageNet training set, to read the images' sizes from.")
+@images_options(help="Your ImageNet training set, to read the images' sizes from.")
 @click.option("--resize", type=click.IntRange(1), default=256, help="Shorter side after resizing, in the masks' frame.")
 @click.option("--crop", type=click.IntRange(1), default=224, help="Side of the masks.")
 @click.option("--feature-count", type=click.IntRange(1), default=2048, help="Features of the network.")
@@ -36,7 +37,7 @@ def import_command(
     out: str,
     grid: str,
     annotations: str | None,
-    images: str | None,
+    images: GivenImages | None,
     resize: int,
     crop: int,
     skip_broken: bool,
@@ -47,14 +48,13 @@ def import_command(
 ) -> None:
     """Make a store of the official 2022 release: its zip, read in place, or the folder unpacked."""
     from salient_imagenet_data.geometry import Preprocessing
-    from salient_imagenet_data.images.opening import open_source
     from salient_imagenet_data.official.importing import ImportConfig, import_official
 
     store = import_official(
         release,
         out,
         annotations=annotations_of(annotations) if annotations else None,
-        images=open_source(images, options["split"]) if images else None,
+        images=images.source(options["split"]) if images else None,
         config=ImportConfig(
             grid=_grid(grid),
             preprocessing=Preprocessing(resize, crop),

@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
-from salient_imagenet_data.cli.commands import DEVICE, FILE, IMAGES, check_device, check_out, cli, numbers
+from salient_imagenet_data.cli.commands import DEVICE, FILE, check_device, check_out, cli, numbers
+from salient_imagenet_data.cli.images import IMAGES, GivenImages, images_options
 
 
 @cli.command()
-@click.option("--images", help=f"To train on. {IMAGES}")
+@images_options(help=f"To train on. {IMAGES}")
 @click.option("--split", default="train", help="Split of the images, where there are several.")
 @click.option("--scenes", type=click.IntRange(1), help="Train on so many embedded scenes instead.")
 @click.option("--scene-seed", type=int, default=1, help="Seed of the scenes.")
@@ -34,7 +35,7 @@ from salient_imagenet_data.cli.commands import DEVICE, FILE, IMAGES, check_devic
 @click.option("--seed", type=int, default=0)
 @DEVICE
 def train(
-    images: str | None,
+    images: GivenImages | None,
     split: str,
     scenes: int | None,
     scene_seed: int,
@@ -54,7 +55,6 @@ def train(
     from salient_imagenet_data.builder.train import train as train_model
     from salient_imagenet_data.builder.worth import check_test_classes, worth
     from salient_imagenet_data.geometry import Preprocessing
-    from salient_imagenet_data.images.opening import open_source
     from salient_imagenet_data.networks.robust import save_smallnet
     from salient_imagenet_data.scenes import SceneSource
 
@@ -64,11 +64,11 @@ def train(
     on, config = check_device(device), TrainConfig(widths=numbers(widths, int, "--widths"), **options)
     preprocessing = Preprocessing(resize or crop, crop)
     source = (
-        open_source(images, split)
+        images.source(split)
         if images is not None
         else SceneSource(scenes or 1, seed=scene_seed, correlation=correlation)
     )
-    test = open_source(test_images, test_split) if test_images is not None else None
+    test = (images or GivenImages("")).at(test_images).source(test_split) if test_images is not None else None
     place = None if test is None else check_test_classes(test, source.class_names)
     pixels, labels, broken = load_images(source, preprocessing, config.memory_limit)
     click.echo(f"{len(pixels)} images of {len(source.class_names)} classes, {len(broken)} unreadable", err=True)

@@ -34,9 +34,12 @@ class PassedOver:
         return dict(Counter(reason for _, reason in self.items).most_common())
 
     def line(self) -> str:
-        """One line for a person."""
-        what = "file" if len(self) == 1 else "files"
-        return f"passed over {len(self)} {what}: " + "; ".join(f"{n} ({reason})" for reason, n in self.counts().items())
+        """One line for a person: how many for which reason, and one file of each."""
+        first: dict[str, str] = {}
+        for path, reason in self.items:
+            first.setdefault(reason, path)
+        some = (f"{n} ({reason}: {first[reason]}{' ...' if n > 1 else ''})" for reason, n in self.counts().items())
+        return f"passed over {len(self)} {'file' if len(self) == 1 else 'files'}: {'; '.join(some)}"
 
     def table(self) -> str:
         """One line a file: reason and path."""

@@ -1,0 +1,91 @@
+"""The options of commands that read images, and what these commands say about them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from salient_imagenet_data.images.layout.finding import Layout
+    from salient_imagenet_data.images.source import ImageSource
+    from salient_imagenet_data.store.reading import Store
+
+IMAGES = "Class-per-folder tree, ImageNet's or Kaggle's folder, tar shards, or a data set on the Hub."
+SHOWN = 12
+"""Classes that a line names before it is cut."""
+
+
+@dataclass(frozen=True)
+class GivenImages:
+    """What the options say: where the images are, what a folder is, whether to list what is passed over."""
+
+    place: str
+    layout: Layout | None = None
+    verbose: bool = False
+
+    def __str__(self) -> str:
+        return self.place
+
+    def at(self, place: str) -> GivenImages:
+        """Another place, opened likewise."""
+        return replace(self, place=place)
+
+    def source(self, split: str) -> ImageSource:
+        """The images of a split. What a person should know of them is told on stderr."""
+        from salient_imagenet_data.images.opening import open_source
+
+        return _told(open_source(self.place, split, layout=self.layout), self.verbose)
+
+    def of(self, store: Store) -> ImageSource:
+        """The images of a store, likewise."""
+        from salient_imagenet_data.joining import images_of
+
+        return _told(images_of(store, self.place, layout=self.layout), self.verbose)
+
+
+def images_options(*, required: bool = False, help: str = IMAGES) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """--images, --layout and --verbose, which a command gets as one `images`: a GivenImages, or None."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def run(*args: Any, images: str | None, layout: Layout | None, verbose: bool, **options: Any) -> Any:
+            given = None if images is None else GivenImages(images, layout, verbose)
+            return command(*args, images=given, **options)
+
+        options = (
+            click.option("--images", required=required, help=help),
+            click.option(
+                "--layout",
+                type=click.Choice(["classes", "splits", "kaggle", "validation", "tar"]),
+                help="What the folder is, where its names could mean two things.  [default: looked up]",
+            ),
+            click.option("--verbose", is_flag=True, help="List the files that are passed over."),
+        )
+        return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), run)
+
+    return decorate
+
+
+def tell_classes(source: ImageSource) -> None:
+    """Which class folder counts as which number, for weights that do not name their classes."""
+    names = source.class_names
+    some = [f"{index} = {name}" for index, name in enumerate(names[:SHOWN])]
+    more = [] if len(names) <= SHOWN else ["...", f"{len(names) - 1} = {names[-1]}"]
+    click.echo(f"the weights name no classes; they are counted as {', '.join([*some, *more])}", err=True)
+
+
+def _told(source: ImageSource, verbose: bool) -> ImageSource:
+    from salient_imagenet_data.images.source import ListedSource
+
+    if isinstance(source, ListedSource):
+        if source.taken_for:
+            click.echo(source.taken_for, err=True)
+        if source.passed_over:
+            click.echo(source.passed_over.line() + ("" if verbose else "; --verbose lists them"), err=True)
+            if verbose:
+                click.echo(source.passed_over.table(), err=True)
+    return source

@@ -1,0 +1,113 @@
+"""What commands say of the images that they are given."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from salient_imagenet_data.cli import cli
+from salient_imagenet_data.networks.robust import load_model
+from salient_imagenet_data.store.reading import Store
+
+
+@pytest.fixture
+def littered(images: Path, tmp_path: Path) -> Path:
+    """The images with three files that are passed over."""
+    folder = tmp_path / "images"
+    shutil.copytree(images, folder)
+    (folder / "bar" / "notes.txt").write_text("no picture")
+    (folder / "bar" / "._0.png").write_bytes(b"\0\5")
+    os.mkfifo(folder / "bar" / "pipe.jpg")
+    return folder
+
+
+def call(*arguments: object) -> Any:
+    result = CliRunner().invoke(cli, [str(a) for a in arguments])
+    assert result.exception is None, result.output
+    return result
+
+
+LINE = "passed over 3 files: "
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda store, images, out: ["look", store, "--images", images, "--out", out / "look.png"],
+        lambda store, images, out: ["sheets", store, "--images", images, "--out", out / "sheets"],
+        lambda store, images, out: ["export", store, "--images", images, "--redistribute", "--out", out / "hub"],
+    ],
+    ids=["look", "sheets", "export"],
+)
+def test_commands_tell_what_they_pass_over(
+    command: Callable[..., list[object]], store: Store, littered: Path, tmp_path: Path
+) -> None:
+    said = call(*command(store.path, littered, tmp_path)).stderr
+    assert LINE in said and "1 (name ends in .txt: bar/notes.txt)" in said and "--verbose lists them" in said
+    shutil.rmtree(tmp_path / "hub", ignore_errors=True)
+    shutil.rmtree(tmp_path / "sheets", ignore_errors=True)
+    (tmp_path / "look.png").unlink(missing_ok=True)
+    said = call(*command(store.path, littered, tmp_path), "--verbose").stderr
+    assert "  no file but a pipe, socket or device   bar/pipe.jpg\n" in said and "--verbose" not in said
+
+
+def test_build_keeps_what_it_passes_over_in_the_quarantine(littered: Path, weights: Path, tmp_path: Path) -> None:
+    result = call("build", "--images", littered, "--weights", weights, "--out", tmp_path / "store", "--threads", 1)
+    assert LINE in result.stderr and "0 images in quarantine" in result.output
+    rows = pq.read_table(tmp_path / "store" / "quarantine.parquet").to_pylist()
+    assert {(row["image_id"], row["label"]) for row in rows} == {
+        ("bar/notes.txt", None),
+        ("bar/._0.png", None),
+        ("bar/pipe.jpg", None),
+    }
+    assert "passed over: no file but a pipe, socket or device" in {row["reason"] for row in rows}
+    assert Store(tmp_path / "store").manifest.quarantined == 0
+
+
+def squares(folder: Path, classes: tuple[str, ...], count: int = 4) -> None:
+    for k, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = np.random.default_rng((k, i)).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+
+
+TRAIN = (*("--epochs", 1, "--epsilon", 0, "--widths", "4,4,4", "--blocks", 1, "--batch-size", 4, "--crop", 16),)
+
+
+def test_train_takes_the_split_of_a_folder_of_splits(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        squares(tmp_path / "data" / split, ("cat", "dog"))
+    out = tmp_path / "w.safetensors"
+    call("train", "--images", tmp_path / "data", "--test-images", tmp_path / "data", "--out", out, *TRAIN)
+    assert load_model(str(out))[0].class_names == ("cat", "dog")
+
+
+def test_a_locale_without_utf8_and_a_name_of_other_bytes_are_read(tmp_path: Path) -> None:
+    squares(tmp_path / "data", ("caf\u00e9", "chat"))
+    squares_of_other_bytes = os.fsencode(tmp_path / "data" / "chat") + b"/\xe9.png"
+    shutil.copy(tmp_path / "data" / "chat" / "0.png", squares_of_other_bytes)
+    out = tmp_path / "w.safetensors"
+    call("train", "--images", tmp_path / "data", "--out", out, *TRAIN)
+    command = [sys.executable, "-m", "salient_imagenet_data.cli", "build", "--images", tmp_path / "data", "--weights"]
+    plain = {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [*command, out, "--out", tmp_path / "store", "--group-by", "label", "--threads", "1"],
+        env=os.environ | plain,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    store = Store(tmp_path / "store")
+    assert store.class_names == ("caf\u00e9", "chat")
+    assert {"chat/\\xe9", "caf\u00e9/0"} <= set(store.rows.image_ids.to_pylist())
