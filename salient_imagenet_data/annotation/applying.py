@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from salient_imagenet_data.annotation.verdicts import Annotations, Verdict
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.names import (
-    FEATURES_TABLE,
-    MANIFEST,
-)
-from salient_imagenet_data.places import Folder, upload
-from salient_imagenet_data.store.features import FEATURES_SCHEMA, Feature, features_table
-from salient_imagenet_data.store.manifest import check_version, file_sha256, write_manifest
+from salient_imagenet_data.names import MANIFEST
+from salient_imagenet_data.places import Folder
+from salient_imagenet_data.store.features import Feature
+from salient_imagenet_data.store.locating import locate
+from salient_imagenet_data.store.locks import held
+from salient_imagenet_data.store.manifest import check_version
 from salient_imagenet_data.store.reading import Store
-from salient_imagenet_data.store.tables import write_table
+from salient_imagenet_data.store.replacing import replace_features, settle
 
 _FROM_VERDICTS = ("kind", "cue", "votes_main_object", "votes_separate_object", "votes_background")
 
@@ -28,32 +26,36 @@ def annotate(
 ) -> Store:
     """Set the kinds of a store's features from people's answers; no map is rebuilt. path: a folder, or a URL of fsspec.
 
-    data_version: a new one, which a store needs that is already published. The manifest is replaced last: stopped in
-    between, opening the store names features.parquet in `verify`, and annotating again mends it.
+    data_version: a new one, which a store needs that is already published. Table and manifest change at one instant:
+    killed, it leaves the one state or the other. Raises SalientError for answers that do not fit, and on a disk if
+    another process is writing there.
     """
-    place, store = Folder.of(path), Store(path)
-    if place.path not in (None, store.path.absolute()):
+    place = Folder.of(path)
+    if place.path is None:
+        _annotate(place, Store(path), annotations, majority, data_version)
+        return Store(path)
+    if place.path != locate(place.path):
         raise SalientError(
             f"{path}: not a store but an export of one",
             expected="the store itself",
             then="annotate that, then export or publish it again",
         )
+    if not (place.path / MANIFEST).is_file():
+        Store(path)  # says what is there instead
+    with held(place.path):
+        _annotate(place, Store(path), annotations, majority, data_version)
+    return Store(path)
+
+
+def _annotate(place: Folder, store: Store, annotations: Annotations, majority: int, data_version: str | None) -> None:
     new_version = data_version or store.manifest.data_version
     check_version(new_version)
     features = with_verdicts(store.features, annotations.verdicts(majority), store.class_names)
-    with tempfile.TemporaryDirectory(prefix="salient-imagenet-") as scratch:
-        folder = Path(scratch)
-        write_table(folder / FEATURES_TABLE, features_table(features), FEATURES_SCHEMA)
-        manifest = dataclasses.replace(
-            store.manifest,
-            files={**store.manifest.files, FEATURES_TABLE: file_sha256(folder / FEATURES_TABLE)},
-            annotations_sha256=annotations.sha256,
-            majority=majority,
-            data_version=new_version,
-        )
-        write_manifest(folder, manifest)
-        upload(folder, place, last=MANIFEST)
-    return Store(path)
+    settle(place, store.manifest, store.features_bytes)
+    manifest = dataclasses.replace(
+        store.manifest, annotations_sha256=annotations.sha256, majority=majority, data_version=new_version
+    )
+    replace_features(place, manifest, features)
 
 
 def with_verdicts(

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import zarr
 from numpy.typing import NDArray
 
 from salient_imagenet_data.hub.layout import FEATURES, GRIDS, MASKS, WITH_IMAGES, columns
 from salient_imagenet_data.hub.png import encode_mask
 from salient_imagenet_data.images.source import ImageSource, index_by_id
 from salient_imagenet_data.masks import to_uint8, union_in_crop
-from salient_imagenet_data.names import KINDS, MAPS, Kind
+from salient_imagenet_data.names import KINDS, Kind
+from salient_imagenet_data.store.arrays import ARRAYS
+from salient_imagenet_data.store.checked_array import CheckedArray
 from salient_imagenet_data.store.reading import Store
 
 _READ_ROWS = 65_536
@@ -63,12 +64,11 @@ class Rows:
         return grid
 
     @cached_property
-    def _arrays(self) -> dict[str, Any]:
-        folder = self.store.path / MAPS
-        return {name: zarr.open_array(folder / name, mode="r") for name in ("maps", "peaks", "activations")}
+    def _arrays(self) -> dict[str, CheckedArray]:
+        return {name: self.store.array(name) for name in ARRAYS}
 
     def _slice(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        return np.ascontiguousarray(self._arrays[name][start:stop])
+        return np.ascontiguousarray(self._arrays[name].read(start, stop))
 
     def _ids(self, start: int, stop: int) -> list[Any]:
         rows = self.store.rows

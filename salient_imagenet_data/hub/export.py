@@ -27,10 +27,12 @@ from salient_imagenet_data.hub.picture import write_picture
 from salient_imagenet_data.imagenet import is_imagenet
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import join
-from salient_imagenet_data.names import MANIFEST
+from salient_imagenet_data.names import FEATURES_TABLE
 from salient_imagenet_data.places import check_repo_id
-from salient_imagenet_data.store.manifest import file_sha256
+from salient_imagenet_data.store.checking import read_manifest
+from salient_imagenet_data.store.manifest import file_sha256, write_manifest
 from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.whole_file import write_bytes
 
 MARKER = ".export.json"
 """In a finished export: what it was made of, and the sha256 of every other file. Not published."""
@@ -101,6 +103,7 @@ def export(
     write_picture(rows, partial / layout.PICTURE)
     write_card(store, facts, partial, repo)
     write_croissant(store, facts, partial)
+    _check_unchanged(store)
     marker = {"key": key, "files": {name: file_sha256(partial / name) for name in files_of(partial)}}
     (partial / MARKER).write_text(json.dumps(marker, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     if out.exists():
@@ -163,7 +166,7 @@ def _check_images(store: Store, source: ImageSource | None, redistribute: bool) 
 def _key(store: Store, repo: str, source: ImageSource | None, config: ExportConfig) -> str:
     """What decides the bytes of an export: the store, the options, and the versions that write."""
     parts = {
-        "manifest": file_sha256(store.path / MANIFEST),
+        "manifest": hashlib.sha256(store.manifest.to_json().encode()).hexdigest(),
         "config": dataclasses.asdict(config),
         "repo": repo,
         "images": source is not None,
@@ -209,11 +212,20 @@ def _copy_store(store: Store, folder: Path) -> None:
         if target.is_file() and file_sha256(target) == expected:
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
+        if name == FEATURES_TABLE:
+            write_bytes(target, store.features_bytes)
+            continue
         shutil.copyfile(store.path / name, target)
         got = file_sha256(target)
         if got != expected:
             raise SalientError(f"{store.path / name}: damaged", expected=f"sha256 {expected}", got=got, then="rebuild")
-    shutil.copyfile(store.path / MANIFEST, folder / MANIFEST)
+    write_manifest(folder, store.manifest)
+
+
+def _check_unchanged(store: Store) -> None:
+    """Workers open the store for themselves, so nobody may have annotated it in the meantime."""
+    if read_manifest(store.path) != store.manifest:
+        raise SalientError(f"{store.path}: was changed while it was exported", then="export it again")
 
 
 def _write_shards(

@@ -28,6 +28,7 @@ from salient_imagenet_data.names import (
 from salient_imagenet_data.places import Folder
 from salient_imagenet_data.store.locks import held
 from salient_imagenet_data.store.manifest import Manifest, file_sha256
+from salient_imagenet_data.store.replacing import pending_tables
 from salient_imagenet_data.whole_file import UNFINISHED, sweep
 
 FORMAT = "salient-imagenet claim"
@@ -151,7 +152,7 @@ def _cleared(folder: Folder, claim: Claim) -> None:
     """Remove the store and the work in a folder. The claim stands first, so that a second run goes on where this one is
     stopped, and what is left of an older store is never taken for the new one's."""
     _write(folder, Claim(claim.kind, claim.made_of, claim.of, clearing=True))
-    for name in OURS:
+    for name in (*OURS, *pending_tables(folder)):
         folder.delete(name)
     if folder.path is not None:
         sweep(folder.path)

@@ -7,14 +7,14 @@ or unpickled one starts anew.
 
 from __future__ import annotations
 
-import mmap
+import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
+
+from salient_imagenet_data.store.checked_array import CheckedArray, shared
 
 
 class LazyRows:
@@ -23,19 +23,14 @@ class LazyRows:
     `np.asarray` reads the whole. block: rows decoded at a time, the array's chunk length.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        array = self._array = zarr.open_array(path, mode="r")
-        self.shape: tuple[int, ...] = array.shape
-        self.dtype: np.dtype[Any] = np.dtype(array.dtype)
-        self.block = int(array.chunks[0])
-        count = int(np.prod(self.shape))
-        blocks = -(-self.shape[0] // self.block)
-        self._values: NDArray[Any] = _shared(count * self.dtype.itemsize).view(self.dtype)[:count].reshape(self.shape)
-        self._done: NDArray[np.uint8] = _shared(blocks)[:blocks]
+    def __init__(self, array: CheckedArray) -> None:
+        self._array, self.shape, self.dtype, self.block = array, array.shape, array.dtype, array.block
+        count = math.prod(self.shape)
+        self._values: NDArray[Any] = shared(count * self.dtype.itemsize).view(self.dtype).reshape(self.shape)
+        self._done = shared(-(-self.shape[0] // self.block))
 
-    def __reduce__(self) -> tuple[Callable[[Path], LazyRows], tuple[Path]]:
-        return LazyRows, (self.path,)
+    def __reduce__(self) -> tuple[Callable[[CheckedArray], LazyRows], tuple[CheckedArray]]:
+        return LazyRows, (self._array,)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -67,10 +62,6 @@ class LazyRows:
         """Decode what is missing of some blocks, neighbours together; processes that race write the same bytes."""
         missing = blocks[self._done[blocks] == 0]
         for run in np.split(missing, np.flatnonzero(np.diff(missing) != 1) + 1) if len(missing) else ():
-            rows = slice(int(run[0]) * self.block, (int(run[-1]) + 1) * self.block)
-            self._values[rows] = self._array[rows]
+            start, stop = int(run[0]) * self.block, min((int(run[-1]) + 1) * self.block, len(self))
+            self._values[start:stop] = self._array.read(start, stop)
             self._done[run] = 1
-
-
-def _shared(size: int) -> NDArray[np.uint8]:
-    return np.frombuffer(mmap.mmap(-1, max(size, 1)), dtype=np.uint8)

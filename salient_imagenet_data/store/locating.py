@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.names import CLAIM, MANIFEST
+from salient_imagenet_data.names import CLAIM, FEATURES_TABLE, MANIFEST
 from salient_imagenet_data.places import Folder, is_repo_id, is_url
+from salient_imagenet_data.store.checking import pending_table
 from salient_imagenet_data.store.manifest import Manifest, file_sha256, not_finished
 
 STORE_FOLDER = "store"
@@ -63,14 +64,14 @@ def download_url(url: str) -> Path:
     with remote.open(MANIFEST) as file:
         manifest = file.read()
     key = hashlib.sha256(remote.place.encode() + manifest).hexdigest()[:32]
-    names = sorted(_files(manifest, url))
+    files = _files(manifest, url)
     folder = _assets("stores") / key
-    if all((folder / name).is_file() for name in (*names, MANIFEST)):
+    if all((folder / name).is_file() for name in (*files, MANIFEST)):
         _verify(folder, url)  # nothing to write, so the cache may be one that is only read
         return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _fetch(remote, folder, names, manifest)
+        _fetch(remote, folder, files, manifest)
     except OSError as error:
         raise SalientError(
             f"{folder}: cannot keep {url} there",
@@ -81,14 +82,17 @@ def download_url(url: str) -> Path:
     return folder
 
 
-def _fetch(remote: Folder, folder: Path, names: list[str], manifest: bytes) -> None:
+def _fetch(remote: Folder, folder: Path, files: dict[str, str], manifest: bytes) -> None:
     """Copy the files that are not there yet, the manifest last; one process at a time."""
     import filelock
 
     with filelock.FileLock(folder.with_suffix(".lock")):
-        for name in names:
+        # While somebody annotates it there, the features table still waits beside the older one.
+        pending = pending_table(files.get(FEATURES_TABLE, ""))
+        waits = pending in remote.names()
+        for name in sorted(files):
             if not (folder / name).is_file():
-                with remote.open(name) as file:
+                with remote.open(pending if waits and name == FEATURES_TABLE else name) as file:
                     Folder.of(folder).write(name, lambda out, file=file: shutil.copyfileobj(file, out))  # type: ignore[misc]
         if not (folder / MANIFEST).is_file():
             Folder.of(folder).write(MANIFEST, lambda out: out.write(manifest))
@@ -134,12 +138,8 @@ def _verify(folder: Path, place: str) -> None:
 
 
 def _files(manifest: bytes, name: str) -> dict[str, str]:
-    """sha256 by path of a downloaded store. Raises SalientError for a path that leaves the folder."""
-    files = Manifest.from_json(manifest.decode(errors="replace"), name).files
-    for file in files:
-        if os.path.isabs(file) or ".." in Path(file).parts:
-            raise SalientError(f"{name}: names a file outside the store", got=repr(file))
-    return files
+    """sha256 by path of a downloaded store; a manifest names no path that leaves its folder."""
+    return Manifest.from_json(manifest.decode(errors="replace"), name).files
 
 
 def _state(path: Path) -> list[int]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
+import reprlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from typing import Any
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.names import MANIFEST
+from salient_imagenet_data.store.fields import MOST_PIXELS, RULES, is_whole, parse_field
 from salient_imagenet_data.whole_file import write_text
 
 FORMAT_VERSION = 1
+OWN_SHA256 = "sha256"
+"""Key of the manifest's own sha256, over its other fields as JSON without blanks and with sorted keys."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +27,11 @@ class Manifest:
     """Provenance and contents of a store.
 
     images: N rows. features_per_class: K. grid: (h, w). shard_rows: rows of one shard; shard i holds rows i *
-    shard_rows up to the next multiple or N. files: sha256 by path below the store. edition: `full`, or `top65` with the
-    top images of each pair only. precision, decoder: of the network's layers and of the images. compiled: the network
-    ran through torch.compile, which rounds otherwise. made_of: sha256 of all that decides what is built. origin: of a
-    store that was not built but imported, where its masks come from and what the import measured; else empty.
+    shard_rows up to the next multiple or N. files, sizes: sha256 and bytes by path below the store. edition: `full`,
+    or `top65` with the top images of each pair only. precision, decoder: of the network's layers and of the images.
+    compiled: the network ran through torch.compile, which rounds otherwise. made_of: sha256 of all that decides what is
+    built. origin: of a store that was not built but imported, where its masks come from and what the import measured;
+    else empty. Raises SalientError, naming the field, for a value that cannot be.
     """
 
     class_names: tuple[str, ...]
@@ -46,6 +51,7 @@ class Manifest:
     majority: int
     versions: dict[str, str]
     files: dict[str, str]
+    sizes: dict[str, int] = dataclasses.field(default_factory=dict)
     edition: str = "full"
     precision: str = "fp32"
     compiled: bool = False
@@ -55,16 +61,29 @@ class Manifest:
     data_version: str = "1.0.0"
     format_version: int = FORMAT_VERSION
 
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            parse_field(field.name, getattr(self, field.name))
+        if self.files.keys() != self.sizes.keys():
+            differ = sorted(self.files.keys() ^ self.sizes.keys())
+            raise SalientError("fields files and sizes", expected="the same files in both", got=differ[0])
+
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
+        """As it is stored: with a sha256 of its own, over all other fields."""
+        fields = dataclasses.asdict(self)
+        return json.dumps({**fields, OWN_SHA256: _own_sha256(fields)}, indent=2, sort_keys=True) + "\n"
 
     @staticmethod
     def from_json(text: str, name: str) -> Manifest:
-        """Raises SalientError if the text is not a manifest of this format version."""
+        """Raises SalientError if the text is no manifest of this format version, is damaged, or holds what cannot be.
+
+        A text on a single line is not as we write it: another program has changed it on purpose, and its own sha256
+        says nothing. That is told on stderr.
+        """
         try:
             fields: dict[str, Any] = json.loads(text)
             version = fields["format_version"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise SalientError(f"{name}: not a store manifest", got=str(error)) from error
         if version != FORMAT_VERSION:
             raise SalientError(
@@ -73,12 +92,43 @@ class Manifest:
                 got=str(version),
                 then="install the package version that made it",
             )
+        said = fields.pop(OWN_SHA256, None)
+        if "\n" not in text.strip():
+            print(f"{name}: rewritten by another program, so not checked against its own sha256", file=sys.stderr)
+        elif said != (own := _own_sha256(fields)):
+            raise damaged(name, expected=f"sha256 {said}", got=own)
         try:
-            fields["preprocessing"] = Preprocessing(**fields["preprocessing"])
-            fields["class_names"], fields["grid"] = tuple(fields["class_names"]), tuple(fields["grid"])
-            return Manifest(**fields)
+            return _of(fields)
+        except SalientError as error:
+            raise SalientError(f"{name}: {error}") from error
         except (KeyError, TypeError) as error:
             raise SalientError(f"{name}: manifest fields missing or unknown", got=str(error)) from error
+
+
+def _of(fields: dict[str, Any]) -> Manifest:
+    for key in ("class_names", "grid"):
+        if isinstance(fields[key], list):
+            fields[key] = tuple(fields[key])
+    if isinstance(fields["preprocessing"], dict):
+        numbers = {k: v for k, v in fields["preprocessing"].items() if k in ("resize", "crop")}
+        for key, value in numbers.items():
+            if not is_whole(value, 1, MOST_PIXELS):
+                raise SalientError(
+                    f"field preprocessing, {key}",
+                    expected=f"a whole number from 1 to {MOST_PIXELS}",
+                    got=reprlib.repr(value),
+                )
+        fields["preprocessing"] = Preprocessing(**fields["preprocessing"])
+    return Manifest(**fields)
+
+
+def _own_sha256(fields: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def damaged(name: object, *, expected: str = "", got: str = "") -> SalientError:
+    """The error for a file that is not as it was written."""
+    return SalientError(f"{name}: damaged", expected=expected, got=got, then="download it again or rebuild")
 
 
 def not_finished(place: object, *, stopped: bool) -> SalientError:
@@ -99,8 +149,9 @@ def not_finished(place: object, *, stopped: bool) -> SalientError:
 
 def check_version(data_version: str) -> None:
     """Raise SalientError unless it is a semantic version of three numbers, as `datasets` and the Hub's tags want it."""
-    if re.fullmatch(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", data_version) is None:
-        raise SalientError("data version", expected="three numbers such as 1.0.0", got=repr(data_version))
+    rule = RULES["data_version"]
+    if not rule.holds(data_version):
+        raise SalientError("data version", expected=rule.expected, got=repr(data_version))
 
 
 def file_sha256(path: Path) -> str:

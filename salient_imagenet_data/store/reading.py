@@ -12,33 +12,28 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
-import zarr
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.masks import published_frame, union_in_crop, union_in_image
 from salient_imagenet_data.names import (
-    CLAIM,
     FEATURES_TABLE,
     IMAGES_TABLE,
     KINDS,
-    MANIFEST,
-    MAPS,
-    QUARANTINE_TABLE,
     Kind,
 )
 from salient_imagenet_data.store import describing
-from salient_imagenet_data.store.arrays import ARRAYS, shard_count, shard_file
+from salient_imagenet_data.store.checked_array import CheckedArray
+from salient_imagenet_data.store.checking import open_checked, verify
 from salient_imagenet_data.store.features import FEATURES_SCHEMA, Feature, features_of
 from salient_imagenet_data.store.lazy_rows import LazyRows
 from salient_imagenet_data.store.locating import locate
-from salient_imagenet_data.store.manifest import Manifest, file_sha256, not_finished
-from salient_imagenet_data.store.rows import ImageRows
+from salient_imagenet_data.store.rows import ImageRows, reading
 
 
 class Store:
@@ -47,13 +42,13 @@ class Store:
     path: a store folder, an exported folder, or, as a string, a data set on the Hub ("org/name", "org/name@revision")
     or a URL of fsspec ("s3://bucket/store").
 
-    Raises SalientError if the folder is no store, is unfinished, or lacks a file its manifest names.
+    Raises SalientError if the folder is no store, is unfinished, or lacks a file its manifest names or holds one of
+    another size, and on first use of a file that is damaged.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = locate(path)
-        self.manifest = read_manifest(self.path)
-        self._check_complete()
+        self.manifest, self.features_bytes = open_checked(self.path)
 
     def __len__(self) -> int:
         return self.manifest.images
@@ -71,32 +66,44 @@ class Store:
     @cached_property
     def rows(self) -> ImageRows:
         """The rows of images.parquet, in store order."""
-        return ImageRows(self.path / IMAGES_TABLE)
+        m = self.manifest
+        return ImageRows(self.path, m.files[IMAGES_TABLE], m.images, len(m.class_names), m.features_per_class)
 
     @cached_property
     def features_table(self) -> Any:
         """features.parquet as an Arrow table."""
-        return pq.read_table(self.path / FEATURES_TABLE, schema=FEATURES_SCHEMA)
+        with reading(self.path / FEATURES_TABLE):
+            return pq.read_table(pa.BufferReader(self.features_bytes), schema=FEATURES_SCHEMA)
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:
         """The features of all classes, by class and rank."""
-        return features_of(self.features_table)
+        features, m = features_of(self.features_table), self.manifest
+        for f in features:
+            if not (0 <= f.class_index < len(m.class_names) and 0 < f.rank <= m.features_per_class) or (
+                f.class_name != m.class_names[f.class_index]
+            ):
+                raise SalientError(f"{self.path / FEATURES_TABLE}: not of this manifest", got=str(f))
+        return features
 
     @cached_property
     def maps(self) -> LazyRows:
         """(N, K, h, w) uint8, decoded where rows are asked for; `np.asarray` gives all of it."""
-        return LazyRows(self.path / MAPS / "maps")
+        return LazyRows(self.array("maps"))
 
     @cached_property
     def peaks(self) -> NDArray[np.float32]:
         """(N, K) float32."""
-        return self._array("peaks")
+        return self.array("peaks").read(0, len(self))
 
     @cached_property
     def activations(self) -> NDArray[np.float32]:
         """(N, K) float32."""
-        return self._array("activations")
+        return self.array("activations").read(0, len(self))
+
+    def array(self, name: str) -> CheckedArray:
+        """One of the arrays on disk, to be read a range of rows at a time."""
+        return CheckedArray.of(self.path, self.manifest, name)
 
     @cached_property
     def kind_table(self) -> dict[Kind, NDArray[np.bool_]]:
@@ -157,39 +164,4 @@ class Store:
 
     def verify(self) -> None:
         """Read every byte and compare with the manifest's sha256. Raises SalientError at the first difference."""
-        for name, expected in sorted(self.manifest.files.items()):
-            got = file_sha256(self.path / name)
-            if got != expected:
-                raise SalientError(
-                    f"{self.path / name}: damaged",
-                    expected=f"sha256 {expected}",
-                    got=got,
-                    then="rebuild or download again",
-                )
-
-    def _array(self, name: str) -> NDArray[Any]:
-        array = zarr.open_array(self.path / MAPS / name, mode="r")
-        values: NDArray[Any] = np.asarray(array[...])
-        return values
-
-    def _check_complete(self) -> None:
-        m = self.manifest
-        wanted = {IMAGES_TABLE, FEATURES_TABLE, QUARANTINE_TABLE}
-        wanted |= {f"{MAPS}/{a}/zarr.json" for a in ARRAYS}
-        wanted |= {shard_file(a, s) for a in ARRAYS for s in range(shard_count(m.images, m.shard_rows))}
-        for name in sorted(wanted | set(m.files)):
-            if name not in m.files or not (self.path / name).is_file():
-                raise SalientError(
-                    f"{self.path}: incomplete store",
-                    expected=f"{name} beside the manifest",
-                    got="no such file" if name in m.files else "a manifest that does not list it",
-                    then="copy it again whole or rebuild",
-                )
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a store folder. Raises SalientError if there is none."""
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise not_finished(folder, stopped=(folder / CLAIM).is_file())
-    return Manifest.from_json(path.read_text(encoding="utf-8"), str(path))
+        verify(self.path, self.manifest)

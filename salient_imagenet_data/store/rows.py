@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import CropBox
+from salient_imagenet_data.names import IMAGES_TABLE
+from salient_imagenet_data.store.checking import check_sha256
+from salient_imagenet_data.store.manifest import damaged
 from salient_imagenet_data.store.tables import IMAGES_SCHEMA
 
 
@@ -37,11 +42,25 @@ class ImageRow:
         return self.width > 0
 
 
-class ImageRows(Sequence[ImageRow]):
-    """images.parquet as columns, each read when it is asked for; a row is made then too, so a million stay small."""
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever fails while a table is read names the file. Arrow brings a dozen exceptions."""
+    try:
+        yield
+    except Exception as error:
+        raise damaged(path, got=f"{type(error).__name__}: {error}") from error
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+
+class ImageRows(Sequence[ImageRow]):
+    """images.parquet as columns, each read when it is asked for; a row is made then too, so a million stay small.
+
+    sha256: of the file. count, classes, features: the rows, classes and features a class that the manifest tells.
+    Raises SalientError, on reading, for a file that is damaged or says otherwise.
+    """
+
+    def __init__(self, folder: Path, sha256: str, count: int, classes: int, features: int) -> None:
+        self._path, self._count, self._classes, self._features = folder / IMAGES_TABLE, count, classes, features
+        self._sha256: str | None = sha256
 
     @cached_property
     def image_ids(self) -> Any:
@@ -51,7 +70,10 @@ class ImageRows(Sequence[ImageRow]):
     @cached_property
     def labels(self) -> NDArray[np.int32]:
         """(N,) int32."""
-        return self._numbers("label")
+        labels = self._numbers("label")
+        if len(labels) and not 0 <= labels.min() <= labels.max() < self._classes:
+            raise self._other(f"labels {labels.min()} to {labels.max()} for {self._classes} classes")
+        return labels
 
     @cached_property
     def predictions(self) -> NDArray[np.int32]:
@@ -72,21 +94,35 @@ class ImageRows(Sequence[ImageRow]):
     def in_top(self) -> NDArray[np.bool_]:
         """(N, K) bool."""
         flat = self._column("in_top").combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        return np.asarray(flat.reshape(len(self), -1))
+        if len(flat) != self._count * self._features:
+            raise self._other(f"{len(flat)} values of in_top")
+        return np.asarray(flat.reshape(self._count, self._features))
 
     @cached_property
     def _boxes(self) -> list[NDArray[np.float64]]:
         return [self._numbers(f"crop_{side}") for side in ("left", "top", "width", "height")]
 
     def _column(self, name: str) -> Any:
-        # One thread: several would hold several decoded row groups at once, and a column takes milliseconds.
-        return pq.read_table(self._path, columns=[name], schema=IMAGES_SCHEMA, use_threads=False)[name]
+        if self._sha256 is not None:  # before the first column, all of the file
+            check_sha256(self._path.parent, self._path.name, self._sha256)
+            self._sha256 = None
+        with reading(self._path):
+            # One thread: several would hold several decoded row groups at once, and a column takes milliseconds.
+            table = pq.read_table(
+                self._path, columns=[name], schema=IMAGES_SCHEMA, use_threads=False, page_checksum_verification=True
+            )
+        if len(table) != self._count:
+            raise self._other(f"{len(table)} rows for {self._count} images")
+        return table[name]
+
+    def _other(self, got: str) -> SalientError:
+        return SalientError(f"{self._path}: not of this manifest", got=got, then="download it again or rebuild")
 
     def _numbers(self, name: str) -> NDArray[Any]:
         return np.asarray(self._column(name).to_numpy())
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return self._count
 
     @overload
     def __getitem__(self, index: int) -> ImageRow: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,13 @@ def images_table(
 
 def write_table(path: Path, rows: list[dict[str, Any]] | pa.Table, schema: Any) -> None:
     """Write rows, or a table of this schema, to Parquet, with a checksum of every page."""
-    table = rows.cast(schema) if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=schema)
     with whole_file(path) as file:
-        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+        file.write(table_bytes(rows, schema))
+
+
+def table_bytes(rows: list[dict[str, Any]] | pa.Table, schema: Any) -> bytes:
+    """The same as bytes."""
+    table = rows.cast(schema) if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=schema)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    return buffer.getvalue()

@@ -109,4 +109,5 @@ class StoreWriter:
             sync_folder(path.parent)
         names += arrays
         files = {name: file_sha256(self.folder / name) for name in names}
-        write_manifest(self.folder, dataclasses.replace(manifest, files=files))
+        sizes = {name: (self.folder / name).stat().st_size for name in names}
+        write_manifest(self.folder, dataclasses.replace(manifest, files=files, sizes=sizes))

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,17 +10,24 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from salient_imagenet_data.names import MAPS
+from salient_imagenet_data.store.arrays import shard_file
+from salient_imagenet_data.store.checked_array import CheckedArray, Shard
 from salient_imagenet_data.store.lazy_rows import LazyRows
+from salient_imagenet_data.store.manifest import file_sha256
 
 VALUES = np.random.default_rng(0).integers(0, 256, size=(50, 3, 2, 2), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("lazy") / "maps"
-    array = zarr.create_array(folder, shape=VALUES.shape, dtype="uint8", chunks=(4, 3, 2, 2), shards=(16, 3, 2, 2))
-    array[...] = VALUES
-    return folder
+def array(tmp_path_factory: pytest.TempPathFactory) -> CheckedArray:
+    folder = tmp_path_factory.mktemp("lazy") / MAPS / "maps"
+    made = zarr.create_array(folder, shape=VALUES.shape, dtype="uint8", chunks=(4, 3, 2, 2), shards=(16, 3, 2, 2))
+    made[...] = VALUES
+    store = folder.parents[1]
+    names = [shard_file("maps", s) for s in range(4)]
+    shards = tuple(Shard(n, file_sha256(store / n), (store / n).stat().st_size) for n in names)
+    return CheckedArray(store, "maps", shards, 16)
 
 
 @pytest.mark.parametrize(
@@ -30,21 +36,21 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
      [3, 3, 41], np.array([49, 0]), np.arange(50) % 9 == 0, np.array([], dtype=np.int64), (np.array([1, 20]), np.array([0, 2]))],
     ids=str,
 )  # fmt: skip
-def test_indexing_is_numpys(path: Path, key: Any) -> None:
-    assert np.array_equal(LazyRows(path)[key], VALUES[key])
+def test_indexing_is_numpys(array: CheckedArray, key: Any) -> None:
+    assert np.array_equal(LazyRows(array)[key], VALUES[key])
 
 
 @given(st.lists(st.integers(-50, 49), max_size=8))
 @settings(max_examples=30, deadline=None)
-def test_any_rows_in_any_order(path: Path, rows: list[int]) -> None:
-    lazy = LazyRows(path)
+def test_any_rows_in_any_order(array: CheckedArray, rows: list[int]) -> None:
+    lazy = LazyRows(array)
     for row in rows:
         assert np.array_equal(lazy[row], VALUES[row])
     assert np.array_equal(np.asarray(lazy), VALUES)
 
 
-def test_only_the_blocks_asked_for_are_decoded(path: Path) -> None:
-    lazy = LazyRows(path)
+def test_only_the_blocks_asked_for_are_decoded(array: CheckedArray) -> None:
+    lazy = LazyRows(array)
     lazy[[5, 6, 30]]
     assert np.flatnonzero(lazy._done).tolist() == [1, 7] and len(lazy) == 50 and lazy.ndim == 4
     with pytest.raises(IndexError):
@@ -56,10 +62,10 @@ def _read(lazy: LazyRows) -> None:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_forked_workers_share_what_they_decode(path: Path, method: str) -> None:
+def test_forked_workers_share_what_they_decode(array: CheckedArray, method: str) -> None:
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no {method} on this platform")
-    lazy = LazyRows(path)
+    lazy = LazyRows(array)
     process = multiprocessing.get_context(method).Process(target=_read, args=(lazy,))
     process.start()
     process.join()
