@@ -26,7 +26,7 @@ from salient_imagenet_data.images.reference import FiledSource, identity_of
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Images, Joined, Missing, images_of, join, table_of
 from salient_imagenet_data.names import MANIFEST
-from salient_imagenet_data.store.checking import read_manifest
+from salient_imagenet_data.store.checks.checking import read_manifest
 from salient_imagenet_data.store.manifest import FORMAT_VERSION, file_sha256
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.table.join import join_stream, join_table, tell_joined

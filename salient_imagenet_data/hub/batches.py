@@ -17,7 +17,7 @@ from salient_imagenet_data.images.source import ImageSource, index_by_id
 from salient_imagenet_data.masks import to_uint8, union_in_crop
 from salient_imagenet_data.names import KINDS, Kind
 from salient_imagenet_data.store.arrays import ARRAYS
-from salient_imagenet_data.store.checked_array import CheckedArray
+from salient_imagenet_data.store.checks.checked_array import CheckedArray
 from salient_imagenet_data.store.reading import Store
 
 _READ_ROWS = 65_536

@@ -12,7 +12,7 @@ from pathlib import Path
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.names import CLAIM, FEATURES_TABLE, MANIFEST
 from salient_imagenet_data.places import Folder, is_repo_id, is_url
-from salient_imagenet_data.store.checking import pending_table
+from salient_imagenet_data.store.checks.checking import pending_table
 from salient_imagenet_data.store.manifest import Manifest, file_sha256, not_finished
 
 STORE_FOLDER = "store"

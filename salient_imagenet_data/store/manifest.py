@@ -14,7 +14,7 @@ from typing import Any
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.names import MANIFEST
-from salient_imagenet_data.store.fields import MOST_PIXELS, RULES, is_whole, parse_field
+from salient_imagenet_data.store.checks.fields import MOST_PIXELS, RULES, is_whole, parse_field
 from salient_imagenet_data.whole_file import write_text
 
 FORMAT_VERSION = 1

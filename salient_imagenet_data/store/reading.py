@@ -28,10 +28,10 @@ from salient_imagenet_data.names import (
     Kind,
 )
 from salient_imagenet_data.store import describing
-from salient_imagenet_data.store.checked_array import CheckedArray
-from salient_imagenet_data.store.checking import open_checked, verify
+from salient_imagenet_data.store.checks.checked_array import CheckedArray
+from salient_imagenet_data.store.checks.checking import open_checked, verify
+from salient_imagenet_data.store.checks.lazy_rows import LazyRows
 from salient_imagenet_data.store.features import FEATURES_SCHEMA, Feature, features_of
-from salient_imagenet_data.store.lazy_rows import LazyRows
 from salient_imagenet_data.store.locating import locate
 from salient_imagenet_data.store.rows import ImageRows, reading
 

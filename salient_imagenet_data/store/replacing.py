@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from salient_imagenet_data.names import FEATURES_TABLE, MANIFEST
 from salient_imagenet_data.places import Folder
-from salient_imagenet_data.store.checking import pending_table
+from salient_imagenet_data.store.checks.checking import pending_table
 from salient_imagenet_data.store.features import FEATURES_SCHEMA, Feature, features_table
 from salient_imagenet_data.store.manifest import Manifest
 from salient_imagenet_data.store.tables import table_bytes

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import CropBox
 from salient_imagenet_data.names import IMAGES_TABLE
-from salient_imagenet_data.store.checking import check_sha256
+from salient_imagenet_data.store.checks.checking import check_sha256
 from salient_imagenet_data.store.manifest import damaged
 from salient_imagenet_data.store.tables import IMAGES_SCHEMA
 

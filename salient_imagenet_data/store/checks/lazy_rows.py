@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from salient_imagenet_data.store.checked_array import CheckedArray, shared
+from salient_imagenet_data.store.checks.checked_array import CheckedArray, shared
 
 
 class LazyRows:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from salient_imagenet_data.names import MAPS
 from salient_imagenet_data.store.arrays import shard_file
-from salient_imagenet_data.store.checked_array import CheckedArray, Shard
-from salient_imagenet_data.store.lazy_rows import LazyRows
+from salient_imagenet_data.store.checks.checked_array import CheckedArray, Shard
+from salient_imagenet_data.store.checks.lazy_rows import LazyRows
 from salient_imagenet_data.store.manifest import file_sha256
 
 VALUES = np.random.default_rng(0).integers(0, 256, size=(50, 3, 2, 2), dtype=np.uint8)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.names import MAPS
 from salient_imagenet_data.store.arrays import shard_count, shard_file
-from salient_imagenet_data.store.checking import check_sha256, check_size
+from salient_imagenet_data.store.checks.checking import check_sha256, check_size
 from salient_imagenet_data.store.manifest import Manifest, damaged
 
 

@@ -17,8 +17,8 @@ import pytest
 from salient_imagenet_data.dataset import load_dataset
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.loaders.numpy_loader import NumpyLoader
-from salient_imagenet_data.store import checking
 from salient_imagenet_data.store.arrays import shard_file
+from salient_imagenet_data.store.checks import checking
 from salient_imagenet_data.store.manifest import Manifest
 from salient_imagenet_data.store.reading import Store
 
@@ -206,7 +206,7 @@ def test_origin_is_not_deep(store: Store) -> None:
 
 
 def test_every_field_has_a_rule() -> None:
-    from salient_imagenet_data.store.fields import RULES
+    from salient_imagenet_data.store.checks.fields import RULES
 
     assert set(RULES) == {field.name for field in dataclasses.fields(Manifest)}
 

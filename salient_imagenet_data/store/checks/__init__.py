@@ -1,0 +1,1 @@
+"""Whether what is read is what was written: fields of the manifest, files, shards, rows."""
