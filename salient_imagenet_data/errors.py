@@ -30,3 +30,23 @@ class SalientError(Exception):
 
 class ImageError(SalientError):
     """One image that could not be decoded; the builder quarantines it and goes on."""
+
+
+EXTRAS = {
+    "torch": "torch",
+    "torchvision": "torch",
+    "safetensors": "torch",
+    "timm": "timm",
+    "transformers": "hf",
+    "open_clip": "clip",
+    "ray": "ray",
+    "scipy": "imagenet",
+    "s3fs": "s3",
+}
+"""Which extra of ours brings a package that the base install lacks."""
+
+
+def not_installed(package: str, what: str = "") -> SalientError:
+    """What to say where a package of an extra cannot be imported. what: that needs it."""
+    words = f"{what}: {package} is not installed" if what else f"{package} is not installed"
+    return SalientError(words, then=f"pip install 'salient-imagenet-data[{EXTRAS[package]}]'")

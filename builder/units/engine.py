@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 from torch import distributed
 
 from salient_imagenet_data.builder.units.unit import Job, do_units
-from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.errors import not_installed
 from salient_imagenet_data.networks.devices import move
 from salient_imagenet_data.progress import progress
 
@@ -84,9 +84,7 @@ def make_engine(name: EngineName, address: str | None = None, workers: int | Non
     try:
         from salient_imagenet_data.builder.units.ray import RayEngine
     except ModuleNotFoundError as error:
-        raise SalientError(
-            "--engine ray: Ray is not installed", then="pip install 'salient-imagenet-data[ray]'"
-        ) from error
+        raise not_installed("ray", "--engine ray") from error
     return RayEngine(address, workers)
 
 

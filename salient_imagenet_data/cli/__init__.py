@@ -9,7 +9,7 @@ import click
 
 from salient_imagenet_data.cli import build, evaluate, hub, localise, look, mitigate, official, train  # noqa: F401 - they register their commands
 from salient_imagenet_data.cli.commands import cli
-from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.errors import EXTRAS, SalientError, not_installed
 
 
 def main() -> None:
@@ -36,18 +36,24 @@ def main() -> None:
         click.echo("Stopped. Run the same command with --resume to go on, where it has that option.", err=True)
         sys.exit(130)
     except OSError as error:
-        name = f"{error.filename}: " if error.filename else ""
-        click.echo(f"Error: {name}{error.strerror or error}", err=True)
+        click.echo(f"Error: {error.filename or _place(sys.argv[1:])}: {error.strerror or error}", err=True)
         sys.exit(2)
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "torchvision", "safetensors", "jinja2", "timm"):
+        if error.name not in EXTRAS:
             raise
-        extra = "timm" if error.name == "timm" else "torch"
-        click.echo(
-            f"Error: {error.name} is not installed; this needs: pip install 'salient-imagenet-data[{extra}]'", err=True
-        )
+        click.echo(f"Error: {not_installed(error.name)}", err=True)
         sys.exit(2)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _place(arguments: list[str]) -> str:
+    """Where a command was at work, for trouble that names no file: what it writes, else what it was given first."""
+    for before, value in zip(["", *arguments], [*arguments, ""], strict=True):
+        if before == "--out":
+            return value
+        if value.startswith("--out="):
+            return value.removeprefix("--out=")
+    return next((a for a in arguments[1:] if not a.startswith("-")), " ".join(arguments[:1]))
 
 
 __all__ = ["cli", "main"]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.errors import SalientError, not_installed
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.networks.checkpoint import Checkpoint, fetch, read_checkpoint
@@ -142,7 +142,7 @@ Opened = tuple[Model, Preprocessing | None, dict[str, Any]]
 
 
 def _timm(name: str, class_names: tuple[str, ...], weights: Checkpoint | None) -> Opened:
-    timm = _needed("timm", "timm")
+    timm = _needed("timm")
     options = {"num_classes": len(class_names)} if weights else {}
     net = timm.create_model(name, pretrained=weights is None, **options)
     if weights:
@@ -193,7 +193,7 @@ def _normalisation(
 
 
 def _hf(name: str, class_names: tuple[str, ...], weights: Checkpoint | None) -> Opened:
-    transformers = _needed("transformers", "hf")
+    transformers = _needed("transformers")
     net = transformers.AutoModelForImageClassification.from_pretrained(name).float()
     if weights:
         load_into(net, weights, f"hf:{name}")
@@ -229,7 +229,7 @@ def hf_preprocessing(config: dict[str, Any], name: str) -> Preprocessing:
 
 
 def _clip(rest: str, class_names: tuple[str, ...], weights: Checkpoint | None) -> Opened:
-    open_clip = _needed("open_clip", "clip")
+    open_clip = _needed("open_clip")
     name, _, tag = rest.partition(":")
     if not weights and not tag:
         tags = open_clip.list_pretrained_tags_by_model(name)
@@ -288,10 +288,8 @@ OPENERS: dict[str, Callable[[str, tuple[str, ...], Checkpoint | None], Opened]] 
 }
 
 
-def _needed(package: str, extra: str) -> Any:
+def _needed(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise SalientError(
-            f"{package} is not installed", then=f"pip install 'salient-imagenet-data[{extra}]'"
-        ) from error
+        raise not_installed(package) from error

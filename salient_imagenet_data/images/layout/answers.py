@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.errors import SalientError, not_installed
 from salient_imagenet_data.imagenet import id_of_path, wnids
 
 GROUND_TRUTH, META, KAGGLE_ANSWERS = "ILSVRC2012_validation_ground_truth.txt", "meta.mat", "LOC_val_solution.csv"
@@ -62,9 +62,7 @@ def _devkit_answers(folder: Path) -> dict[str, str]:
     try:
         from scipy.io import loadmat
     except ModuleNotFoundError as error:
-        raise SalientError(
-            f"{meta}: scipy is not installed", then="pip install 'salient-imagenet-data[imagenet]'"
-        ) from error
+        raise not_installed("scipy", str(meta)) from error
     synsets = loadmat(meta, squeeze_me=True)["synsets"]
     names = {int(s["ILSVRC2012_ID"]): str(s["WNID"]) for s in synsets if int(s["num_children"]) == 0}
     numbers = [int(line) for line in (folder / GROUND_TRUTH).read_text().split()]

@@ -1,0 +1,52 @@
+"""The last net of the command line: whatever stops a command is one line that names a place or a remedy."""
+
+from __future__ import annotations
+
+import errno
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from salient_imagenet_data.errors import EXTRAS
+from salient_imagenet_data.store import reading
+from tests.conftest import Run
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (("export", "some/store", "--out", "there"), "there"),
+        (("export", "some/store", "--out=there"), "there"),
+        (("verify", "some/store"), "some/store"),
+    ],
+)
+def test_trouble_of_the_system_that_names_no_file_is_told_with_the_place(
+    arguments: tuple[str, ...], place: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(reading.Store, "__init__", full)
+    assert run(*arguments) == (2, "", f"Error: {place}: File too large\n")
+
+
+@pytest.mark.parametrize("package", EXTRAS)
+def test_a_package_that_is_missing_is_told_with_its_own_extra(
+    package: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+
+    monkeypatch.setattr(reading.Store, "__init__", missing)
+    expected = f"Error: {package} is not installed; pip install 'salient-imagenet-data[{EXTRAS[package]}]'\n"
+    assert run("verify", "some/store") == (2, "", expected)
+
+
+def test_each_extra_brings_the_packages_that_it_is_told_for() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for package, extra in EXTRAS.items():
+        wanted = {"open_clip": "open_clip_torch"}.get(package, package)
+        assert any(line.startswith(wanted) for line in extras[extra]), package

@@ -1,0 +1,225 @@
+"""No option is lost on its way: each one of each command, changed, changes what the command makes or says."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from salient_imagenet_data.annotation.files import write_annotations
+from salient_imagenet_data.cli import cli
+from salient_imagenet_data.names import MAIN_OBJECT
+from salient_imagenet_data.store.reading import Store
+from tests.conftest import Run, answers_for
+
+RUN_ONLY = {
+    "device", "workers", "threads", "processes", "engine", "address", "overwrite", "resume", "as_json", "skip_missing",
+    "skip_broken", "trust_annotations", "verbose", "quiet",
+}  # fmt: skip
+"""How a thing is run, or what is let pass. They change no figure; their own tests are with what they do."""
+INPUTS = {
+    "store", "images", "weights", "model", "models", "out", "answers", "annotations", "file", "folder", "predictions", "release",
+    "store_a", "store_b", "architecture", "attack", "boxes_file", "test_images", "scenes", "layout",
+}  # fmt: skip
+"""What a command reads and where it writes: every other test of a command gives them."""
+ELSEWHERE = {
+    "build": {"resize", "crop", "compiled", "precision", "decoder", "split", "stop_after", "trust_annotations"},
+    "publish": {"repo", "private", "gated", "revision", "redistribute"},  # tests/hub/test_http.py, against a server
+    "import-official": {
+        "grid",
+        "majority",
+        "resize",
+        "crop",
+        "feature_count",
+        "split",
+        "data_version",
+    },  # tests/official
+    "train": {"split", "test_split", "correlation", "scene_seed"},
+    "localise": {"boxes"},
+    "look": {"count", "classes"},
+    "annotations": {"majority"},
+    "export": {"redistribute"},
+}
+"""Options that need more than a tiny store: another test of their command changes them."""
+CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
+    "build": {
+        "weights_sha256": ("--weights-sha256", "0" * 64),
+        "edition": ("--edition", "top65", "--top-images", 1),
+        "group_by": ("--group-by", "prediction"),
+        "top_features": ("--top-features", 2),
+        "top_images": ("--top-images", 1),
+        "majority": ("--majority", 4),
+        "data_version": ("--data-version", "2.0.0"),
+        "batch_size": ("--batch-size", 7),
+    },
+    "annotate": {"majority": ("--majority", 4), "data_version": ("--data-version", "2.0.0")},
+    "evaluate": {
+        "fold": ("--fold", "1/2"),
+        "protocols": ("--protocol", "corm2022"),
+        "sigma": ("--sigma", "0.5"),
+        "corruptions": ("--corruption", "fill_gray"),
+        "controls": ("--no-controls",),
+        "single_features": ("--single-features",),
+        "trials": ("--protocol", "corm2022", "--trials", 2),
+        "boxes": ("--boxes",),
+        "frame": ("--frame", "store"),
+        "top_k": ("--top-k", 2),
+        "batch_size": ("--batch-size", 7),
+        "seed": ("--seed", 1),
+    },
+    "align": {
+        "fold": ("--fold", "1/2"),
+        "saliency": ("--saliency", "input_x_gradient"),
+        "layer": ("--layer", "image"),
+        "batch_size": ("--batch-size", 7),
+    },
+    "retrain-head": {
+        "fold": ("--fold", "1/2"),
+        "seed": ("--choose", "random", "--seed", 1),
+        "choose": ("--choose", "most"),
+        "most": ("--most", 1),
+        "decay": ("--decay", 0.01),
+        "batch_size": ("--batch-size", 7),
+    },
+    "finetune": {
+        "fold": ("--fold", "1/2"),
+        "seed": ("--seed", 1),
+        "loss": ("--loss", "l1"),
+        "weight": ("--loss-weight", 1),
+        "method": ("--saliency", "grad_cam"),
+        "layer": ("--layer", "net.body.3"),
+        "epochs": ("--epochs", 2),
+        "batch_size": ("--batch-size", 20),
+        "learning_rate": ("--learning-rate", 1e-2),
+        "weight_decay": ("--weight-decay", 0.5),
+        "flip": ("--no-flip",),
+    },
+    "train": {
+        "resize": ("--resize", 36),
+        "crop": ("--crop", 24),
+        "epsilon": ("--epsilon", 0),
+        "steps": ("--steps", 2),
+        "epochs": ("--epochs", 2),
+        "batch_size": ("--batch-size", 8),
+        "learning_rate": ("--learning-rate", 0.1),
+        "widths": ("--widths", "4,8"),
+        "blocks": ("--blocks", 2),
+        "shift": ("--shift", 0),
+        "stem_stride": ("--stem-stride", 2),
+        "seed": ("--seed", 1),
+    },
+    "export": {"repo": ("--repo", "org/other")},
+}
+BESIDE = {  # what the option is compared with, where it is not the command alone
+    ("build", "edition"): ("--top-images", 1),
+    ("evaluate", "trials"): ("--protocol", "corm2022"),
+    ("retrain-head", "seed"): ("--choose", "random"),
+}
+SAME = {("build", "batch_size"), ("align", "batch_size"), ("evaluate", "batch_size"), ("retrain-head", "batch_size")}
+"""Changed, they must change no figure but by rounding: the sums of floats are over other numbers of images."""
+REFUSED = {("build", "weights_sha256")}
+
+
+def digest(folder: Path) -> dict[str, str]:
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+@pytest.fixture(scope="module")
+def done() -> dict[tuple[object, ...], Any]:
+    """Outcomes of commands as they stand, each run once."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def divided(bare_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Answers of five people, of whom two call everything the object."""
+    path = tmp_path_factory.mktemp("divided") / "answers.csv"
+    two = ("p0", "p1")
+    given = [dataclasses.replace(a, answer=MAIN_OBJECT) if a.annotator in two else a for a in answers_for(bare_store)]
+    write_annotations(path, given)
+    return path
+
+
+def outcome(
+    name: str, extra: tuple[object, ...], run: Run, folder: Path, given: dict[str, Any]
+) -> tuple[int, Any, dict[str, Any]]:
+    """Exit status, what a command made or said, and the figures in it that a batch size must leave."""
+    store, images, weights = given["store"], given["images"], given["weights"]
+    if name == "build":
+        how = ("--group-by", "label", "--top-features", 4, "--annotations", given["answers"], "--trust-annotations")
+        code, _, _ = run(name, "--images", images, "--weights", weights, "--out", folder / "s", *how, *extra)
+        if code:
+            return code, None, {}
+        made = Store(folder / "s")
+        return code, digest(folder / "s"), {"maps": np.asarray(made.maps), "kinds": [f.kind for f in made.features]}
+    if name == "annotate":
+        copy = Path(shutil.copytree(given["bare"], folder / "s"))
+        code, out, err = run(name, copy, given["answers"], *extra)
+        return code, (out or err, digest(copy)), {}
+    if name in ("evaluate", "align"):
+        how = ("--out", folder / "e") if name == "evaluate" else ()
+        code, out, _ = run(name, store, "--images", images, "--weights", weights, "--json", *how, *extra)
+        (result,) = json.loads(out).values()
+        written = [p.stat().st_size for p in sorted((folder / "e").rglob("*.parquet"))]
+        return code, (result, written), {"figures": result}
+    if name in ("retrain-head", "finetune", "train"):
+        where = (store, "--images", images, "--weights", weights)
+        if name == "train":
+            small = ("--crop", 32, "--epochs", 1, "--batch-size", 16, "--widths", "4,4", "--blocks", 1)
+            where = ("--images", images, *small)
+        folder.mkdir(parents=True, exist_ok=True)
+        code, out, err = run(name, *where, "--out", folder / "w.safetensors", *extra)
+        return code, digest(folder) or err, {"line": out.partition(": ")[2]}
+    code, _, _ = run(name, store, "--out", folder / "x", *extra)
+    return code, digest(folder / "x"), {}
+
+
+def alike(a: Any, b: Any) -> bool:
+    """Equal, floats to 1e-4 and maps to one step."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(alike(a[key], b[key]) for key in a if key not in ("batch_size", "settings"))
+    if isinstance(a, list):
+        return len(a) == len(b) and all(alike(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, np.ndarray):
+        return bool(np.abs(a.astype(int) - b.astype(int)).max() <= 1)
+    return bool(abs(a - b) < 1e-4) if isinstance(a, float) else bool(a == b)
+
+
+def test_every_option_of_every_command_is_in_one_of_the_lists() -> None:
+    for name, command in cli.commands.items():
+        listed = RUN_ONLY | INPUTS | ELSEWHERE.get(name, set()) | set(CHANGES.get(name, ()))
+        assert {str(p.name) for p in command.params} <= listed, name
+    for name, changed in {**CHANGES, **ELSEWHERE}.items():
+        assert set(changed) <= {str(p.name) for p in cli.commands[name].params}, name
+
+
+@pytest.mark.parametrize(("name", "option"), [(name, option) for name in CHANGES for option in CHANGES[name]])
+def test_an_option_that_is_changed_changes_the_result(
+    name: str,
+    option: str,
+    store: Store,
+    bare_store: Store,
+    images: Path,
+    weights: Path,
+    divided: Path,
+    tmp_path: Path,
+    run: Run,
+    done: dict[tuple[object, ...], Any],
+) -> None:
+    given = {"store": store.path, "bare": bare_store.path, "images": images, "weights": weights, "answers": divided}
+    beside = BESIDE.get((name, option), ())
+    if (name, beside) not in done:
+        done[name, beside] = outcome(name, beside, run, tmp_path / "before", given)
+    before, after = done[name, beside], outcome(name, CHANGES[name][option], run, tmp_path / "after", given)
+    assert before[0] == 0 and after[0] == (2 if (name, option) in REFUSED else 0), after[1]
+    if (name, option) in SAME:
+        assert alike(before[2], after[2])
+    else:
+        assert before[1] != after[1], f"{name}: {CHANGES[name][option]} changed nothing"
