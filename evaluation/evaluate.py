@@ -10,7 +10,6 @@ from typing import Any
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.plan.condition import CLEAN
-from salient_imagenet_data.evaluation.plan.corruptions import corruption_of
 from salient_imagenet_data.evaluation.plan.protocols import Plan, make_plan
 from salient_imagenet_data.evaluation.run.infer import Settings, answers_of, infer
 from salient_imagenet_data.evaluation.run.predictions import Answers, PredictionsFile, concatenated
@@ -18,6 +17,7 @@ from salient_imagenet_data.evaluation.score.scoring import score
 from salient_imagenet_data.folds import WHOLE, Fold
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Missing, join
+from salient_imagenet_data.loaders.corruption.records import corruption_of
 from salient_imagenet_data.networks.classifiers import Classifier, Model
 from salient_imagenet_data.networks.opening import Opener
 from salient_imagenet_data.store.locks import held

@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from salient_imagenet_data.loaders.compact import MapFrame as MapFrame
     from salient_imagenet_data.loaders.compact import masks_from_maps as masks_from_maps
     from salient_imagenet_data.loaders.compact import masks_of_batch as masks_of_batch
-    from salient_imagenet_data.loaders.corruption.corruptions import Blur as Blur
-    from salient_imagenet_data.loaders.corruption.corruptions import Composite as Composite
-    from salient_imagenet_data.loaders.corruption.corruptions import Corruption as Corruption
-    from salient_imagenet_data.loaders.corruption.corruptions import Fill as Fill
-    from salient_imagenet_data.loaders.corruption.corruptions import GaussianNoise as GaussianNoise
-    from salient_imagenet_data.loaders.corruption.corruptions import Inpaint as Inpaint
-    from salient_imagenet_data.loaders.corruption.corruptions import Shuffle as Shuffle
-    from salient_imagenet_data.loaders.corruption.corruptions import Swap as Swap
-    from salient_imagenet_data.loaders.corruption.corruptions import Tile as Tile
     from salient_imagenet_data.loaders.corruption.corruptions import corrupt as corrupt
     from salient_imagenet_data.loaders.corruption.corruptions import gaussian_noise as gaussian_noise
     from salient_imagenet_data.loaders.corruption.corruptions import image_seeds as image_seeds
+    from salient_imagenet_data.loaders.corruption.records import Blur as Blur
+    from salient_imagenet_data.loaders.corruption.records import Composite as Composite
+    from salient_imagenet_data.loaders.corruption.records import Corruption as Corruption
+    from salient_imagenet_data.loaders.corruption.records import Fill as Fill
+    from salient_imagenet_data.loaders.corruption.records import GaussianNoise as GaussianNoise
+    from salient_imagenet_data.loaders.corruption.records import Inpaint as Inpaint
+    from salient_imagenet_data.loaders.corruption.records import Shuffle as Shuffle
+    from salient_imagenet_data.loaders.corruption.records import Swap as Swap
+    from salient_imagenet_data.loaders.corruption.records import Tile as Tile
     from salient_imagenet_data.loaders.missing.layers import LayerMasking as LayerMasking
     from salient_imagenet_data.loaders.missing.tokens import TokenDropping as TokenDropping
     from salient_imagenet_data.loaders.numpy_loader import NumpyLoader as NumpyLoader
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Batch": "batches",
-    "Blur": "corruption.corruptions",
-    "Composite": "corruption.corruptions",
-    "Corruption": "corruption.corruptions",
-    "Fill": "corruption.corruptions",
+    "Blur": "corruption.records",
+    "Composite": "corruption.records",
+    "Corruption": "corruption.records",
+    "Fill": "corruption.records",
     "FiveCrop": "transforms",
-    "GaussianNoise": "corruption.corruptions",
-    "Inpaint": "corruption.corruptions",
+    "GaussianNoise": "corruption.records",
+    "Inpaint": "corruption.records",
     "LayerMasking": "missing.layers",
     "MapFrame": "compact",
     "MaskedCorruption": "transforms",
@@ -54,11 +54,11 @@ _HOME = {
     "Region": "regions",
     "SalientImageNet": "torch_dataset",
     "SalientImageNetStream": "torch_dataset",
-    "Shuffle": "corruption.corruptions",
+    "Shuffle": "corruption.records",
     "SoftMask": "soft_mask",
-    "Swap": "corruption.corruptions",
+    "Swap": "corruption.records",
     "TenCrop": "transforms",
-    "Tile": "corruption.corruptions",
+    "Tile": "corruption.records",
     "TokenDropping": "missing.tokens",
     "collate": "batches",
     "corrupt": "corruption.corruptions",

@@ -10,7 +10,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from salient_imagenet_data.loaders.corruption.corruptions import Corruption, GaussianNoise, Swap, corrupt, image_seeds
+from salient_imagenet_data.loaders.corruption.corruptions import corrupt, image_seeds
+from salient_imagenet_data.loaders.corruption.records import Corruption, GaussianNoise
 from salient_imagenet_data.loaders.regions import Region, RegionName, region_masks
 from salient_imagenet_data.names import CORE, IMAGE, IMAGE_ID, MASK_COLUMN, SPURIOUS
 
@@ -38,7 +39,7 @@ class MaskedCorruption(torch.nn.Module):
         self.corruption = corruption
         self.region = Region(region) if isinstance(region, str) else region
         self.seed, self.condition, self.p = seed, condition, p
-        if isinstance(corruption, Swap) or self.region.control == "other":
+        if corruption.needs_other or self.region.control == "other":
             raise ValueError("MaskedCorruption: expected what one image is enough for; call corrupt() on a batch")
 
     def forward(self, sample: dict[str, Any]) -> dict[str, Any]:

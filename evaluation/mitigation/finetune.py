@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader, RandomSampler
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.mitigation.guidance import ON_MAPS, Looking, guidance
-from salient_imagenet_data.evaluation.plan.protocols import Plan
 from salient_imagenet_data.evaluation.plan.regions import FOREGROUND, foreground, labels_of
 from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
 from salient_imagenet_data.evaluation.saliency.attributions import Method, default_layer
@@ -135,8 +134,7 @@ def _check_finite(numbers: Sequence[float], epoch: int) -> None:
 
 def _loader(joined: Joined, preprocessing: Preprocessing, config: FinetuneConfig, workers: int) -> DataLoader[Any]:
     """Images with the unions of their core masks, in an order by the seed."""
-    region = foreground(joined.store)
-    items = Items(joined, Plan((), joined.rows, {region.name: region}), preprocessing, [region.name], seed=config.seed)
+    items = Items(joined, preprocessing, [foreground(joined.store)])
     order = RandomSampler(items, generator=torch.Generator().manual_seed(config.seed))
     return DataLoader(items, config.batch_size, sampler=order, num_workers=workers, collate_fn=ItemBatch.of)
 

@@ -34,7 +34,8 @@ from salient_imagenet_data.evaluation.mitigation.heads import features_and_logit
 from salient_imagenet_data.evaluation.plan.regions import DILATION, iterations
 from salient_imagenet_data.evaluation.saliency.attributions import Method, attributions, twice_differentiable
 from salient_imagenet_data.loaders import regions
-from salient_imagenet_data.loaders.corruption.corruptions import GaussianNoise, Shuffle, corrupt
+from salient_imagenet_data.loaders.corruption.corruptions import corrupt
+from salient_imagenet_data.loaders.corruption.records import GaussianNoise, Shuffle
 
 TINY = 1e-12
 """Denominators are at least this: maps of zeros give a loss, and no gradient, instead of NaN."""

@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.numbers.spuriosity import MOST, ends, spuriosity
-from salient_imagenet_data.evaluation.plan.protocols import Plan
 from salient_imagenet_data.evaluation.plan.regions import labels_of
 from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
 from salient_imagenet_data.images.source import ImageSource
@@ -207,7 +206,7 @@ def retrain_head(
     check_output(network, preprocessing.crop, len(store.class_names), device)
     example = torch.rand(2, 3, preprocessing.crop, preprocessing.crop, generator=torch.Generator().manual_seed(0))
     _, head = head_of(network, example.to(device))
-    items = Items(joined, Plan((), joined.rows, {}), preprocessing, [], seed=seed)
+    items = Items(joined, preprocessing)
     parts = []
     with torch.inference_mode(), progress((), total=len(items), what="features") as bar:
         for batch in DataLoader(items, batch_size, num_workers=workers, collate_fn=ItemBatch.of):

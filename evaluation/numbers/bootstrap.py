@@ -103,6 +103,13 @@ def sensitivity(kept: NDArray[np.bool_], lost: NDArray[np.bool_], labels: NDArra
     return estimate(relative_sensitivity(float(a), float(b)), np.clip(ratio, -1.0, 1.0), labels)
 
 
+def saturated(kept: NDArray[np.bool_], lost: NDArray[np.bool_]) -> bool:
+    """Whether one side is right, or wrong, on every image while the other is not: then `relative_sensitivity` is 1 or
+    -1 however far apart the two are, and the interval mostly closes on it. kept, lost: (T, n)."""
+    ends = [(side.all(), not side.any()) for side in (kept, lost)]
+    return bool(any(any(e) for e in ends) and ends[0] != ends[1])
+
+
 def curve_area(levels: NDArray[np.floating], accuracies: NDArray[np.floating]) -> float:
     """Area under accuracy against noise level by trapezoids, divided by the span: a mean accuracy, in [0, 1].
 

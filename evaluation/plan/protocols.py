@@ -37,6 +37,7 @@ from salient_imagenet_data.evaluation.plan.regions import (
     rival2022,
 )
 from salient_imagenet_data.folds import WHOLE, Fold
+from salient_imagenet_data.loaders.corruption.records import corruption_of
 from salient_imagenet_data.names import SPURIOUS
 from salient_imagenet_data.store.reading import Store
 
@@ -132,14 +133,9 @@ def make_plan(
         for name in regions
         for control in _controls(name, controls)
         for corruption in corruptions
-        for trial in range(1, 1 + (trials if name in RATIOS and is_random(corruption) else 1))
+        for trial in range(1, 1 + (trials if name in RATIOS and corruption_of(corruption).random else 1))
     ]
     return Plan(tuple(p for p in PROTOCOLS if p in protocols), rows, regions, tuple(conditions), fold)
-
-
-def is_random(corruption: str) -> bool:
-    """Whether a corruption, by its name, draws random numbers for each image."""
-    return corruption.startswith("noise_") or corruption == "shuffle"
 
 
 def _controls(region: str, wanted: bool) -> tuple[Control, ...]:

@@ -76,7 +76,9 @@ def cells(model: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for protocol, ratio in (("corm2022", "rcs"), ("rival2022", "rfs")):
         for row in model.get(protocol, ()):  # older reports lack a later protocol
             if not row["control"]:
-                found[f"{ratio.upper()}, {row['corruption']}"] = row[ratio]
+                sides = [row[side]["value"] for side in ("accuracy_outside", "accuracy_inside")]
+                beside = f"{sides[0]:.3f} outside, {sides[1]:.3f} inside" + (", saturated" if row["saturated"] else "")
+                found[f"{ratio.upper()}, {row['corruption']}"] = {**row[ratio], "beside": beside}
     if model["spurious_gap"]:
         found["spurious gap"] = model["spurious_gap"]
     return found

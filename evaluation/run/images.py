@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,14 +14,14 @@ from torch.utils.data import Dataset
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.plan.condition import CLEAN, Condition, Control
-from salient_imagenet_data.evaluation.plan.corruptions import Missing, corruption_of
 from salient_imagenet_data.evaluation.plan.protocols import Plan
 from salient_imagenet_data.evaluation.plan.regions import Region
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.joining import Joined, join
 from salient_imagenet_data.loaders import regions as masked
-from salient_imagenet_data.loaders.corruption.corruptions import GaussianNoise, Swap, corrupt, image_seeds
+from salient_imagenet_data.loaders.corruption.corruptions import corrupt, image_seeds
 from salient_imagenet_data.loaders.corruption.kernels import normal_like
+from salient_imagenet_data.loaders.corruption.records import GaussianNoise, Missing, corruption_of
 from salient_imagenet_data.masks import union_in_box
 from salient_imagenet_data.store.reading import Store
 
@@ -97,17 +97,22 @@ class ItemBatch:
 
 
 class Items(Dataset[Item]):
-    """The images of a plan with their masks. regions: those that some pending condition needs. Images to swap in are
-    taken from all of the store that the source has, so that they do not depend on the plan."""
+    """Images with their masks of some regions. controlled: the regions that come with another image's masks too.
+    swaps: each image comes with another one; these are taken from all of the store that the source has, so that they
+    do not depend on what else is evaluated. seed: of who is the other."""
 
     def __init__(
-        self, joined: Joined, plan: Plan, preprocessing: Preprocessing, regions: Sequence[str], *, seed: int
+        self,
+        joined: Joined,
+        preprocessing: Preprocessing,
+        regions: Sequence[Region] = (),
+        *,
+        controlled: Container[str] = (),
+        swaps: bool = False,
+        seed: int = 0,
     ) -> None:
-        self.joined, self.plan, self.preprocessing = joined, plan, preprocessing
-        self.regions = [plan.regions[name] for name in regions]
-        controlled = {c.region for c in plan.conditions if c.control == "other"}
-        self.partner = {r.name: partner_rows(joined, r, seed) for r in self.regions if r.name in controlled}
-        swaps = any(c.corruption == Swap.name and c.region in regions for c in plan.conditions)
+        self.joined, self.preprocessing, self.regions = joined, preprocessing, regions
+        self.partner = {r.name: partner_rows(joined, r, seed) for r in regions if r.name in controlled}
         self.pool = join(joined.store, joined.source, missing="skip") if swaps else joined
         self.swapped = partner_images(self.pool, seed) if swaps else None
         _ = joined.store.maps
@@ -146,6 +151,15 @@ class Items(Dataset[Item]):
         return torch.from_numpy(np.minimum(mask, np.float32(1.0))), torch.from_numpy(known)
 
 
+def items_of(joined: Joined, plan: Plan, preprocessing: Preprocessing, regions: Sequence[str], *, seed: int) -> Items:
+    """The images of a plan with what its conditions on some of its regions, by name, need."""
+    conditions = [c for c in plan.conditions if c.region in regions]
+    controlled = {c.region for c in conditions if c.control == "other"}
+    swaps = any(corruption_of(c.corruption).needs_other for c in conditions)
+    chosen = [plan.regions[name] for name in regions]
+    return Items(joined, preprocessing, chosen, controlled=controlled, swaps=swaps, seed=seed)
+
+
 def partner_rows(joined: Joined, region: Region, seed: int) -> NDArray[np.int64]:
     """(N,) for each row of the region, another of its rows, of another class where there are several; -1 elsewhere.
 
@@ -178,7 +192,13 @@ def _partners(store: Store, rows: NDArray[np.int64], seed: int, *, condition: st
 
 
 def corrupted(
-    items: ItemBatch, conditions: Sequence[Condition], plan: Plan, *, seed: int, device: str, clean: bool
+    items: ItemBatch,
+    conditions: Sequence[Condition],
+    regions: Mapping[str, Region],
+    *,
+    seed: int,
+    device: str,
+    clean: bool,
 ) -> Iterator[tuple[str, list[int], Tensor, Tensor | None]]:
     """For each condition: its name, which of the items count, their images (b, 3, S, S) float32 in [0, 1], and under
     `Missing`, where these are as they were, the masks (b, 1, S, S) of what the model must not be shown, else None.
@@ -186,7 +206,7 @@ def corrupted(
     Conditions in which none counts are left out. The random numbers of an image depend on (seed, image id) only, and
     all levels and regions of one corruption use the same ones.
     """
-    batch = _Batch(items, plan, seed, device)
+    batch = _Batch(items, regions, seed, device)
     if clean:
         yield CLEAN, list(range(len(items))), batch.images, None
     for condition in conditions:
@@ -204,7 +224,7 @@ def corrupted(
             masks,
             corruption,
             [seeds[k] for k in which],
-            others=batch.swapped(which) if isinstance(corruption, Swap) else None,
+            others=batch.swapped(which) if corruption.needs_other else None,
             noise=batch.noise(condition.trial)[batch.rows(which)] if isinstance(corruption, GaussianNoise) else None,
             check_values=False,  # made here, from uint8 and clamped masks
         )
@@ -214,8 +234,8 @@ def corrupted(
 class _Batch:
     """Items on a device, and what several conditions share: drawn or made once. images: (B, 3, S, S) float32."""
 
-    def __init__(self, items: ItemBatch, plan: Plan, seed: int, device: str) -> None:
-        self.items, self.plan, self.seed = items.to(device), plan, seed
+    def __init__(self, items: ItemBatch, regions: Mapping[str, Region], seed: int, device: str) -> None:
+        self.items, self.regions, self.seed = items.to(device), regions, seed
         self.images = unit_images(self.items.images)
         self._noise: dict[int, Tensor] = {}
         self._regions: dict[tuple[str, str], Tensor] = {}
@@ -253,7 +273,7 @@ class _Batch:
             masks = self.region(name, "")
             moved = masked.Region("core", control="random")
             return masked.region_masks(masks, masks, moved, places=[self._place(k) for k in which])
-        region = self.plan.regions[name]
+        region = self.regions[name]
         masks = (self.items.others if control == "other" else self.items.masks)[name]
         spec = masked.Region(
             "not_core" if region.complement else "core",

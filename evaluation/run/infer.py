@@ -20,9 +20,8 @@ from torch.utils.data import DataLoader, Subset
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.plan.condition import CLEAN, Condition
-from salient_imagenet_data.evaluation.plan.corruptions import Missing, hiding
 from salient_imagenet_data.evaluation.plan.protocols import Plan
-from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, corrupted
+from salient_imagenet_data.evaluation.run.images import ItemBatch, corrupted, items_of
 from salient_imagenet_data.evaluation.run.predictions import (
     FORMAT_VERSION,
     Answers,
@@ -35,6 +34,8 @@ from salient_imagenet_data.evaluation.run.predictions import (
 )
 from salient_imagenet_data.folds import WHOLE
 from salient_imagenet_data.joining import Joined, join
+from salient_imagenet_data.loaders.corruption.records import corruption_of
+from salient_imagenet_data.loaders.missing.hiding import hiding
 from salient_imagenet_data.names import MANIFEST
 from salient_imagenet_data.networks.classifiers import Classifier, checked_logits
 from salient_imagenet_data.progress import progress
@@ -77,7 +78,7 @@ def answers_of(
     preprocessing = classifier.preprocessing or store.manifest.preprocessing
     labels = store.rows.labels[joined.rows]
     needed = dict.fromkeys(c.region for c in conditions)
-    items = Items(joined, plan, preprocessing, list(needed), seed=settings.seed)
+    items = items_of(joined, plan, preprocessing, list(needed), seed=settings.seed)
     loader: DataLoader[Any] = DataLoader(
         Subset(items, range(start, len(items))),
         batch_size=settings.batch_size,
@@ -88,7 +89,7 @@ def answers_of(
     model = classifier.to(settings.device).model
     # Last digits hang on the layout, so it is one for all.
     layout = torch.channels_last if classifier.channels_last else torch.contiguous_format
-    hidden = hiding(model) if any(c.corruption == Missing.name for c in conditions) else None
+    hidden = hiding(model) if any(corruption_of(c.corruption).hides for c in conditions) else None
     with progress((), total=len(items), what=classifier.name) as bar:
         bar.update(start)
         for batch in loader:
@@ -96,7 +97,7 @@ def answers_of(
             # Entered for each batch, so that whoever reads this generator is not left in it.
             with torch.inference_mode():
                 for name, which, images, masks in corrupted(
-                    batch, conditions, plan, seed=settings.seed, device=settings.device, clean=clean
+                    batch, conditions, plan.regions, seed=settings.seed, device=settings.device, clean=clean
                 ):
                     images = images.contiguous(memory_format=layout)
                     logits = model(images) if masks is None or hidden is None else hidden(images, masks)

@@ -20,7 +20,6 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.numbers.bootstrap import DRAWS, estimate
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.numbers.overlap import auroc, iou
-from salient_imagenet_data.evaluation.plan.protocols import Plan
 from salient_imagenet_data.evaluation.plan.regions import foreground
 from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
 from salient_imagenet_data.evaluation.saliency.attributions import Method, default_layer, saliency_of
@@ -104,7 +103,7 @@ def align(
             raise SalientError(f"{classifier.name}: {saliency} needs a network", got=type(model).__name__)
         check_output(model, preprocessing.crop, len(store.class_names), device)
         saliency = saliency_of(model, saliency, layer or default_layer(model, saliency, preprocessing.crop))
-    items = Items(joined, Plan(("rival2022",), wanted, {region.name: region}), preprocessing, [region.name], seed=0)
+    items = Items(joined, preprocessing, [region])
     labels = store.rows.labels[joined.rows].astype(np.int64)
     found: list[dict[str, float]] = []
     with progress((), total=len(items), what=classifier.name) as bar:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.numbers.bootstrap import area, difference, mean_accuracy, sensitivity
+from salient_imagenet_data.evaluation.numbers.bootstrap import area, difference, mean_accuracy, saturated, sensitivity
 from salient_imagenet_data.evaluation.numbers.estimates import class_average, wilson
 from salient_imagenet_data.evaluation.numbers.spuriosity import spurious_gap
 from salient_imagenet_data.evaluation.plan.condition import CLEAN, CONTROL_WORDS, CONTROLS, Condition
@@ -153,6 +153,7 @@ def _sensitivities(outcomes: Outcomes, within: str, without: str, ratio: str) ->
                 "accuracy_outside": asdict(mean_accuracy(outside_hits, inside.labels)),
                 "accuracy_inside": asdict(mean_accuracy(inside_hits, inside.labels)),
                 ratio: asdict(sensitivity(outside_hits, inside_hits, inside.labels)),
+                "saturated": saturated(outside_hits, inside_hits),
             }
         )
     return rows

@@ -1,4 +1,4 @@
-"""Masked corruptions of batches: what is done to the pixels of a region, as small records and one pure function.
+"""Masked corruptions of batches: what is done to the pixels of a region, one pure function on the records of `records`.
 
 Images are (B, 3, H, W), floating point in [0, 1] or uint8 in 0..255; masks (B, 1, H, W), floating point in [0, 1].
 All arithmetic is in float32 on the [0, 1] scale; uint8 is rounded to the nearest level at the end. A pixel whose
@@ -9,119 +9,22 @@ depends on the batch, its order, the worker or the number of devices.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from salient_imagenet_data.loaders.corruption import kernels
-
-
-@dataclass(frozen=True)
-class GaussianNoise:
-    """x' = clip(x + n m, 0, 1), n ~ N(0, sigma^2). With `l2_norm`, n m is rescaled to that l2 norm over the image first
-    and sigma plays no part."""
-
-    sigma: float = 0.25
-    l2_norm: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.sigma < 0 or (self.l2_norm is not None and self.l2_norm < 0):
-            raise ValueError(f"GaussianNoise: expected sigma and l2_norm >= 0, got {self.sigma} and {self.l2_norm}")
-
-    @property
-    def name(self) -> str:
-        return f"noise_{self.sigma:g}" if self.l2_norm is None else f"noise_l2_{self.l2_norm:g}"
-
-
-@dataclass(frozen=True)
-class Fill:
-    """One colour: "gray" (0.5), "black" (0), "mean" (the image's own mean colour), or (r, g, b) in [0, 1], such as the
-    mean colour of a data set."""
-
-    color: str | tuple[float, float, float] = "gray"
-
-    def __post_init__(self) -> None:
-        named = self.color in ("gray", "black", "mean")
-        if not named and (
-            isinstance(self.color, str) or len(self.color) != 3 or not all(0 <= v <= 1 for v in self.color)
-        ):
-            raise ValueError(f"Fill: expected gray, black, mean or three numbers in [0, 1], got {self.color!r}")
-
-    @property
-    def name(self) -> str:
-        return f"fill_{self.color}" if isinstance(self.color, str) else "fill_" + "_".join(f"{v:g}" for v in self.color)
-
-
-@dataclass(frozen=True)
-class Blur:
-    """Gaussian blur of the whole image, with its edge mirrored. sigma: in pixels."""
-
-    sigma: float = 10.0
-
-    def __post_init__(self) -> None:
-        if not self.sigma > 0:
-            raise ValueError(f"Blur: expected sigma > 0, got {self.sigma}")
-
-    @property
-    def name(self) -> str:
-        return f"blur_{self.sigma:g}"
-
-
-@dataclass(frozen=True)
-class Shuffle:
-    """The pixels with m > 0 change places among themselves."""
-
-    name = "shuffle"
-
-
-@dataclass(frozen=True)
-class Tile:
-    """The largest strip beside the bounding box of the region (m >= half its peak), repeated over the image
-    [Moayeri et al. 2022, arXiv 2201.10766]. Gray where the box leaves no strip."""
-
-    name = "tile"
-
-
-@dataclass(frozen=True)
-class Inpaint:
-    """Colours diffuse into the region from what lies around it. sweeps: of averaging over four neighbours, at each of
-    the levels from coarse to fine. Gray where the region is the whole image."""
-
-    sweeps: int = 4
-
-    @property
-    def name(self) -> str:
-        return "inpaint" if self.sweeps == 4 else f"inpaint_{self.sweeps}"
-
-
-@dataclass(frozen=True)
-class Swap:
-    """The pixels of another image, given as `others`."""
-
-    name = "swap"
-
-
-@dataclass(frozen=True)
-class Composite:
-    """What a `torchvision.transforms.v2` transform that keeps the size makes of the image.
-
-    The transform sees the image as it is, float or uint8. as_uint8: it sees uint8 on the CPU, as JPEG wants it.
-    Its random numbers are seeded by image; the global generator is left as it was. label: a short name.
-    """
-
-    transform: Callable[[Any], Any]
-    as_uint8: bool = False
-    label: str | None = None
-
-    @property
-    def name(self) -> str:
-        return self.label or str(self.transform)
-
-
-Corruption = GaussianNoise | Fill | Blur | Shuffle | Tile | Inpaint | Swap | Composite
+from salient_imagenet_data.loaders.corruption.records import (
+    Blur,
+    Composite,
+    Corruption,
+    Fill,
+    GaussianNoise,
+    Inpaint,
+    Shuffle,
+    Tile,
+)
 
 
 def image_seeds(seed: int, image_ids: Sequence[str], condition: str = "") -> list[int]:
@@ -171,10 +74,11 @@ def corrupt(
     check_batch(images, masks, values=check_values)
     if len(seeds) != len(images):
         raise ValueError(f"corrupt: expected {len(images)} seeds, got {len(seeds)}")
-    if isinstance(corruption, Swap):
+    if corruption.needs_other:
         if others is None or others.shape != images.shape or others.dtype != images.dtype:
             got = "none" if others is None else f"{tuple(others.shape)} {others.dtype}"
-            raise ValueError(f"corrupt: expected others {tuple(images.shape)} {images.dtype} for Swap, got {got}")
+            wanted = f"{tuple(images.shape)} {images.dtype} for {type(corruption).__name__}"
+            raise ValueError(f"corrupt: expected others {wanted}, got {got}")
         check_batch(others, masks, values=check_values)
     # A copy of its own: results of matrix products may hang on strides, so on what the batch came from.
     images = images.clone(memory_format=torch.contiguous_format)

@@ -12,6 +12,7 @@ import click
 
 from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, FOLDER, check_device, cli, numbers, options
 from salient_imagenet_data.cli.images import IMAGES, GivenImages, images_options
+from salient_imagenet_data.loaders.corruption.records import FORMS
 
 if TYPE_CHECKING:
     from salient_imagenet_data.folds import Fold
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 # Spelled out, because the rooms are imported inside the functions; a test compares them.
 PROTOCOLS = ("iclr2022", "corm2022", "rival2022", "spuriosity2023")
 SALIENCY = ("grad_cam", "input_x_gradient", "integrated_gradients")
-FORMS = (
-    "fill_gray", "fill_black", "fill_mean", "shuffle", "tile", "inpaint", "swap", "missing",
-    "noise_SIGMA", "noise_l2_NORM", "blur_SIGMA", "jpeg_QUALITY",
-)  # fmt: skip
 
 
 _MODELS = (
@@ -261,12 +258,18 @@ def table(models: list[dict[str, Any]]) -> str:
         lines += [line(_words(c), c["accuracy"], c["clean_accuracy"]) for c in model["conditions"] if not c["control"]]
         for protocol, ratio in (("corm2022", "rcs"), ("rival2022", "rfs")):
             rows = [row for row in model[protocol] if not row["control"]]
-            lines += [line(f"{ratio.upper()} {row['corruption']}", row[ratio]) for row in rows]
+            lines += [line(f"{ratio.upper()} {row['corruption']}", row[ratio]) + _sides(row) for row in rows]
         if model["spurious_gap"]:
             lines.append(line("spurious gap", model["spurious_gap"]))
         lines += [f"{Path(model['name']).name[:28]:<28} {c['name']}: {c['verdict']}" for c in model["controls"]]
     lines.append("accuracies are means over classes; clean: of the same images without corruption")
     return "\n".join(lines)
+
+
+def _sides(row: dict[str, Any]) -> str:
+    """The two accuracies of a ratio, and whether it says more than that one of them is at an end."""
+    outside, inside = (row[f"accuracy_{side}"]["value"] for side in ("outside", "inside"))
+    return f"  of {outside:.3f} outside, {inside:.3f} inside" + (", saturated" if row["saturated"] else "")
 
 
 def _line(name: str, words: str, e: dict[str, Any], clean: dict[str, Any] | None = None) -> str:

@@ -14,6 +14,7 @@ from salient_imagenet_data.evaluation.numbers.bootstrap import (
     mean_accuracy,
     relative_sensitivity,
     resampled,
+    saturated,
     sensitivity,
 )
 from salient_imagenet_data.evaluation.numbers.estimates import class_average
@@ -79,6 +80,19 @@ def test_trials_are_averaged_before_the_ratio() -> None:
     thrice = sensitivity(np.stack([kept] * 3), np.stack([lost] * 3), labels)
     once = sensitivity(kept[None], lost[None], labels)
     assert (thrice.value, thrice.low, thrice.high) == pytest.approx((once.value, once.low, once.high))
+
+
+def test_a_ratio_with_a_perfect_side_is_called_saturated() -> None:
+    """1 [1, 1] whether the other side is at 0.9 or at 0.1."""
+    labels, right = np.zeros(20, dtype=np.int64), np.ones((1, 20), dtype=bool)
+    for hits in (18, 2):
+        other = np.arange(20)[None] < hits
+        found = sensitivity(right, other, labels)
+        assert (found.value, found.high) == (pytest.approx(1.0), pytest.approx(1.0))
+        assert hits == 18 or found.low == pytest.approx(1.0)  # all of 18 of 20 may be drawn right, and 0 is drawn
+        assert saturated(right, other) and saturated(other, right) and saturated(other, ~right)
+        assert not saturated(other, other) and not saturated(right, right) and not saturated(~right, ~right)
+    assert saturated(right, ~right)
 
 
 def test_resampled_keeps_pairs_together() -> None:

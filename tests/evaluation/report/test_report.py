@@ -15,8 +15,8 @@ from PIL import Image
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
 from salient_imagenet_data.evaluation.numbers.paired import mcnemar_exact
-from salient_imagenet_data.evaluation.report.examples import largest_drops
-from salient_imagenet_data.evaluation.report.figures import controls_figure, noise_curves
+from salient_imagenet_data.evaluation.report.examples import data_uri, largest_drops, with_images
+from salient_imagenet_data.evaluation.report.figures import BOTTOM, HEIGHT, TOP, controls_figure, noise_curves
 from salient_imagenet_data.evaluation.report.leaderboard import boards, read_summaries, write_leaderboard
 from salient_imagenet_data.evaluation.report.page import write_report
 from salient_imagenet_data.evaluation.run.infer import Settings
@@ -26,6 +26,7 @@ from salient_imagenet_data.evaluation.score.scoring import _verdict, score
 from salient_imagenet_data.evaluation.score.together import robustness, summarise
 from salient_imagenet_data.folds import Fold
 from salient_imagenet_data.images.folder import FolderSource
+from salient_imagenet_data.joining import join
 from salient_imagenet_data.networks.classifiers import Classifier
 from salient_imagenet_data.store.reading import Store
 from tests.reports import Browser, linear
@@ -232,6 +233,77 @@ def test_leaderboard_merges_and_sorts_in_the_browser(report: Path, browser: Brow
         boards(read_summaries(tmp_path))
     with pytest.raises(SalientError, match="no evaluation in it"):
         read_summaries(tmp_path / "unrelated")
+
+
+def test_the_leaderboard_shows_the_ratio_of_the_masks_and_the_two_accuracies_beside_it(
+    report: Path, tmp_path: Path
+) -> None:
+    """Not the control's: every figure of a control differs from that of the masks here."""
+    summary = summary_of(report)
+    one = copy.deepcopy(summary["models"][0])
+    for row in one["corm2022"]:
+        row["rcs"] = estimate({"": 0.987, "random": 0.983, "other": 0.979}[row["control"]], 0.1, 0.4)
+        row["accuracy_outside"], row["accuracy_inside"] = estimate(0.9, 0.8, 1.0), estimate(0.8, 0.7, 0.9)
+        row["saturated"] = row["corruption"] == "noise_1"
+    summary["models"] = [one]
+    (tmp_path / "report.json").write_text(json.dumps(summary))
+    write_leaderboard(tmp_path, tmp_path / "board.html")
+    page = (tmp_path / "board.html").read_text()
+    assert page.count("0.987 <span") == 3 and "0.983 <span" not in page and "0.979 <span" not in page
+    assert page.count("<br>0.900 outside, 0.800 inside</span>") == 2
+    assert page.count("<br>0.900 outside, 0.800 inside, saturated</span>") == 1
+
+
+def test_the_report_puts_each_control_in_its_own_column(report: Path, store: Store, tmp_path: Path) -> None:
+    summary = summary_of(report)
+    one = summary["models"][0] = copy.deepcopy(summary["models"][0])
+    summary["models"] = [one]
+    for row in one["controls"]:
+        row["drop"] = estimate(0.501, 0.4, 0.6)
+        for control, drop, excess in (("random", 0.102, 0.403), ("other", 0.203, 0.304)):
+            row[control] = {"drop": estimate(drop, 0.0, 0.3), "excess": estimate(excess, 0.2, 0.5)}
+    page = write_report(summary, tmp_path, store).read_text()
+    table = page.split("Does the loss belong to the region?")[1].split("</table>")[0]
+    for row in table.split("<tr>")[2:]:
+        cells = re.findall(r"<td>(0\.\d{3})<br>", row)
+        assert cells == ["0.501", "0.102", "0.203", "0.403"]
+
+
+def test_noise_curves_draw_the_interval_from_its_low_end_to_its_high_one() -> None:
+    points = [
+        {"sigma": s, **estimate(v, low, high)} for s, v, low, high in ((0.0, 0.9, 0.8, 0.95), (1.0, 0.5, 0.2, 0.6))
+    ]
+    svg = noise_curves([{"name": "m", "curves": [{"region": "core", "control": "", "points": points}]}], "core")
+    assert svg is not None
+    ends = re.findall(
+        r'<polyline points="([\d.]+),([\d.]+) ([\d.]+),([\d.]+)" fill="none" stroke="#0072b2" stroke-width="1.2"', svg
+    )
+    height = HEIGHT - TOP - BOTTOM
+    expected = [[TOP + (1 - low) * height, TOP + (1 - high) * height] for low, high in ((0.8, 0.95), (0.2, 0.6))]
+    assert [[float(e[1]), float(e[3])] for e in ends] == [pytest.approx(e, abs=0.06) for e in expected]
+
+
+def test_drops_are_losses_and_comparisons_are_of_claims(report: Path) -> None:
+    """Clean minus corrupted, and no paired test of a control."""
+    summary = summary_of(report)
+    for condition in (c for m in summary["models"] for c in m["conditions"]):
+        clean, left = condition["clean_accuracy"]["value"], condition["accuracy"]["value"]
+        assert condition["drop"]["value"] == pytest.approx(clean - left)
+    names = {row["condition"] for row in summary["comparisons"]}
+    assert names and not any(name.endswith(("_random", "_other")) for name in names)
+
+
+def test_examples_are_of_the_class_that_loses(report: Path, store: Store, images: Path) -> None:
+    """The pictures are the class's own first images of the region, as the images folder holds them."""
+    drops = largest_drops(summary_of(report)["models"][0], store, 4)
+    joined = join(store, FolderSource(images))
+    for drop in with_images(drops, store, FolderSource(images), count=2):
+        own = {
+            data_uri(joined.crop(k))
+            for k in range(len(joined))
+            if store.rows.labels[joined.rows[k]] == drop["class_index"]
+        }
+        assert drop["images"] and {image for image, _ in drop["images"]} <= own
 
 
 def test_folds_are_told_apart(store: Store, images: Path, tmp_path: Path) -> None:

@@ -23,12 +23,11 @@ from salient_imagenet_data.evaluation.evaluate import Conditions, evaluate, run_
 from salient_imagenet_data.evaluation.numbers.bootstrap import relative_sensitivity
 from salient_imagenet_data.evaluation.numbers.spuriosity import spuriosity
 from salient_imagenet_data.evaluation.plan.condition import CLEAN, Condition
-from salient_imagenet_data.evaluation.plan.corruptions import hiding
 from salient_imagenet_data.evaluation.plan.protocols import Plan, make_plan, rows_in, spuriosity_ends
 from salient_imagenet_data.evaluation.plan.regions import INSIDE, OUTSIDE, iclr2022
 from salient_imagenet_data.evaluation.report.examples import shape_of
 from salient_imagenet_data.evaluation.run import infer as infer_module
-from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, corrupted, partner_images
+from salient_imagenet_data.evaluation.run.images import ItemBatch, corrupted, items_of, partner_images
 from salient_imagenet_data.evaluation.run.infer import Settings, infer
 from salient_imagenet_data.evaluation.run.predictions import PredictionsFile
 from salient_imagenet_data.evaluation.score.scoring import score
@@ -37,6 +36,7 @@ from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.joining import Joined, join
 from salient_imagenet_data.loaders.corruption.corruptions import gaussian_noise, image_generator, image_seeds
+from salient_imagenet_data.loaders.missing.hiding import hiding
 from salient_imagenet_data.loaders.missing.layers import LayerMasking
 from salient_imagenet_data.loaders.missing.tokens import TokenDropping
 from salient_imagenet_data.masks import union_in_crop
@@ -179,11 +179,13 @@ def test_boxes_of_the_regions(store: Store, images: Path) -> None:
     names = {"core", "spurious", INSIDE, "foreground"}
     assert plan.regions.keys() == {*names, *(f"{name}_box" for name in names), OUTSIDE, "background"}
     joined = join(store, FolderSource(images), rows=plan.rows.tolist())
-    items = Items(joined, plan, store.manifest.preprocessing, list(plan.regions), seed=0)
+    items = items_of(joined, plan, store.manifest.preprocessing, list(plan.regions), seed=0)
     batch = [items[k] for k in range(len(items))]
     seen = {
         n: (w, x)
-        for n, w, x, _ in corrupted(ItemBatch.of(batch), plan.conditions, plan, seed=0, device="cpu", clean=False)
+        for n, w, x, _ in corrupted(
+            ItemBatch.of(batch), plan.conditions, plan.regions, seed=0, device="cpu", clean=False
+        )
     }
     which, gray = seen["fill_gray@foreground_box"]
     assert len(which) == 36
@@ -196,7 +198,7 @@ def test_boxes_of_the_regions(store: Store, images: Path) -> None:
         assert torch.allclose(x, expected, atol=1e-6)
     white = [dataclasses.replace(item, image=torch.full_like(item.image, 255)) for item in batch]
     black = [dataclasses.replace(c, corruption="fill_black") for c in plan.conditions if not c.control]
-    for name, which, x, _ in corrupted(ItemBatch.of(white), black, plan, seed=0, device="cpu", clean=False):
+    for name, which, x, _ in corrupted(ItemBatch.of(white), black, plan.regions, seed=0, device="cpu", clean=False):
         region = plan.regions[Condition.parse(name).region]
         for k, image in zip(which, x, strict=True):
             union = union_in_crop(store.maps[batch[k].row], region.chosen[batch[k].row], 56, 56)
@@ -207,12 +209,12 @@ def test_controls_are_area_matched_and_from_another_class(store: Store, images: 
     plan = make_plan(store, corruptions=["noise_0.5"])
     joined = join(store, FolderSource(images), rows=plan.rows.tolist())
     seen: dict[tuple[str, str], dict[int, torch.Tensor]] = {}
-    items = Items(joined, plan, store.manifest.preprocessing, ["core", "spurious"], seed=0)
+    items = items_of(joined, plan, store.manifest.preprocessing, ["core", "spurious"], seed=0)
     batch = [items[k] for k in range(len(items))]
     # With white images and black fill, what is left is 1 - m: the mask itself can be read off.
     batch = [dataclasses.replace(item, image=torch.full_like(item.image, 255)) for item in batch]
     black = [dataclasses.replace(c, corruption="fill_black") for c in plan.conditions]
-    for name, which, x, _ in corrupted(ItemBatch.of(batch), black, plan, seed=0, device="cpu", clean=False):
+    for name, which, x, _ in corrupted(ItemBatch.of(batch), black, plan.regions, seed=0, device="cpu", clean=False):
         condition = Condition.parse(name)
         seen[condition.region, condition.control] = {batch[k].row: 1 - x[i, 0] for i, k in enumerate(which)}
     for region in ("core", "spurious"):
@@ -231,11 +233,13 @@ def test_a_frame_wider_than_the_crop_is_touched_only_where_something_is_known(st
     plan = make_plan(store, ["corm2022"], ["fill_black"])
     joined = join(store, FolderSource(images), rows=plan.rows[:6].tolist())
     # The store sees 56 of 60 pixels, this frame all of them.
-    items = Items(joined, plan, Preprocessing(60, 60), [INSIDE, OUTSIDE], seed=0)
+    items = items_of(joined, plan, Preprocessing(60, 60), [INSIDE, OUTSIDE], seed=0)
     batch = [dataclasses.replace(items[k], image=torch.full((3, 60, 60), 255, dtype=torch.uint8)) for k in range(6)]
     seen = {
         n: 1 - x[:, 0]
-        for n, _, x, _ in corrupted(ItemBatch.of(batch), plan.conditions, plan, seed=0, device="cpu", clean=False)
+        for n, _, x, _ in corrupted(
+            ItemBatch.of(batch), plan.conditions, plan.regions, seed=0, device="cpu", clean=False
+        )
     }
     border = torch.ones(60, 60, dtype=torch.bool)
     border[2:58, 2:58] = False
@@ -272,12 +276,14 @@ def test_other_corruptions_against_plain_loops(store: Store, images: Path) -> No
     plan = Conditions(sigmas=(0.5,), corruptions=names, controls=False).plan(store)
     source = FolderSource(images)
     joined = join(store, source, rows=plan.rows.tolist())
-    items = Items(joined, plan, store.manifest.preprocessing, ["core"], seed=3)
+    items = items_of(joined, plan, store.manifest.preprocessing, ["core"], seed=3)
     pool = join(store, source)
     batch, partner = [items[k] for k in range(len(items))], partner_images(pool, 3)
     conditions = [c for c in plan.conditions if c.region == "core"]
     seen = set()
-    for name, which, found, _ in corrupted(ItemBatch.of(batch), conditions, plan, seed=3, device="cpu", clean=False):
+    for name, which, found, _ in corrupted(
+        ItemBatch.of(batch), conditions, plan.regions, seed=3, device="cpu", clean=False
+    ):
         seen.add(name)
         for place, k in enumerate(which):
             row = batch[k].row
