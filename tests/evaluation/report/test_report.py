@@ -16,7 +16,7 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
 from salient_imagenet_data.evaluation.numbers.paired import mcnemar_exact
 from salient_imagenet_data.evaluation.report.examples import data_uri, largest_drops, with_images
-from salient_imagenet_data.evaluation.report.figures import BOTTOM, HEIGHT, TOP, controls_figure, noise_curves
+from salient_imagenet_data.evaluation.report.figures import controls_figure, noise_curves
 from salient_imagenet_data.evaluation.report.leaderboard import boards, read_summaries, write_leaderboard
 from salient_imagenet_data.evaluation.report.page import write_report
 from salient_imagenet_data.evaluation.run.infer import Settings
@@ -28,6 +28,7 @@ from salient_imagenet_data.folds import Fold
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.joining import join
 from salient_imagenet_data.networks.classifiers import Classifier
+from salient_imagenet_data.pictures.charts import BOTTOM, HEIGHT, TOP
 from salient_imagenet_data.store.reading import Store
 from tests.reports import Browser, linear
 
