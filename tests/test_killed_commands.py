@@ -13,7 +13,14 @@ import pytest
 from tests.kill_commands import commands
 from tests.kills import campaign, child
 
-MOST = {"build": 12, "build-known-pairs-top65": 6, "overwrite": 16, "overwrite-again": 6, "import-official": 5}
+MOST = {
+    "build": 12,
+    "build-known-pairs-top65": 6,
+    "overwrite": 16,
+    "overwrite-again": 6,
+    "import-official": 5,
+    "export": 6,
+}
 """Kills of each campaign."""
 EMPTIED = {"build": 12, "build-known-pairs-top65": 4, "overwrite": 8, "import-official": 3}
 
