@@ -37,6 +37,7 @@ from salient_imagenet_data.builder.units.decoding import check_decoder
 from salient_imagenet_data.builder.units.engine import Engine, LocalEngine
 from salient_imagenet_data.builder.units.unit import Job
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.images.likeness import likenesses
 from salient_imagenet_data.images.source import ImageSource, ids_of, labels_of
 from salient_imagenet_data.names import FEATURES_TABLE, MANIFEST, WORK
 from salient_imagenet_data.networks.robust import RobustModel, check_classes
@@ -180,6 +181,7 @@ def _run_stages(this: _Build, stop_after: Stage) -> Store | None:
         this.engine.run(maps)
     if this.engine.leader:
         manifest = _manifest(this, len(kept), activations.shape[1], grid_of(maps), len(pooled.failed))
+        manifest = dataclasses.replace(manifest, likenesses=likenesses(source, pooled.indices[kept]))
         table = image_table(source, pooled, kept, model.preprocessing, in_top)
         with _staged(this.place) as folder:
             writer = StoreWriter(

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from PIL import Image
 
-from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.imagenet import wnid_of_words
 from salient_imagenet_data.images.layout.finding import Layout
+from salient_imagenet_data.images.likeness import DIFFERENT, difference, likeness
 from salient_imagenet_data.images.opening import open_source
 from salient_imagenet_data.images.source import ImageSource, ids_of, labels_of, picture_of
 from salient_imagenet_data.places import hub_name
 from salient_imagenet_data.store.reading import Store
 
 Missing = Literal["error", "skip"]
+AT_LEAST, SECONDS = 4, 0.2
+"""Pictures that are compared on joining in any case, and how long more of them are."""
+_checked: WeakKeyDictionary[ImageSource, WeakSet[Store]] = WeakKeyDictionary()
 Images = Any
 """What a user gives as images: a path, a name on the Hub, a table or stream of `datasets`, or an `ImageSource`."""
 
@@ -152,7 +160,50 @@ def join(store: Store, images: Images, *, missing: Missing = "error", rows: Sequ
         )
     joined = Joined(store, source, wanted[found], places[found].astype(np.int64), absent)
     _check_labels(joined)
+    _check_pictures(joined)
     return joined
+
+
+def _check_pictures(joined: Joined) -> None:
+    """The images are those that the masks were made of: size and likeness of the store's sample, as far as it is here.
+
+    At least four of them, and no more after a fifth of a second; once for a store and a source.
+    """
+    store, sample = joined.store, joined.store.manifest.likenesses
+    if not sample or _was_checked(joined):
+        return
+    ids = store.rows.image_ids.take(pa.array(joined.rows))
+    items = np.flatnonzero(pc.is_in(ids, value_set=pa.array(list(sample))).to_numpy(zero_copy_only=False))
+    start = time.monotonic()
+    for number, item in enumerate(items.tolist()):
+        if number >= AT_LEAST and time.monotonic() - start > SECONDS:
+            break
+        try:
+            picture = picture_of(joined.source, int(joined.indices[item]))
+        except ImageError:
+            continue  # told where it is read
+        joined._check_size(item, *picture.size)
+        check_likeness(store, ids[item].as_py(), picture)
+    with suppress(TypeError):  # a source that cannot be a key is looked at each time
+        _checked.setdefault(joined.source, WeakSet()).add(store)
+
+
+def check_likeness(store: Store, image_id: str, picture: Image.Image) -> None:
+    """Raise SalientError if an image is of the store's sample, and another picture than it was."""
+    known = store.manifest.likenesses.get(image_id)
+    if known is not None and difference(likeness(picture), known) > DIFFERENT:
+        raise SalientError(
+            f"{image_id}: same name, other picture than the masks were made of",
+            expected=f"the images of split {store.manifest.split!r} that the store was built from",
+            then="is this another split or edition of the data? Give the right copy",
+        )
+
+
+def _was_checked(joined: Joined) -> bool:
+    try:
+        return joined.store in _checked.get(joined.source, ())
+    except TypeError:
+        return False
 
 
 def _check_labels(joined: Joined) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import shutil
 import tarfile
@@ -14,14 +15,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from salient_imagenet_data import load_dataset
+from salient_imagenet_data import joining, load_dataset
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.imagenet import classes, wnid_in, wnid_of_words, wnids, wnids_of_labels
 from salient_imagenet_data.images.folder import FolderSource
+from salient_imagenet_data.images.likeness import likeness, likenesses
 from salient_imagenet_data.images.table import TableSource
 from salient_imagenet_data.joining import images_of, join
 from salient_imagenet_data.loaders import NumpyLoader, SalientImageNet
 from salient_imagenet_data.places import hub_name
+from salient_imagenet_data.store.manifest import Manifest, write_manifest
 from salient_imagenet_data.store.reading import Store
 from tests.hub.stores import CLASSES, make_store, write_images
 
@@ -192,3 +195,72 @@ def test_a_tar_is_referred_to_and_a_replaced_one_is_seen(val: Store, photos: Pat
         before[2]
     after = load_dataset(val.path, images=tar, cache_dir=str(cache))
     assert np.asarray(after[2]["image"]).reshape(-1, 3).tolist()[0] == [255, 0, 0]
+
+
+def remembering(photos: Path, folder: Path) -> Store:
+    """The store of val as a build leaves it: with likenesses of its images."""
+    store = make_store(folder, IDS, LABELS, split="val")
+    source = FolderSource(photos / "val")
+    index = {source.entry(i).image_id: i for i in range(len(source))}
+    kept = likenesses(source, np.array([index[image_id] for image_id in IDS]))
+    write_manifest(folder, dataclasses.replace(store.manifest, likenesses=kept))
+    return Store(folder)
+
+
+def test_other_pictures_of_the_same_names_are_refused(photos: Path, tmp_path: Path) -> None:
+    store = remembering(photos, tmp_path / "s")
+    assert len(join(store, photos)) == len(join(store, table_of_photos(photos))) == len(IDS)
+    anew = tmp_path / "anew"
+    for image_id in IDS:
+        (anew / image_id).parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(photos / "val" / f"{image_id}.png") as image:
+            image.save(anew / f"{image_id}.jpg", quality=60)
+    assert len(join(store, anew)) == len(IDS)
+    other = write_images(tmp_path / "other", IDS[::-1])  # as many pictures of the same sizes
+    for image_id, donor in zip(IDS, IDS[::-1], strict=True):
+        shutil.copy(photos / "val" / f"{donor}.png", other / f"{image_id}.png")
+    line = f"{IDS[0]}: same name, other picture than the masks were made of; .* split 'val' .* another split or edition"
+    for use in (join, SalientImageNet, NumpyLoader):
+        with pytest.raises(SalientError, match=line):
+            use(store, other)
+    with pytest.raises(SalientError, match=line):
+        load_dataset(store.path, images=other, cache_dir=str(tmp_path / "c"))
+    stream = datasets.load_dataset("imagefolder", data_dir=str(other), split="train", cache_dir=str(tmp_path / "c"))
+    with pytest.raises(SalientError, match="same name, other picture"):
+        list(load_dataset(store.path, images=stream.to_iterable_dataset(), missing="skip"))
+
+
+def test_one_picture_of_another_size_is_told_on_joining(photos: Path, tmp_path: Path) -> None:
+    store = remembering(photos, tmp_path / "s")
+    copy = Path(shutil.copytree(photos / "val", tmp_path / "copy"))
+    with Image.open(copy / f"{IDS[2]}.png") as image:
+        image.resize((30, 25)).save(copy / f"{IDS[2]}.png")
+    with pytest.raises(
+        SalientError, match=rf"{IDS[2]}: not the image that the masks .* expected 60 x 50 .* got 30 x 25"
+    ):
+        join(store, copy)
+
+
+def test_pictures_are_compared_once_for_a_source(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, source = remembering(photos, tmp_path / "s"), FolderSource(photos / "val")
+    seen: list[Any] = []
+    monkeypatch.setattr(joining, "likeness", lambda picture: (seen.append(picture), likeness(picture))[1])
+    join(store, source)
+    first = len(seen)
+    join(store, source, rows=[3])
+    assert first == len(seen) >= joining.AT_LEAST
+
+
+def test_a_build_remembers_its_images(store: Store, images: Path) -> None:
+    source, kept = FolderSource(images), store.manifest.likenesses
+    assert len(kept) == 32 == len(set(kept))
+    for image_id, text in list(kept.items())[:3]:
+        index = store.rows.image_ids.to_pylist().index(image_id)
+        gray = np.asarray(Image.fromarray(source.pixels(index)).convert("L"), dtype=np.float64)
+        cells = gray.reshape(8, 8, 8, 8).mean(axis=(1, 3))  # scenes have 64 x 64 pixels
+        assert (
+            np.abs(np.frombuffer(bytes.fromhex(text), dtype=np.uint8).reshape(8, 8) - cells).max() <= 1.01
+        )  # rounded in each direction
+    damaged = store.manifest.to_json().replace(next(iter(kept.values())), "odd")
+    with pytest.raises(SalientError, match="likenesses; expected 128 hexadecimal digits"):
+        Manifest.from_json(damaged, "manifest.json")

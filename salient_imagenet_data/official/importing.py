@@ -27,7 +27,8 @@ from salient_imagenet_data.annotation.applying import with_verdicts
 from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.images.source import ImageSource
+from salient_imagenet_data.images.likeness import likenesses
+from salient_imagenet_data.images.source import ImageSource, index_by_id
 from salient_imagenet_data.names import OFFICIAL_RELEASE, WORK
 from salient_imagenet_data.official.archive import Archive, open_archive
 from salient_imagenet_data.official.fit import pooling
@@ -132,12 +133,14 @@ def import_official(
 
 @dataclass(frozen=True)
 class _Import:
-    """All that an import is given, read and checked. sizes: (N, 2) int32. sha256: of the archive."""
+    """All that an import is given, read and checked. sizes: (N, 2) int32. likenesses: see the manifest. sha256: of the
+    archive."""
 
     archive: Archive
     plan: Plan
     features: tuple[Feature, ...]
     sizes: NDArray[np.int32]
+    likenesses: dict[str, str]
     annotations: Annotations | None
     sha256: str
     config: ImportConfig
@@ -152,7 +155,17 @@ def _read(
     features = tuple(feature_rows(plan))
     if annotations is not None:
         features = with_verdicts(features, verdicts, plan.class_names)
-    return _Import(archive, plan, features, image_sizes(plan, images), annotations, archive.fingerprint(), config)
+    sizes = image_sizes(plan, images)  # which checks that all are there
+    return _Import(
+        archive, plan, features, sizes, _likenesses(plan, images), annotations, archive.fingerprint(), config
+    )
+
+
+def _likenesses(plan: Plan, images: ImageSource | None) -> dict[str, str]:
+    if images is None:
+        return {}
+    index = index_by_id(images)
+    return likenesses(images, np.array([index[plan.image_id(row)] for row in range(len(plan.names))], dtype=np.int64))
 
 
 def _make(this: _Import, folder: Path, key: str, pool: _Pool) -> None:
@@ -191,6 +204,7 @@ def _make(this: _Import, folder: Path, key: str, pool: _Pool) -> None:
         files={},
         data_version=config.data_version,
         made_of=key,
+        likenesses=this.likenesses,
         origin=_origin(this, reports),
     )
     quarantine = [
@@ -291,6 +305,7 @@ def _made_of(this: _Import) -> dict[str, Any]:
     return {
         "release": this.sha256,
         "sizes": hashlib.sha256(this.sizes.tobytes()).hexdigest(),
+        "likenesses": this.likenesses,
         "annotations": this.annotations.sha256 if this.annotations else None,
         "config": dataclasses.asdict(this.config),
     }

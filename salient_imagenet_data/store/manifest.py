@@ -31,7 +31,9 @@ class Manifest:
     or `top65` with the top images of each pair only. precision, decoder: of the network's layers and of the images.
     compiled: the network ran through torch.compile, which rounds otherwise. made_of: sha256 of all that decides what is
     built. origin: of a store that was not built but imported, where its masks come from and what the import measured;
-    else empty. Raises SalientError, naming the field, for a value that cannot be.
+    else empty. likenesses: of up to 32 images by id, the picture in 8 x 8 gray cells in hex, which joining compares
+    (`images.likeness`); empty where the store was made without its images. Raises SalientError, naming the field, for a
+    value that cannot be.
     """
 
     class_names: tuple[str, ...]
@@ -58,6 +60,7 @@ class Manifest:
     made_of: str | None = None
     decoder: str = "pillow"
     origin: dict[str, Any] = dataclasses.field(default_factory=dict)
+    likenesses: dict[str, str] = dataclasses.field(default_factory=dict)
     data_version: str = "1.0.0"
     format_version: int = FORMAT_VERSION
 

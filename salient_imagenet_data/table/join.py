@@ -7,6 +7,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import PurePath
 from typing import Any
 
@@ -15,12 +16,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Frame
 from salient_imagenet_data.imagenet import id_of_path, wnid_of_words
+from salient_imagenet_data.images.decoding import decode_picture
 from salient_imagenet_data.images.table import ID_COLUMNS, TableSource, find_image_column, find_label
 from salient_imagenet_data.images.table_rows import as_names, read_rows
-from salient_imagenet_data.joining import Joined, Missing
+from salient_imagenet_data.joining import Joined, Missing, check_likeness
 from salient_imagenet_data.names import IMAGE, MANIFEST
 from salient_imagenet_data.store.manifest import file_sha256
 from salient_imagenet_data.store.reading import Store
@@ -97,6 +99,7 @@ class _StreamJoiner:
         self._shard_of, self._read = np.full(len(store), -1), set[int]()
         self._seen: dict[int, str] = {}
         self._left_out: Counter[str] = Counter()
+        self._compared: set[str] = set()
 
     def __call__(self, shards: list[int]) -> Iterator[dict[str, Any]]:
         for shard in shards:
@@ -127,6 +130,7 @@ class _StreamJoiner:
                 raise SalientError(f"two images of the stream have the id {image_id!r}", expected="one an image")
             begun.add(row)
             self._check_class(image_id, row, known.class_names[known.labels[i]])
+            self._check_picture(image_id, images[known.kept[i]])
         self._shard_of[rows] = shard
         columns = {name: array.to_pylist() for name, array in self._table.columns(rows).items()}
         for place, i in enumerate(kept):
@@ -151,6 +155,13 @@ class _StreamJoiner:
         if self._left_out:
             reasons = ", ".join(f"{number} without {what}" for what, number in self._left_out.items())
             print(f"rows of the stream that are left out: {reasons}", file=sys.stderr)
+
+    def _check_picture(self, image_id: str, value: dict[str, Any]) -> None:
+        if image_id in self._store.manifest.likenesses and image_id not in self._compared:
+            self._compared.add(image_id)
+            with suppress(ImageError):  # told where it is read
+                data = value["path"] if value["bytes"] is None else value["bytes"]
+                check_likeness(self._store, image_id, decode_picture(data, image_id))
 
     def _check_class(self, image_id: str, row: int, theirs: str) -> None:
         ours = self._store.class_names[self._table.labels[row]]

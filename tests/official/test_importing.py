@@ -275,7 +275,7 @@ def test_sizes_from_ones_own_images(imported: Store, archive: Path, tmp_path: Pa
     folder = tmp_path / "images"
     for i, record in enumerate(imported.rows):
         (folder / WNIDS[record.label]).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(source.pixels(i)).save(folder / WNIDS[record.label] / f"{record.image_id}.JPEG")
+        Image.fromarray(source.pixels(i)).save(folder / WNIDS[record.label] / f"{record.image_id}.JPEG", "PNG")
     from_files = import_official(archive, tmp_path / "files", images=FolderSource(folder), config=CONFIG, processes=1)
     assert bytes_of(from_files.path) == bytes_of(sized.path)
     (folder / WNIDS[0] / "n01440764_4.JPEG").unlink()

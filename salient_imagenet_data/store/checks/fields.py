@@ -53,6 +53,14 @@ def _whole(least: int, most: int = MOST) -> Rule:
     return Rule(f"a whole number from {least} to {most}", lambda value: is_whole(value, least, most))
 
 
+def _likenesses(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and len(value) <= 64
+        and all(is_text(v) and re.fullmatch(r"[0-9a-f]{128}", v) is not None for v in value.values())
+    )
+
+
 def _texts(value: Any) -> bool:
     return isinstance(value, dict) and all(is_text(k) and is_text(v) for k, v in value.items())
 
@@ -111,6 +119,7 @@ RULES: dict[str, Rule] = {
     "quarantined": _whole(0),
     "annotations_sha256": _TEXT_OR_NONE,
     "majority": _whole(1),
+    "likenesses": Rule("128 hexadecimal digits by image id, of 64 images at most", _likenesses),
     "versions": Rule("versions by package name", _texts),
     "files": Rule("sha256 by path", _hashes),
     "sizes": Rule(
