@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from salient_imagenet_data.looking import show as show
     from salient_imagenet_data.scenes import SceneSource as SceneSource
     from salient_imagenet_data.store.reading import Store as Store
+    from salient_imagenet_data.table.plain import to_images as to_images
 
 _HOME = {
     "FolderSource": "images.folder",
@@ -27,6 +28,7 @@ _HOME = {
     "load_dataset": "dataset",
     "read_annotations": "annotation.files",
     "show": "looking",
+    "to_images": "table.plain",
 }
 __all__ = sorted(_HOME)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +27,7 @@ _MAGICS = {"crop": b"SALIENT1c", "image": b"SALIENT1i"}
 _IMAGE_FRAME = struct.Struct("<2I4d")  # height, width, crop box
 
 
-@dataclass
+@dataclass(repr=False)
 class ReferredImage(datasets.Image):  # type: ignore[misc]
     """A `datasets.Image` of the user's own file, which is referred to and never copied.
 
@@ -40,6 +42,10 @@ class ReferredImage(datasets.Image):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         self._type = "ReferredImage"
+
+    def __repr__(self) -> str:
+        seen = f"resized to {self.resize}, cropped to {self.crop} x {self.crop}" if self.crop else "as it is"
+        return f"ReferredImage({seen}; referred to and read on use, plain with to_images(table))"
 
     def decode_example(self, value: Any, token_per_repo_id: Any = None) -> Any:
         if not isinstance(value, dict):
@@ -68,7 +74,7 @@ class ReferredImage(datasets.Image):  # type: ignore[misc]
         return super().embed_storage(storage, *args, **kwargs)
 
 
-@dataclass
+@dataclass(repr=False)
 class GridMask(datasets.Image):  # type: ignore[misc]
     """A soft mask kept as the grids that make it; read, it is an 8-bit gray image, 255 = 1.
 
@@ -81,6 +87,12 @@ class GridMask(datasets.Image):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         self._type = "GridMask"
+
+    def __repr__(self) -> str:
+        size = f"{self.crop} x {self.crop}, or its image's size"
+        return (
+            f"GridMask({self.height} x {self.width} grids, read as 8-bit gray of {size}; plain with to_images(table))"
+        )
 
     def decode_example(self, value: Any, token_per_repo_id: Any = None) -> Any:
         data = (value["bytes"] or b"") if isinstance(value, dict) else b""
@@ -120,3 +132,32 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", UserWarning)
     for _feature in (ReferredImage, GridMask):
         register_feature(_feature, _feature.__name__)
+
+
+WRITERS = ("to_parquet", "to_csv", "to_json", "to_sql", "save_to_disk", "push_to_hub")
+"""Ways of `datasets` to write a table. None of 3.6 to 5.x asks the columns in all of them: they are wrapped."""
+
+
+def _refusing(write: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that writes a table, refused for tables with our columns: only this package could read the result."""
+
+    @functools.wraps(write)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        tables = self.values() if isinstance(self, dict) else [self]
+        for column, kind in ((c, k) for table in tables for c, k in (table.features or {}).items()):
+            if isinstance(kind, (GridMask, ReferredImage)):
+                raise SalientError(
+                    f"{write.__name__}: the column {column} is made when it is read, and only this package can do that",
+                    expected="plain images",
+                    then=f"write salient_imagenet_data.to_images(table).{write.__name__}(...), or the store with "
+                    "`salient-imagenet export`",
+                )
+        return write(self, *args, **kwargs)
+
+    return checked
+
+
+for _kind in (datasets.Dataset, datasets.IterableDataset, datasets.DatasetDict, datasets.IterableDatasetDict):
+    for _name in WRITERS:
+        if _name in vars(_kind):
+            setattr(_kind, _name, _refusing(vars(_kind)[_name]))
