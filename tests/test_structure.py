@@ -175,6 +175,12 @@ def test_no_circle_of_modules() -> None:
         visit(name, ())
 
 
+def test_the_map_of_contributing_has_twenty_files_that_are_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Where is it?")[2].partition("\n## ")[0]
+    files = [line.split("`")[1] for line in text.splitlines() if line.count("`") == 2]
+    assert len(files) == len(set(files)) == 20 and all((ROOT / name).is_file() for name in files)
+
+
 def test_no_folder_holds_more_than_fourteen_loose_modules() -> None:
     folders = [path.parent for _, path in modules()]
     crowded = {str(f.relative_to(ROOT)): folders.count(f) for f in folders if folders.count(f) > 14}

@@ -133,3 +133,19 @@ def test_score_needs_no_torch(report: Path, store: Store, tmp_path: Path) -> Non
         check=False,
     )
     assert failing.returncode != 0 and "torch" in failing.stderr  # the check itself can fail
+
+
+def test_each_line_shows_its_own_figure_and_beside_it_the_clean_one(store: Store, report: Path, run: Run) -> None:
+    arguments = ["score", store.path, report / "predictions" / "linear-one.parquet"]
+    (figures,) = json.loads(run(*arguments, "--json")[1]).values()
+    lines = {line[29:63].strip(): line[63:].split() for line in run(*arguments)[1].splitlines()}
+    masked = figures["sigma"]["1"]
+    told = 0
+    for kind in ("core", "spurious"):
+        e, clean = (masked[f"{kind}_accuracy"][key] for key in ("accuracy", "clean_accuracy"))
+        n, _, value, low, high, beside = lines[f"{kind}_accuracy noise_1"]
+        assert (n, value, beside) == (str(e["n"]), f"{e['value']:.3f}", f"{clean['value']:.3f}")
+        assert (low, high) == (f"[{e['low']:.3f},", f"{e['high']:.3f}]")
+        told += value != beside
+    assert told, "no figure differs from its clean one, so that this would not see them swapped"
+    assert lines["clean"][2] == f"{figures['clean_accuracy']['value']:.3f}"
