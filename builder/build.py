@@ -83,8 +83,8 @@ def build(
     """Build a store at `out`, a folder or a URL of fsspec such as s3://bucket/store, and open it.
 
     With `annotations`, their pairs are the features of each class; otherwise the ranking gives them and the store is
-    annotated later. Raises SalientError for input that does not fit, answers that are about another network (see
-    `discovery.belonging`), or a folder that another build is writing.
+    annotated later. Raises SalientError for input that does not fit, answers that are about another network (where
+    `run` asks for that check), or a folder that another build is writing.
     """
     store = build_until(
         source,
@@ -159,7 +159,7 @@ def _run_stages(this: _Build, stop_after: Stage) -> Store | None:
         return None
     pooled, means = load_pooled(first)
     _check_classes_filled(source, pooled.labels)
-    if pairs is not None and not this.run.trust_annotations:
+    if pairs is not None and this.run.check_annotations:
         check_belonging(belonging(means * _weight(model), pairs))
     ranking = _ranking(means, model, pairs, config)
     features = tuple(feature_rows(ranking, source.class_names))

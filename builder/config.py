@@ -45,9 +45,9 @@ class BuildConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How it is run, which changes no byte. threads: that decode. device: torch's name of one. trust_annotations: the
-    answers are not asked whether they can be about this network."""
+    """How it is run, which changes no byte. threads: that decode. device: torch's name of one. check_annotations:
+    refuse answers that can hardly be about this network (`discovery.belonging`), as the command does."""
 
     threads: int = 2
     device: str = "cpu"
-    trust_annotations: bool = False
+    check_annotations: bool = False

@@ -101,7 +101,7 @@ def build(
         weights_sha256=sha256,
         annotations=annotations_of(annotations) if annotations else None,
         config=BuildConfig(batch_size=batch, **options),
-        run=RunConfig(threads or default_threads(), on, trust_annotations),
+        run=RunConfig(threads or default_threads(), on, check_annotations=not trust_annotations),
         engine=runner,
         resume=resume,
         overwrite=overwrite,
