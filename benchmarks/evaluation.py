@@ -34,8 +34,7 @@ from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.joining import Joined, join
 from salient_imagenet_data.networks.classifiers import Classifier, Normalised
-from salient_imagenet_data.networks.robust import SmallNetModel
-from salient_imagenet_data.networks.smallnet import SmallNet, SmallNetConfig
+from salient_imagenet_data.networks.smallnet import SmallNet, SmallNetConfig, SmallNetModel
 from salient_imagenet_data.scenes import SceneSource
 from salient_imagenet_data.store.reading import Store
 

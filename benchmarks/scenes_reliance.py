@@ -34,7 +34,8 @@ from salient_imagenet_data.evaluation.score.scoring import score
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.classifiers import Classifier
-from salient_imagenet_data.networks.robust import SmallNetModel, load_model, save_smallnet
+from salient_imagenet_data.networks.robust import load_model
+from salient_imagenet_data.networks.smallnet import SmallNetModel, save_smallnet
 from salient_imagenet_data.pictures.charts import COLOURS, Canvas
 from salient_imagenet_data.scenes import SceneSource
 from salient_imagenet_data.store.manifest import file_sha256

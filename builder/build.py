@@ -248,6 +248,7 @@ def _manifest(this: _Build, images: int, features: int, grid: tuple[int, int], q
         compiled=this.config.compiled,
         decoder=this.config.decoder,
         made_of=this.claim.key,
+        network=this.model.details,
         data_version=this.config.data_version,
     )
 

@@ -21,8 +21,7 @@ from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.reading import read_ahead
 from salient_imagenet_data.images.source import ImageSource, picture_of
-from salient_imagenet_data.networks.robust import SmallNetModel
-from salient_imagenet_data.networks.smallnet import SmallNet, SmallNetConfig
+from salient_imagenet_data.networks.smallnet import SmallNet, SmallNetConfig, SmallNetModel
 from salient_imagenet_data.progress import counted, progress
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from salient_imagenet_data.builder.train import correct, robust_accuracy
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.images.source import ImageSource
-from salient_imagenet_data.networks.robust import SmallNetModel
+from salient_imagenet_data.networks.smallnet import SmallNetModel
 
 CLEAN, KEPT = 0.5, 0.5
 """Bounds below which a warning is given: the share that is right, and what share of it is right after the attack."""

@@ -18,7 +18,7 @@ from salient_imagenet_data.folds import WHOLE, Fold
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Missing, join
 from salient_imagenet_data.loaders.corruption.records import corruption_of
-from salient_imagenet_data.networks.classifiers import Classifier, Model
+from salient_imagenet_data.networks.classifiers import Classifier, Model, told
 from salient_imagenet_data.networks.opening import Opener
 from salient_imagenet_data.store.locks import held
 from salient_imagenet_data.store.reading import Store
@@ -124,7 +124,10 @@ def run_models(
     with held(folder):  # two runs would take each other's parts for their own
         for name, opener in openers.items():
             try:
-                done = infer(opener(), joined, plan, folder / file_name(name), settings, overwrite=overwrite)
+                opened = opener()
+                for line in told(opened.details):
+                    report(line)
+                done = infer(opened, joined, plan, folder / file_name(name), settings, overwrite=overwrite)
                 files.append(done)
                 report(f"{name}: {len(done.conditions[CLEAN].image_ids)} images, {len(done.conditions)} conditions")
             except Exception as error:  # a stranger's model may raise anything, and the others are to go on

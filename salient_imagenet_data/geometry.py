@@ -61,6 +61,8 @@ class Preprocessing:
                 expected="0 < crop <= resize",
                 got=f"crop {self.crop}, resize {self.resize}",
             )
+        if not isinstance(self.squash, bool):
+            raise SalientError("squash", expected="true or false", got=str(self.squash))
         if self.interpolation not in FILTERS:
             raise SalientError("interpolation is not known", expected=", ".join(FILTERS), got=str(self.interpolation))
 

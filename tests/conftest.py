@@ -22,8 +22,8 @@ from salient_imagenet_data.cli import main
 from salient_imagenet_data.demo.run import write_scenes
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
-from salient_imagenet_data.networks.robust import SmallNetModel, load_model, save_smallnet
-from salient_imagenet_data.networks.smallnet import SmallNet, SmallNetConfig
+from salient_imagenet_data.networks.robust import load_model
+from salient_imagenet_data.networks.smallnet import SmallNet, SmallNetConfig, SmallNetModel, save_smallnet
 from salient_imagenet_data.scenes import CLASSES, SceneSource
 from salient_imagenet_data.store.reading import Store
 from tests.reports import browser as browser

@@ -21,8 +21,8 @@ from salient_imagenet_data.cli import cli
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
-from salient_imagenet_data.networks.robust import SmallNetModel, load_model, save_smallnet
-from salient_imagenet_data.networks.smallnet import SmallNet, SmallNetConfig
+from salient_imagenet_data.networks.robust import load_model
+from salient_imagenet_data.networks.smallnet import SmallNet, SmallNetConfig, SmallNetModel, save_smallnet
 from salient_imagenet_data.store.reading import Store
 from tests.kills import Command
 from tests.release_files import release, write_zip

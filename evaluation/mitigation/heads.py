@@ -7,7 +7,7 @@ spurious features least. The body of the network stays as it is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,7 +23,8 @@ from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_i
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Missing, join
 from salient_imagenet_data.names import SPURIOUS
-from salient_imagenet_data.networks.classifiers import Classifier, check_output, network_of
+from salient_imagenet_data.networks.classifiers import Classifier, Reordered, check_output, network_of
+from salient_imagenet_data.networks.grid import linear_head
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.reading import Store
 
@@ -63,40 +64,21 @@ def choose_rows(
 
 
 def head_of(model: nn.Module, images: Tensor) -> tuple[str, nn.Linear]:
-    """Name and module of the linear layer whose output is the model's, on features (B, F). images: some, (B, 3, S, S).
+    """Name and module of the linear head that can be fitted. images: some, (B, 3, S, S).
 
-    Raises SalientError where there is none (no network, two heads averaged, a convolution, a zero-shot model), or where
-    its weight is made of other parameters, or is another layer's too: then it cannot be fitted by itself.
+    Raises SalientError where there is none, as `linear_head`, or where its weight is made of other parameters, or is
+    another layer's too: then it cannot be fitted by itself.
     """
-    outputs: list[tuple[str, nn.Linear, Tensor, Tensor]] = []
-
-    def hook(name: str, module: nn.Linear) -> Any:
-        return module.register_forward_hook(lambda m, inputs, output: outputs.append((name, m, inputs[0], output)))
-
-    linear = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    handles = [hook(name, module) for name, module in linear]
-    try:
-        with torch.no_grad():
-            logits = model(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    for name, module, features, output in reversed(outputs):
-        if output.shape == logits.shape and features.ndim == 2 and torch.equal(output, logits):
-            own = module._parameters.get("weight")
-            shared = sum(p is own for m in model.modules() for p in m._parameters.values())
-            if own is None or shared != 1:
-                raise SalientError(
-                    f"{name}: cannot be fitted by itself",
-                    expected="a weight of its own",
-                    got="one made of other parameters" if own is None else "one that other layers share",
-                )
-            return name, module
-    raise SalientError(
-        f"{type(model).__name__}: no linear head",
-        expected="a linear layer on pooled features that gives the logits",
-        got=f"{len(linear)} linear layers, none of them the last",
-    )
+    head = linear_head(model, images, type(model).__name__)
+    own = head.module._parameters.get("weight")
+    shared = sum(p is own for m in model.modules() for p in m._parameters.values())
+    if own is None or shared != 1:
+        raise SalientError(
+            f"{head.name}: cannot be fitted by itself",
+            expected="a weight of its own",
+            got="one made of other parameters" if own is None else "one that other layers share",
+        )
+    return head.name, head.module
 
 
 def features_and_logits(model: nn.Module, head: nn.Linear, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -205,15 +187,18 @@ def retrain_head(
     joined = found.take(chosen)
     check_output(network, preprocessing.crop, len(store.class_names), device)
     example = torch.rand(2, 3, preprocessing.crop, preprocessing.crop, generator=torch.Generator().manual_seed(0))
-    _, head = head_of(network, example.to(device))
+    # A network in another order of classes has its head in its own.
+    inner = network.net if isinstance(network, Reordered) else network
+    order = torch.tensor(network.order if isinstance(network, Reordered) else range(len(store.class_names)))
+    _, head = head_of(inner, example.to(device))
     items = Items(joined, preprocessing)
     parts = []
     with torch.inference_mode(), progress((), total=len(items), what="features") as bar:
         for batch in DataLoader(items, batch_size, num_workers=workers, collate_fn=ItemBatch.of):
-            parts.append(features_and_logits(network, head, unit_images(batch.images.to(device)))[0].float())
+            parts.append(features_and_logits(inner, head, unit_images(batch.images.to(device)))[0].float())
             bar.update(len(batch))
     features = torch.cat(parts).clone()  # not an inference tensor
-    targets = torch.from_numpy(labels[chosen]).to(device)
+    targets = order[torch.from_numpy(labels[chosen])].to(device)
     bias = None if head.bias is None else head.bias.detach().float()
     fitted = fit_head(features, targets, head.weight.detach().float(), bias, decay)
     with torch.no_grad():

@@ -169,10 +169,14 @@ def _kept(path: Path, metadata: dict[str, Any], joined: Joined, plan: Plan) -> d
     found = read_metadata(path)
     different = sorted(k for k in {*metadata, *found} if metadata.get(k) != found.get(k))
     if different:
+        key, ours, theirs = different[0], metadata.get(different[0]), found.get(different[0])
+        if isinstance(ours, dict) and isinstance(theirs, dict):  # name what differs in it
+            inner = next(k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k))
+            key, ours, theirs = f"{key}'s {inner}", ours.get(inner), theirs.get(inner)
         raise SalientError(
-            f"{path}: made by another run; {different[0]} differs",
-            expected=str(metadata.get(different[0])),
-            got=str(found.get(different[0])),
+            f"{path}: made by another run; {key} differs",
+            expected=str(ours),
+            got=str(theirs),
             then="choose another --out or use --overwrite",
         )
     file, store = read_predictions(path, len(joined.store.class_names)), joined.store

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.networks.grid import channels_last, last_grid
 
 Method = Literal["grad_cam", "input_x_gradient", "integrated_gradients"]
 METHODS: tuple[Method, ...] = ("grad_cam", "input_x_gradient", "integrated_gradients")
@@ -120,17 +121,6 @@ def _forward(
     return logits, *kept[0]
 
 
-def channels_last(output: object) -> bool | None:
-    """Whether a layer's output is a grid as (B, h, w, F), rather than (B, F, h, w); None if it is no grid of square
-    images: of more than one place and as high as wide. Both at once is taken for (B, F, h, w)."""
-    if not isinstance(output, Tensor) or output.ndim != 4:
-        return None
-    _, a, b, c = output.shape
-    if b == c > 1:
-        return False
-    return True if a == b > 1 else None
-
-
 def submodule(model: nn.Module, name: str) -> nn.Module:
     """A module by its dotted name, also without the name of a wrapper in front of it. Raises SalientError."""
     names = dict(model.named_modules())
@@ -141,42 +131,3 @@ def submodule(model: nn.Module, name: str) -> nn.Module:
     raise SalientError(
         f"{type(model).__name__}: no layer {name!r}", expected=f"a module such as {', '.join(list(names)[1:6])}"
     )
-
-
-def last_grid(model: nn.Module, size: int = 224) -> str:
-    """Name of the last module called whose output is a grid. size: of the images, in pixels.
-
-    Raises SalientError where there is none in the later half of the layers with weights: the patches of a vision
-    transformer are a grid, but its first and not its last.
-    """
-    grids: list[tuple[int, str]] = []
-    called = 0
-
-    def note(name: str, weighs: bool) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: object, output: object) -> None:
-            nonlocal called
-            called += weighs
-            if channels_last(output) is not None:
-                grids.append((called, name))
-
-        return hook
-
-    handles = [
-        m.register_forward_hook(note(name, bool(list(m.parameters(recurse=False)))))
-        for name, m in model.named_modules()
-        if name
-    ]
-    try:
-        with torch.inference_mode():
-            first = next(model.parameters(), torch.empty(0))
-            model(torch.zeros(1, 3, size, size, device=first.device, dtype=first.dtype))
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not grids or grids[-1][0] < called / 2:
-        raise SalientError(
-            f"{type(model).__name__}: no grid of features among its last layers",
-            expected="a convolutional network",
-            then="name a layer, or look at the image with another method",
-        )
-    return grids[-1][1]

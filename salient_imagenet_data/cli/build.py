@@ -74,6 +74,7 @@ def build(
     from salient_imagenet_data.builder.finish import without_features
     from salient_imagenet_data.builder.units.engine import default_threads, make_engine
     from salient_imagenet_data.geometry import Preprocessing
+    from salient_imagenet_data.networks.classifiers import told
     from salient_imagenet_data.networks.devices import default_batch_size, device_of
     from salient_imagenet_data.networks.robust import load_model
 
@@ -84,10 +85,13 @@ def build(
         weights,
         architecture=architecture,
         preprocessing=Preprocessing(resize, crop) if resize and crop else None,
+        class_names=source.class_names,
         sha256=weights_sha256,
     )
     if model.class_names is None:
         tell_classes(source)
+    for line in told({k: v for k, v in model.details.items() if k != "classes" or model.class_names}):
+        click.echo(line, err=True)
     runner = make_engine(engine, address, workers)
     on = device_of(device)
     if engine != "ray":  # whose workers may have devices that this machine has not

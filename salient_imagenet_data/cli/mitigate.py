@@ -67,7 +67,7 @@ def retrain_head(
 ) -> None:
     """Fit a classifier's linear head anew on the images of each class that show its spurious features least."""
     from salient_imagenet_data.evaluation.mitigation.heads import retrain_head as retrain
-    from salient_imagenet_data.networks.opening import save_as_read
+    from salient_imagenet_data.networks.saving import save_as_read
 
     check_out(out, overwrite)
     inputs = _inputs(store, images, model, weights, architecture)
@@ -113,7 +113,7 @@ def finetune(
     """Train a classifier further, guided to look at the core masks."""
     from salient_imagenet_data.evaluation.mitigation.finetune import FinetuneConfig
     from salient_imagenet_data.evaluation.mitigation.finetune import finetune as train_further
-    from salient_imagenet_data.networks.opening import save_as_read
+    from salient_imagenet_data.networks.saving import save_as_read
 
     def report(epoch: int, classified: float, guided: float) -> None:
         losses = f"cross entropy {classified:.4f}, {config.loss} {guided:.4f}"

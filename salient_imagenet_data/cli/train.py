@@ -55,7 +55,7 @@ def train(
     from salient_imagenet_data.builder.train import train as train_model
     from salient_imagenet_data.builder.worth import check_test_classes, worth
     from salient_imagenet_data.geometry import Preprocessing
-    from salient_imagenet_data.networks.robust import save_smallnet
+    from salient_imagenet_data.networks.smallnet import save_smallnet
     from salient_imagenet_data.scenes import SceneSource
 
     if (images is None) == (scenes is None):

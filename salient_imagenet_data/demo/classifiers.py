@@ -11,7 +11,8 @@ from salient_imagenet_data.store.reading import Store
 
 if TYPE_CHECKING:
     from salient_imagenet_data.evaluation.numbers.estimates import Estimate
-    from salient_imagenet_data.networks.robust import ImageClassifier, SmallNetModel
+    from salient_imagenet_data.networks.robust import ImageClassifier
+    from salient_imagenet_data.networks.smallnet import SmallNetModel
 
 SIGMAS = (0.25, 0.5)
 """Noise levels. 0.25 is the paper's, for photographs; these scenes are plainer, and 0.5 tells more."""

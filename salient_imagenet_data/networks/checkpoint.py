@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.store.manifest import file_sha256
 
@@ -29,8 +27,28 @@ HEADER = ("widths", "blocks", "stem_stride", "class_names", "resize", "crop")
 """What `salient-imagenet train` writes into a file about its network."""
 
 
+INERT = (
+    "argparse.Namespace",
+    "types.SimpleNamespace",
+    "cox.utils.Parameters",
+    *(f"datetime.{name}" for name in ("datetime", "date", "time", "timedelta", "timezone")),
+    *(
+        f"{module}.{name}"
+        for module in ("pathlib", "pathlib._local")
+        for name in ("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath")
+    ),
+    "uuid.UUID",
+    "decimal.Decimal",
+    "numpy.dtype",
+    "numpy.ndarray",
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    *(f"builtins.{name}" for name in ("bool", "dict", "float", "frozenset", "int", "list", "slice", "str", "tuple")),
+)
+"""Types of extras that are plain data and that nobody reads: options, places, times, arrays, a dictionary's factory."""
+
+
 class _Inert:
-    """Stands in for option objects (argparse namespaces, cox parameters): takes any state and does nothing."""
+    """Stands in for the types of `INERT`: takes any arguments and state, keeps nothing and does nothing."""
 
     def __init__(self, *args: object, **kwargs: object) -> None: ...
 
@@ -39,13 +57,14 @@ class _Inert:
     def __call__(self, *args: object, **kwargs: object) -> None: ...
 
 
+def _default_dict(*args: object) -> dict[Any, Any]:
+    """A plain dictionary: the factory is not kept."""
+    return {}
+
+
 def _allowed() -> list[Any]:
-    """Pickled types beyond torch's own list that robust checkpoints hold; all are plain data."""
-    scalar = np.float64(0).__reduce__()[0]  # numpy's scalar constructor, whatever module holds it
-    numpy_types = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
-    scalars: list[Any] = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
-    inert: list[Any] = [(_Inert, name) for name in ("argparse.Namespace", "cox.utils.Parameters")]
-    return [*scalars, *inert, np.dtype, *numpy_types]
+    """Names beyond torch's own list that checkpoints hold, each with what stands in for it."""
+    return [(_default_dict, "collections.defaultdict"), *((_Inert, name) for name in INERT)]
 
 
 @dataclass(frozen=True)
@@ -128,9 +147,9 @@ def _header(metadata: dict[str, str], path: Path) -> dict[str, Any] | None:
 
 
 def _reason(error: Exception) -> str:
-    """What torch says it refused: the type it names, or that it is no torch file."""
-    found = re.search(r"Unsupported (?!operand)[^\n]*|(?:GLOBAL|Trying to)[^\n]*", str(error))
-    return found[0][:300] if found else "no file of torch.save, or a damaged one"
+    """What torch refused, in our words: the type it names, or that it is no torch file."""
+    named = re.search(r"(?:GLOBAL|function|but got) (?:<(?:class|function|built-in function) )?'?([\w.]+)", str(error))
+    return f"a {named[1]}, which is no plain data" if named else "no file of torch.save, or a damaged one"
 
 
 def _tensors(loaded: object, path: Path) -> dict[str, Tensor]:

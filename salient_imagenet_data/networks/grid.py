@@ -1,4 +1,5 @@
-"""Find, in any classifier, the linear head and the grid of features before it, by watching one image go through.
+"""Find, in any classifier, the linear head, the grid of features before it, and the last grid of all, by watching an
+image go through.
 
 Pooled networks (ResNet, DenseNet, EfficientNet, ConvNeXt, ...) and vision transformers differ in names and layout
 but share this: a last linear layer makes the logits from a vector r of F numbers, and the last tensor of F channels
@@ -45,43 +46,110 @@ class Grid:
         return torch.relu(output) if self.relu else output
 
 
-@torch.inference_mode()
-def find_grid(net: nn.Module, size: int, name: str) -> Grid:
-    """Watch one noise image of `size` pixels. `net` must be in evaluation mode. Raises SalientError if it has no
-    linear head or no grid before it."""
-    seen: list[tuple[str, nn.Module, object, object]] = []
+@dataclass(frozen=True)
+class Call:
+    """A module that ran. name: dotted. given: its first input."""
+
+    name: str
+    module: nn.Module
+    given: object
+    output: object
+
+
+@dataclass(frozen=True)
+class Head:
+    """The linear layer whose output is the network's. features: (B, F) that it was given. position: among the calls."""
+
+    name: str
+    module: nn.Linear
+    features: Tensor
+    position: int
+
+
+def watch(net: nn.Module, images: Tensor) -> tuple[list[Call], object]:
+    """The modules of a network as they ran on some images, and its output; without gradients."""
+    calls: list[Call] = []
     hooks = [
         module.register_forward_hook(
-            lambda m, inputs, output, key=key: seen.append((key, m, inputs[0] if inputs else None, output))
+            lambda m, inputs, output, name=name: calls.append(Call(name, m, inputs[0] if inputs else None, output))
         )
-        for key, module in net.named_modules()
-        if key
+        for name, module in net.named_modules()
+        if name
     ]
     try:
-        logits = net(torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)))
+        with torch.no_grad():
+            output = net(images)
     finally:
         for hook in hooks:
             hook.remove()
-    position, head, features = _head(seen, logits, name)
-    for key, _, _, output in reversed(seen[:position]):
-        grid = _grid_of(key, head, output, features)
+    return calls, getattr(output, "logits", output)
+
+
+def linear_head(net: nn.Module, images: Tensor, name: str) -> Head:
+    """The head of a network; images: some, as it wants them. Raises SalientError where the output is no linear layer's
+    on vectors of features: a convolution's, two heads' mean, a zero-shot model's."""
+    return _head(*watch(net, images), name)
+
+
+def find_grid(net: nn.Module, size: int, name: str) -> Grid:
+    """Watch one noise image of `size` pixels. `net` must be in evaluation mode. Raises SalientError if it has no
+    linear head or no grid before it."""
+    calls, logits = watch(net, torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)))
+    head = _head(calls, logits, name)
+    for call in reversed(calls[: head.position]):
+        grid = _grid_of(call.name, head.name, call.output, head.features)
         if grid is not None:
             return grid
     raise SalientError(
         f"{name}: no grid of features before its linear head",
-        expected=f"a layer with {features.shape[1]} channels over several places",
+        expected=f"a layer with {head.features.shape[1]} channels over several places",
         then="choose a network that pools its last maps, or a vision transformer",
     )
 
 
-def _head(seen: list[tuple[str, nn.Module, object, object]], logits: object, name: str) -> tuple[int, str, Tensor]:
-    for position in reversed(range(len(seen))):
-        key, module, given, output = seen[position]
-        if isinstance(module, nn.Linear) and isinstance(output, Tensor) and isinstance(logits, Tensor):
-            if output.shape == logits.shape and torch.equal(output, logits) and isinstance(given, Tensor):
-                return position, key, given
-            break
-    raise SalientError(f"{name}: no linear head", expected="a network whose last layer is linear and makes the logits")
+def last_grid(net: nn.Module, size: int = 224) -> str:
+    """Name of the last module called whose output is a grid. size: of the images, in pixels.
+
+    Raises SalientError where there is none in the later half of the layers with weights: the patches of a vision
+    transformer are a grid, but its first and not its last.
+    """
+    first = next(net.parameters(), torch.empty(0))
+    calls, _ = watch(net, torch.zeros(1, 3, size, size, device=first.device, dtype=first.dtype))
+    weighs = [bool(list(call.module.parameters(recurse=False))) for call in calls]
+    last = max((i for i, call in enumerate(calls) if channels_last(call.output) is not None), default=None)
+    if last is None or sum(weighs[: last + 1]) < sum(weighs) / 2:
+        raise SalientError(
+            f"{type(net).__name__}: no grid of features among its last layers",
+            expected="a convolutional network",
+            then="name a layer, or look at the image with another method",
+        )
+    return calls[last].name
+
+
+def channels_last(output: object) -> bool | None:
+    """Whether a layer's output is a grid as (B, h, w, F), rather than (B, F, h, w); None if it is no grid of square
+    images: of more than one place and as high as wide. Both at once is taken for (B, F, h, w)."""
+    if not isinstance(output, Tensor) or output.ndim != 4:
+        return None
+    _, a, b, c = output.shape
+    if b == c > 1:
+        return False
+    return True if a == b > 1 else None
+
+
+def _head(calls: list[Call], logits: object, name: str) -> Head:
+    for position, call in reversed(list(enumerate(calls))):
+        if not (isinstance(call.module, nn.Linear) and isinstance(call.output, Tensor)):
+            continue
+        fits = isinstance(logits, Tensor) and call.output.shape == logits.shape and torch.equal(call.output, logits)
+        if fits and isinstance(call.given, Tensor) and call.given.ndim == 2:
+            return Head(call.name, call.module, call.given, position)
+    linear = sum(isinstance(call.module, nn.Linear) for call in calls)
+    raise SalientError(
+        f"{name}: no linear head",
+        expected="a linear layer on pooled features that gives the logits",
+        got=f"{linear} linear layers, none of them the last",
+    )
 
 
 def _grid_of(key: str, head: str, output: object, features: Tensor) -> Grid | None:

@@ -1,25 +1,131 @@
-"""Several networks at once, from specs and files, each opened when its turn comes."""
+"""The one place where a network is opened, from a spec, a file of weights, or both."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from torch import nn
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.networks.classifiers import OPENERS, Classifier, Normalised, open_model
-from salient_imagenet_data.networks.robust import (
-    ImageClassifier,
-    SmallNetModel,
-    check_classes,
-    load_model,
-    save_smallnet,
-)
-from salient_imagenet_data.networks.weights import save_network
+from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.networks.checkpoint import Checkpoint, fetch, read_checkpoint
+from salient_imagenet_data.networks.classes import match_classes
+from salient_imagenet_data.networks.classifiers import Classifier, Normalised, Reordered
+from salient_imagenet_data.networks.identity import check_finite, state_sha256
+from salient_imagenet_data.networks.openers.clip import open_clip
+from salient_imagenet_data.networks.openers.function import open_function
+from salient_imagenet_data.networks.openers.hf import open_hf
+from salient_imagenet_data.networks.openers.opened import Opened
+from salient_imagenet_data.networks.openers.timm import open_timm
+from salient_imagenet_data.networks.openers.torchvision import open_torchvision
+from salient_imagenet_data.networks.smallnet import SmallNetModel, read_smallnet
 from salient_imagenet_data.store.reading import Store
+
+OPENERS: dict[str, Callable[[str, tuple[str, ...] | None, Checkpoint | None], Opened]] = {
+    "timm": open_timm,
+    "torchvision": open_torchvision,
+    "hf": open_hf,
+    "clip": open_clip,
+}
+KNOWN = {"resnet50_l2_eps3.ckpt": "resnet50"}
+"""Architectures of published robust checkpoints, by file name, where the file does not say."""
+
+
+def open_network(
+    spec: str | None = None,
+    class_names: tuple[str, ...] | None = None,
+    weights: str | Path | None = None,
+    *,
+    name: str = "",
+    revision: str | None = None,
+    sha256: str | None = None,
+) -> Classifier:
+    """The network that a spec, a file of weights, or both name; whoever asks, it is the same.
+
+    spec: timm:NAME, torchvision:NAME[:WEIGHTS], hf:NAME-OR-FOLDER, clip:NAME[:PRETRAINED], or MODULE:FUNCTION, whose
+    function is called without arguments and returns a model over images in [0, 1] in the store's crop; its attribute
+    `preprocessing`, a `geometry.Preprocessing`, asks for another. None: of a file that says itself what it is, as of
+    `salient-imagenet train`. weights: a file, or `hf://owner/name/file[@revision]`, to load exactly instead of the
+    library's download, in any layout that `load_into` finds, with the normaliser that it brings. class_names: of the
+    store: outputs are put into their order by name. sha256: refuse any other file.
+
+    `details` of the result says what was opened: spec, weights_sha256, network_sha256 (of the loaded state), the
+    library's version, the normalisation and where it is from, and how classes were matched. Raises SalientError for a
+    spec that is not understood, a package that is not installed, or weights that do not fit or are not finite.
+    """
+    checkpoint = read_checkpoint(fetch(str(weights), revision=revision), sha256=sha256) if weights else None
+    if spec is None and (checkpoint is None or checkpoint.header is None):
+        spec = KNOWN.get(checkpoint.path.name) if checkpoint else None
+        if spec is None:
+            raise SalientError(
+                f"{checkpoint.path if checkpoint else 'network'}: weights do not say what network they are for",
+                expected="--architecture, such as resnet50, torchvision:densenet121 or timm:resnet50",
+            )
+        spec = spec_of(spec)
+    opened, ours = _opened(spec, class_names, checkpoint)
+    what = name or _called(spec, checkpoint)
+    model, details = opened.model, dict(opened.details)
+    if isinstance(model, nn.Module):
+        model.eval().requires_grad_(False)
+        check_finite(inside(model), what)
+        details["network_sha256"] = state_sha256(inside(model))
+    if class_names is not None:
+        matched = match_classes(opened.class_names, opened.classes, class_names, what, "the store")
+        if ours:  # a function's outputs are in the store's order by agreement
+            details["classes"] = matched.how
+        if matched.order is not None:
+            assert isinstance(model, nn.Module)
+            model = Reordered(model, matched.order).eval()
+    named = spec or (model.architecture if isinstance(model, SmallNetModel) else "smallnet")
+    details = {"spec": named, "weights_sha256": checkpoint.sha256 if checkpoint else None, **details}
+    return Classifier(what, model, opened.preprocessing, details, ours, opened.class_names)
+
+
+def spec_of(architecture: str) -> str:
+    """The spec of an architecture: a bare name is one of torchvision's."""
+    return architecture if ":" in architecture else f"torchvision:{architecture}"
+
+
+def inside(model: nn.Module) -> nn.Module:
+    """The network itself, without what this package put around it."""
+    while isinstance(model, (Reordered, Normalised, SmallNetModel)):
+        model = model.net
+    return model
+
+
+def _opened(
+    spec: str | None, class_names: tuple[str, ...] | None, checkpoint: Checkpoint | None
+) -> tuple[Opened, bool]:
+    """Also whether its layout is one of ours, and not a stranger's function's."""
+    if spec is None:
+        assert checkpoint is not None
+        small = read_smallnet(checkpoint)
+        return Opened(small, small.preprocessing, {}, len(small.class_names or ()), small.class_names), True
+    kind, _, rest = spec.partition(":")
+    if not kind or not rest:
+        raise SalientError(
+            f"model {spec!r} is not understood",
+            expected="timm:NAME, torchvision:NAME, hf:NAME, clip:NAME or MODULE:FUNCTION",
+        )
+    if kind not in OPENERS:
+        return open_function(kind, rest, checkpoint, others=":, ".join(OPENERS) + ":"), False
+    if checkpoint is not None and checkpoint.header is not None:
+        raise SalientError(
+            f"{checkpoint.path}: weights of `salient-imagenet train` say themselves what network they are for",
+            got=spec,
+            then="leave it out",
+        )
+    return OPENERS[kind](rest, class_names, checkpoint), True
+
+
+def _called(spec: str | None, checkpoint: Checkpoint | None) -> str:
+    if checkpoint is None or spec is None:
+        return spec or str(checkpoint.path if checkpoint else "")
+    return f"{spec} ({checkpoint.path.name})"
+
 
 Opener = Callable[[], Classifier]
 
@@ -34,47 +140,29 @@ def open_networks(
 ) -> dict[str, Opener]:
     """What opens each network, by its name: nothing is read before it is called, so that one is in memory at a time.
 
-    models: specs of `open_model`. weights: files, one for each spec, or alone, then of `architecture` or of
-    `salient-imagenet train`. own_preprocessing: images as the network wants them, else the store's crop. Raises
-    SalientError for numbers that do not fit, or a name given twice.
+    models: specs of `open_network`. weights: files, one for each spec, or alone, then of `architecture` or of
+    `salient-imagenet train`. own_preprocessing: images as the network wants them, else the store's crop; the network
+    that the store was built with wants the store's. Raises SalientError for numbers that do not fit, or a name given
+    twice.
     """
     if not models and not weights:
         raise SalientError("give --model SPEC, --weights FILE, or both")
     if models and weights and len(weights) != len(models):
         raise SalientError(f"give one --weights for each --model, or none; got {len(weights)} for {len(models)}")
+    alone = None if architecture is None else spec_of(architecture)
     openers: dict[str, Opener] = {}
-    for index, spec in enumerate(models or weights):
-        file = weights[index] if models and weights else None
-        name = f"{spec} ({Path(file).name})" if file else spec
+    for index, given in enumerate(models or weights):
+        file = weights[index] if weights else None
+        name = f"{given} ({Path(file).name})" if models and file else given
         if name in openers:
             raise SalientError(f"{name} is given twice")
-        read = partial(_by_spec, spec, file, name) if models else partial(_by_file, spec, architecture)
-        openers[name] = partial(read, store, own_preprocessing)
+        openers[name] = partial(_for_store, store, given if models else alone, file, name, own_preprocessing)
     return openers
 
 
-def _by_spec(spec: str, weights: str | None, name: str, store: Store, own_preprocessing: bool) -> Classifier:
-    opened = open_model(spec, store.class_names, weights, name=name)
-    return opened if own_preprocessing else dataclasses.replace(opened, preprocessing=None)
-
-
-def _by_file(path: str, architecture: str | None, store: Store, own_preprocessing: bool) -> Classifier:
-    """A classifier of `salient-imagenet train`, or a state dict of an architecture."""
-    model, sha256 = load_model(path, architecture=architecture, preprocessing=store.manifest.preprocessing)
-    check_classes(model, store.class_names, str(store.path))
-    preprocessing = model.preprocessing if own_preprocessing else None
-    return Classifier(
-        path, model, preprocessing, {"spec": model.architecture, "weights_sha256": sha256}, channels_last=True
-    )
-
-
-def save_as_read(network: nn.Module, out: Path, model: str | None = None) -> None:
-    """Write a network as the file that it could have been read from, with the same spec `model`, or None for weights
-    alone."""
-    own = model is not None and model.partition(":")[0] not in OPENERS  # a function's network is read as it is
-    if not own and isinstance(network, SmallNetModel):
-        save_smallnet(network, out)
-    elif not own and isinstance(network, (ImageClassifier, Normalised)):
-        save_network(network.net, out, network.mean, network.std)
-    else:
-        save_network(network, out)
+def _for_store(store: Store, spec: str | None, weights: str | None, name: str, own_preprocessing: bool) -> Classifier:
+    opened = open_network(spec, store.class_names, weights, name=name)
+    wanted: Preprocessing | None = opened.preprocessing if own_preprocessing else None
+    if wanted is not None and weights and opened.details["weights_sha256"] == store.manifest.weights_sha256:
+        wanted = store.manifest.preprocessing
+    return replace(opened, preprocessing=wanted)

@@ -1,11 +1,20 @@
-"""The small residual network: what `salient-imagenet train` trains and the embedded weights belong to."""
+"""The small residual network: what `salient-imagenet train` trains, and its files."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
+
+from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.networks.checkpoint import Checkpoint
+from salient_imagenet_data.networks.weights import load_into
+from salient_imagenet_data.whole_file import write_bytes
 
 
 @dataclass(frozen=True)
@@ -70,3 +79,61 @@ class SmallNet(nn.Module):
         """(B, 3, H, W) in [0, 1] -> logits (B, C)."""
         result: Tensor = self.head(self.maps(images).mean(dim=(2, 3)))
         return result
+
+
+class SmallNetModel(nn.Module):
+    """A `SmallNet` with its preprocessing and class names, as its file holds them."""
+
+    def __init__(self, net: SmallNet, preprocessing: Preprocessing, class_names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.net, self.preprocessing = net, preprocessing
+        self.class_names: tuple[str, ...] | None = class_names
+        self.details: dict[str, Any] = {}
+        config = net.config
+        self.architecture = f"smallnet-{'-'.join(map(str, config.widths))}-b{config.blocks}-s{config.stem_stride}"
+
+    @property
+    def weight(self) -> Tensor:
+        return self.net.head.weight
+
+    def maps(self, images: Tensor) -> Tensor:
+        return self.net.maps(images)
+
+    def maps_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.maps(images)
+        return maps, maps.float().mean(dim=(2, 3))
+
+    def logits(self, features: Tensor) -> Tensor:
+        result: Tensor = self.net.head(features)
+        return result
+
+    def forward(self, images: Tensor) -> Tensor:
+        result: Tensor = self.net(images)
+        return result
+
+
+def save_smallnet(model: SmallNetModel, path: Path) -> None:
+    """Write a SmallNet to safetensors with all it takes to read it back, under a temporary name first."""
+    config = model.net.config
+    header = {
+        "architecture": "smallnet",
+        "widths": list(config.widths),
+        "blocks": config.blocks,
+        "stem_stride": config.stem_stride,
+        "class_names": list(model.class_names or ()),
+        "resize": model.preprocessing.resize,
+        "crop": model.preprocessing.crop,
+    }
+    tensors = {k: v.contiguous() for k, v in model.net.state_dict().items()}
+    # One metadata entry: safetensors writes several in no fixed order, and equal weights must give equal bytes.
+    write_bytes(path, save(tensors, metadata={"smallnet": json.dumps(header, sort_keys=True)}))
+
+
+def read_smallnet(checkpoint: Checkpoint) -> SmallNetModel:
+    """The network of a file with a header."""
+    header = checkpoint.header
+    assert header is not None
+    names = tuple(header["class_names"])
+    net = SmallNet(SmallNetConfig(len(names), tuple(header["widths"]), header["blocks"], header["stem_stride"]))
+    load_into(net, checkpoint, "smallnet", normalised=False)
+    return SmallNetModel(net, Preprocessing(header["resize"], header["crop"]), names)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.networks.checkpoint import Checkpoint
+from salient_imagenet_data.networks.normalisers import Normaliser, find_normaliser
 from salient_imagenet_data.whole_file import write_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-from salient_imagenet_data.networks.checkpoint import Checkpoint
 
-BESIDE = ("normalizer.", "attacker.")
-"""Modules of the robustness library that may stand beside the network's own tensors."""
 COUNTER = "num_batches_tracked"
 """Of newer batch normalisation, unused in evaluation; older files do not have it."""
 
@@ -35,17 +34,20 @@ def prefix_of(names: Collection[str], anchor: str, checkpoint: Checkpoint) -> st
     return min(found, key=lambda prefix: (sum(prefix + name not in checkpoint.tensors for name in names), len(prefix)))
 
 
-def load_into(net: nn.Module, checkpoint: Checkpoint, architecture: str, *, prefix: str | None = None) -> None:
-    """Load every tensor of a network, whatever stands before their names, and check that there are no others there.
+def load_into(
+    net: nn.Module, checkpoint: Checkpoint, architecture: str, *, normalised: bool = True
+) -> Normaliser | None:
+    """Load every tensor of a network, whatever stands before their names; returns the normaliser that the file has.
 
-    prefix: before the names; by default found. Raises SalientError naming the first that is missing, misshapen or over.
+    normalised: a normaliser may stand beside the network. Besides it the file may hold copies of what was loaded, as
+    the robustness library's attacker is, and counters. Raises SalientError naming the first tensor that is missing,
+    misshapen, or left over and unexplained.
     """
     own = net.state_dict()
-    if prefix is None and not own:
+    if not own:
         raise SalientError(f"{architecture}: nothing to load into", expected="a network with weights")
-    if prefix is None:
-        prefix = prefix_of(own, next(name for name in reversed(own) if not name.endswith(COUNTER)), checkpoint)
-    tensors = {key.removeprefix(prefix): value for key, value in checkpoint.tensors.items() if key.startswith(prefix)}
+    prefix = prefix_of(own, _last(own), checkpoint)
+    tensors = {name: checkpoint.tensors[prefix + name] for name in own if prefix + name in checkpoint.tensors}
     for name, value in own.items():
         if name not in tensors and name.endswith(COUNTER):
             continue
@@ -57,21 +59,66 @@ def load_into(net: nn.Module, checkpoint: Checkpoint, architecture: str, *, pref
                 got=str(got),
                 then="are they of another architecture, or of other classes?",
             )
-    unknown = sorted(name for name in tensors if name not in own and not name.startswith(BESIDE))
-    if unknown:
+    mine = {prefix + name for name in own}
+    rest = {key: value for key, value in checkpoint.tensors.items() if key not in mine}
+    normaliser, pairs = find_normaliser(rest, checkpoint.path) if normalised else (None, set())
+    left = [k for k, v in rest.items() if k not in pairs and not _copied(k, v, tensors) and not _counts(v)]
+    if left:
         raise SalientError(
             f"{checkpoint.path}: weights do not fit {architecture}",
             expected="no other tensors than the network's",
-            got=", ".join(prefix + name for name in unknown[:3]),
+            got=", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else ""),
             then="are they of another architecture?",
         )
-    net.load_state_dict({name: tensors[name] for name in own if name in tensors}, strict=False)
+    net.load_state_dict(tensors, strict=False)
+    return normaliser
+
+
+def sized(create: Callable[[int | None], nn.Module], classes: int, checkpoint: Checkpoint) -> tuple[nn.Module, int]:
+    """A network with as many outputs as a checkpoint's has, and how many these are.
+
+    create: makes one with so many outputs, None: its own number, `classes`. A tensor that begins with that number in
+    the network and with another in the file, and is else of the same shape, tells.
+    """
+    net = create(None)
+    own = net.state_dict()
+    prefix = prefix_of(own, _last(own), checkpoint)
+    told = set()
+    for name, value in own.items():
+        got = checkpoint.tensors.get(prefix + name)
+        resized = got is not None and value.ndim and value.shape[0] == classes and got.shape != value.shape
+        if got is not None and resized and got.ndim == value.ndim and got.shape[1:] == value.shape[1:]:
+            told.add(int(got.shape[0]))
+    if len(told) != 1:
+        return net, classes
+    (found,) = told
+    return create(found), found
+
+
+def _last(own: Mapping[str, Tensor]) -> str:
+    """A tensor near a network's end, where names tell most."""
+    return next(name for name in reversed(list(own)) if not name.endswith(COUNTER))
+
+
+def _copied(key: str, value: Tensor, loaded: Mapping[str, Tensor]) -> bool:
+    """Whether a tensor is the same as a loaded one whose whole name ends its own."""
+    import torch
+
+    parts = key.split(".")
+    names = (".".join(parts[i:]) for i in range(len(parts)))
+    same = (loaded[name] for name in names if name in loaded)
+    return any(s.shape == value.shape and s.dtype == value.dtype and torch.equal(s, value) for s in same)
+
+
+def _counts(value: Tensor) -> bool:
+    """Whether it is one whole number, such as the count of averaged steps."""
+    return value.ndim == 0 and not value.is_floating_point()
 
 
 def save_network(net: nn.Module, path: Path, mean: Tensor | None = None, std: Tensor | None = None) -> None:
     """Write a network's tensors to safetensors, whole or not at all, so that `load_into` reads them back.
 
-    mean, std: three numbers each, of the normalisation in front of it, kept as `normaliser` reads them.
+    mean, std: three numbers each, of the normalisation in front of it, kept as `load_into` reads them.
     """
     from safetensors.torch import save
 
@@ -83,14 +130,3 @@ def save_network(net: nn.Module, path: Path, mean: Tensor | None = None, std: Te
             "normalizer.new_std": std.cpu().flatten().double(),
         }
     write_bytes(path, save(tensors))
-
-
-def normaliser(checkpoint: Checkpoint) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Mean and deviation of the robustness library's normaliser, three numbers each, where the file has them."""
-    found = []
-    for name in ("new_mean", "new_std"):
-        keys = sorted((k for k in checkpoint.tensors if k.endswith(f"normalizer.{name}")), key=len)
-        if not keys or checkpoint.tensors[keys[0]].numel() != 3:
-            return None
-        found.append(tuple(checkpoint.tensors[keys[0]].flatten().double().tolist()))
-    return found[0], found[1]

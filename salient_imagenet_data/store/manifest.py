@@ -32,8 +32,9 @@ class Manifest:
     compiled: the network ran through torch.compile, which rounds otherwise. made_of: sha256 of all that decides what is
     built. origin: of a store that was not built but imported, where its masks come from and what the import measured;
     else empty. likenesses: of up to 32 images by id, the picture in 8 x 8 gray cells in hex, which joining compares
-    (`images.likeness`); empty where the store was made without its images. Raises SalientError, naming the field, for a
-    value that cannot be.
+    (`images.likeness`); empty where the store was made without its images. network: of a store that was built, what was
+    opened: spec, library, network_sha256, normalisation and how classes were matched; else empty. Raises SalientError,
+    naming the field, for a value that cannot be.
     """
 
     class_names: tuple[str, ...]
@@ -61,6 +62,7 @@ class Manifest:
     decoder: str = "pillow"
     origin: dict[str, Any] = dataclasses.field(default_factory=dict)
     likenesses: dict[str, str] = dataclasses.field(default_factory=dict)
+    network: dict[str, Any] = dataclasses.field(default_factory=dict)
     data_version: str = "1.0.0"
     format_version: int = FORMAT_VERSION
 

@@ -225,10 +225,13 @@ def test_an_unreadable_image_is_quarantined(images: Path, weights: Path, tmp_pat
 def test_classes_that_do_not_fit_the_weights(images: Path, weights: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(images, tmp_path / "images"))
     (copy / "bar").rename(copy / "bat")
-    with pytest.raises(SalientError, match="name class 0 differently; expected 'bar'; got 'bat'"):
+    with pytest.raises(
+        SalientError,
+        match="name classes differently; expected an output for class 0, 'bat'; got 1 outputs that fit no class, such as 'bar'",
+    ):
         run(copy, weights, tmp_path / "store")
     shutil.rmtree(copy / "bat")
-    with pytest.raises(SalientError, match="expected 10 classes, as the head has; got 9 class folders"):
+    with pytest.raises(SalientError, match="expected 9 classes, as there; got 10"):
         run(copy, weights, tmp_path / "store")
     assert not (tmp_path / "store").exists()
 

@@ -22,7 +22,8 @@ from salient_imagenet_data.evaluation.saliency.attributions import METHODS
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.checkpoint import read_checkpoint
-from salient_imagenet_data.networks.classifiers import Classifier, open_model
+from salient_imagenet_data.networks.classifiers import Classifier
+from salient_imagenet_data.networks.opening import open_network
 from salient_imagenet_data.networks.robust import ImageClassifier, load_model
 from salient_imagenet_data.networks.smallnet import SmallNet, SmallNetConfig
 from salient_imagenet_data.networks.weights import save_network
@@ -155,7 +156,7 @@ def test_a_network_of_a_library_stays_one(store: Store, images: Path, tmp_path: 
     assert code == 0, err
     before, after = (load_file(tmp_path / f"{name}.safetensors") for name in "ab")
     assert {k for k in before if not torch.equal(before[k], after[k])} == {"fc.weight", "fc.bias"}
-    read = open_model("torchvision:resnet18", store.class_names, tmp_path / "b.safetensors").model
+    read = open_network("torchvision:resnet18", store.class_names, tmp_path / "b.safetensors").model
     assert torch.equal(read.mean.flatten(), mean) and torch.equal(read.std.flatten(), std)
     x = torch.rand(2, 3, 224, 224)
     features = copy.deepcopy(net)

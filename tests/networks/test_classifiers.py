@@ -21,7 +21,9 @@ from salient_imagenet_data.evaluation.evaluate import evaluate
 from salient_imagenet_data.evaluation.plan.protocols import make_plan
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
-from salient_imagenet_data.networks.classifiers import Classifier, hf_preprocessing, open_model
+from salient_imagenet_data.networks.classifiers import Classifier
+from salient_imagenet_data.networks.openers.hf import hf_preprocessing
+from salient_imagenet_data.networks.opening import open_network
 from salient_imagenet_data.networks.prompts import TEMPLATES, zero_shot_weights
 from salient_imagenet_data.store.reading import Store
 from tests.checkpoints import robustness_checkpoint
@@ -43,36 +45,36 @@ def test_timm_against_its_own_transform(name: str, tmp_path: Path) -> None:
     timm = pytest.importorskip("timm", reason="pip install 'salient-imagenet-data[timm]'")
     net = timm.create_model(name, num_classes=10).eval()
     save_file(net.state_dict(), tmp_path / "w.safetensors")
-    opened = open_model(f"timm:{name}", NAMES, tmp_path / "w.safetensors")
+    opened = open_network(f"timm:{name}", NAMES, tmp_path / "w.safetensors")
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(net))
     with torch.inference_mode():
         theirs = net(transform(Image.fromarray(PIXELS))[None])
     assert torch.allclose(ours(opened), theirs, atol=1e-4)
     assert opened.name == f"timm:{name} (w.safetensors)" and len(opened.details["weights_sha256"]) == 64
-    with pytest.raises(SalientError, match=r"w.safetensors: weights do not fit"):
-        open_model(f"timm:{name}", NAMES[:7], tmp_path / "w.safetensors")
+    with pytest.raises(SalientError, match=r"w.safetensors. and the store differ in classes; expected 7 classes"):
+        open_network(f"timm:{name}", NAMES[:7], tmp_path / "w.safetensors")
 
 
 def test_torchvision_against_its_own_transform(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = torchvision.models.resnet18(num_classes=10).eval()
     torch.save({"state_dict": {f"module.{k}": v for k, v in net.state_dict().items()}, "epoch": 3}, tmp_path / "w.pth")
-    opened = open_model("torchvision:resnet18:IMAGENET1K_V1", NAMES, tmp_path / "w.pth")
+    opened = open_network("torchvision:resnet18:IMAGENET1K_V1", NAMES, tmp_path / "w.pth")
     transform = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.transforms()
     with torch.inference_mode():
         theirs = net(transform(Image.fromarray(PIXELS))[None])
     assert torch.allclose(ours(opened), theirs, atol=1e-4) and opened.preprocessing == Preprocessing(256, 224)
-    with pytest.raises(SalientError, match="no such model or weights"):
-        open_model("torchvision:resnet18:V9", NAMES, tmp_path / "w.pth")
-    with pytest.raises(SalientError, match="no such model or weights"):
-        open_model("torchvision:resnet19", NAMES)
+    with pytest.raises(SalientError, match="no such weights; expected IMAGENET1K_V1, DEFAULT; got V9"):
+        open_network("torchvision:resnet18:V9", NAMES, tmp_path / "w.pth")
+    with pytest.raises(SalientError, match="torchvision has no such classifier"):
+        open_network("torchvision:resnet19", NAMES)
 
 
 def test_a_checkpoint_of_the_robustness_library_brings_its_normaliser(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = torchvision.models.resnet18(num_classes=10).eval()
     torch.save(robustness_checkpoint(net), tmp_path / "robust.ckpt")
-    opened = open_model("torchvision:resnet18", NAMES, tmp_path / "robust.ckpt")
+    opened = open_network("torchvision:resnet18", NAMES, tmp_path / "robust.ckpt")
     image = torch.from_numpy(Preprocessing(256, 224).apply(PIXELS)).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
         theirs = net(normalize(image, [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]))
@@ -89,7 +91,7 @@ def test_hf_folder_against_its_own_processor(tmp_path: Path) -> None:
     processor = transformers.ViTImageProcessor(size={"height": 48, "width": 48})
     net.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    opened = open_model(f"hf:{tmp_path}", NAMES)
+    opened = open_network(f"hf:{tmp_path}", NAMES)
     assert opened.preprocessing == Preprocessing(48, 48, "bilinear", squash=True)
     with torch.inference_mode():
         theirs = net(**processor(images=Image.fromarray(PIXELS), return_tensors="pt")).logits
@@ -138,7 +140,7 @@ def test_clip_with_our_prompts(tmp_path: Path) -> None:
     net, _, transform = open_clip.create_model_and_transforms("tiny-b-16")
     net.eval()
     save_file(net.state_dict(), tmp_path / "w.safetensors")
-    opened = open_model("clip:tiny-b-16", NAMES, tmp_path / "w.safetensors")
+    opened = open_network("clip:tiny-b-16", NAMES, tmp_path / "w.safetensors")
     tokens = open_clip.get_tokenizer("tiny-b-16")
     with torch.inference_mode():
         image = net.encode_image(transform(Image.fromarray(PIXELS))[None])[0]
@@ -191,12 +193,12 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_function_of_ones_own(module: str, store: Store, images: Path) -> None:
-    opened = open_model(f"{module}:linear", NAMES)
+    opened = open_network(f"{module}:linear", NAMES)
     assert opened.preprocessing == Preprocessing(40, 40) and ours(opened).shape == (1, 10)
     torch.save(opened.model.state_dict(), "w.pt")  # type: ignore[attr-defined]
-    again = open_model(f"{module}:linear", NAMES, Path("w.pt"))
+    again = open_network(f"{module}:linear", NAMES, Path("w.pt"))
     assert torch.equal(ours(again), ours(opened))
-    plain = open_model(f"{module}:plain", NAMES)
+    plain = open_network(f"{module}:plain", NAMES)
     assert plain.preprocessing is None
     assert evaluate(plain.model, store, FolderSource(images), controls=False)["clean_accuracy"]["n"] == len(
         make_plan(store).rows
@@ -214,12 +216,12 @@ def test_a_function_of_ones_own(module: str, store: Store, images: Path) -> None
 )
 def test_specs_that_name_no_model(spec: str, message: str, module: str) -> None:
     with pytest.raises(SalientError, match=message):
-        open_model(spec, NAMES)
+        open_network(spec, NAMES)
 
 
 def test_weights_that_are_none(module: str, tmp_path: Path) -> None:
     (tmp_path / "w.pt").write_bytes(b"nonsense")
     with pytest.raises(SalientError, match=r"w.pt: not a torch file of plain tensors"):
-        open_model("their_models:linear", NAMES, tmp_path / "w.pt")
+        open_network("their_models:linear", NAMES, tmp_path / "w.pt")
     with pytest.raises(SalientError, match=r"none.pt: no such file"):
-        open_model("their_models:linear", NAMES, tmp_path / "none.pt")
+        open_network("their_models:linear", NAMES, tmp_path / "none.pt")

@@ -12,7 +12,9 @@ from torchvision.transforms.v2.functional import normalize
 from salient_imagenet_data.builder.train import attack
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.networks.robust import load_model, save_smallnet
+from salient_imagenet_data.networks.grid import find_grid
+from salient_imagenet_data.networks.robust import load_model
+from salient_imagenet_data.networks.smallnet import save_smallnet
 from salient_imagenet_data.store.manifest import file_sha256
 from tests.checkpoints import robustness_checkpoint
 
@@ -46,12 +48,13 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
     with pytest.raises(SalientError, match="do not say what network they are for; expected --architecture"):
         load_model(tmp_path / "w.pt")
     with pytest.raises(
-        SalientError, match=r"weights do not fit resnet50; expected .* of shape .*; got .*of another architecture"
+        SalientError,
+        match=r"weights do not fit torchvision:resnet50; expected .* of shape .*; got .*of another architecture",
     ):
         load_model(tmp_path / "w.pt", architecture="resnet50")
     state = {k: v for k, v in net.state_dict().items() if not k.startswith("fc.")}
     torch.save(state, tmp_path / "headless.pt")
-    with pytest.raises(SalientError, match="weights of another network; expected a tensor fc.weight"):
+    with pytest.raises(SalientError, match="weights of another network; expected a tensor fc.bias"):
         load_model(tmp_path / "headless.pt", architecture="resnet18")
 
 
@@ -110,12 +113,16 @@ def test_networks_of_timm(tmp_path: Path, name: str, pooled: bool, grid: int) ->
 def test_networks_that_will_not_do(tmp_path: Path) -> None:
     torch.save({"x": torch.zeros(1)}, tmp_path / "w.pt")
     with pytest.raises(SalientError, match="alexnet: no grid of features before its linear head"):
-        load_model(tmp_path / "w.pt", architecture="alexnet")
-    with pytest.raises(SalientError, match="squeezenet1_1: no linear head"):
-        load_model(tmp_path / "w.pt", architecture="squeezenet1_1")
+        find_grid(torchvision.models.alexnet().eval(), 224, "alexnet")
+    squeezed = torchvision.models.squeezenet1_1(num_classes=3)
+    torch.save(squeezed.state_dict(), tmp_path / "s.pt")
+    with pytest.raises(SalientError, match="squeezenet1_1: no linear head; expected a linear layer on pooled features"):
+        load_model(tmp_path / "s.pt", architecture="squeezenet1_1")
     with pytest.raises(SalientError, match="torchvision has no such classifier"):
         load_model(tmp_path / "w.pt", architecture="resnet51")
-    with pytest.raises(SalientError, match="unknown library; expected torchvision: or timm:; got keras"):
+    with pytest.raises(
+        SalientError, match="keras:resnet50 cannot be imported; expected timm:, torchvision:, hf:, clip: and a name"
+    ):
         load_model(tmp_path / "w.pt", architecture="keras:resnet50")
     with pytest.raises(SalientError, match="not an address on the Hub"):
         load_model("hf://resnet50.ckpt")

@@ -132,6 +132,7 @@ RULES: dict[str, Rule] = {
     "made_of": _TEXT_OR_NONE,
     "decoder": _TEXT,
     "origin": Rule("an object, at most 8 levels deep", lambda value: isinstance(value, dict) and _is_flat(value, 8)),
+    "network": Rule("an object, at most 8 levels deep", lambda value: isinstance(value, dict) and _is_flat(value, 8)),
     "data_version": Rule(
         "three numbers such as 1.0.0",
         lambda value: (

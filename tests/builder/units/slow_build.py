@@ -11,7 +11,8 @@ import torch
 from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.config import BuildConfig
 from salient_imagenet_data.images.folder import FolderSource
-from salient_imagenet_data.networks.robust import SmallNetModel, load_model
+from salient_imagenet_data.networks.robust import load_model
+from salient_imagenet_data.networks.smallnet import SmallNetModel
 from salient_imagenet_data.store import writing as store_writer
 
 if __name__ == "__main__":

@@ -40,7 +40,8 @@ from salient_imagenet_data.loaders.missing.hiding import hiding
 from salient_imagenet_data.loaders.missing.layers import LayerMasking
 from salient_imagenet_data.loaders.missing.tokens import TokenDropping
 from salient_imagenet_data.masks import union_in_crop
-from salient_imagenet_data.networks.classifiers import Classifier, open_model
+from salient_imagenet_data.networks.classifiers import Classifier
+from salient_imagenet_data.networks.opening import open_network
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.locks import held
 from salient_imagenet_data.store.reading import Store
@@ -348,7 +349,7 @@ def test_missing_pixels_of_models_by_name_and_of_the_builders(
     """Both normalise first, which layer masking must follow."""
     torch.manual_seed(0)
     torch.save(torchvision.models.resnet18(num_classes=10).state_dict(), tmp_path / "w.pt")
-    named = open_model("torchvision:resnet18", store.class_names, tmp_path / "w.pt")
+    named = open_network("torchvision:resnet18", store.class_names, tmp_path / "w.pt")
     ours, _ = load_model(weights)
     whole = torch.zeros(2, 1, 56, 56)
     half = whole.clone()

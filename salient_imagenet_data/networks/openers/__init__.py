@@ -1,0 +1,1 @@
+"""Openers of networks, one file a library."""

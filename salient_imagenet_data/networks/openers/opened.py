@@ -1,0 +1,44 @@
+"""What an opener gives, and what openers share."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from salient_imagenet_data.errors import not_installed
+from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.networks.classifiers import Model, Normalised
+from salient_imagenet_data.networks.normalisers import Normaliser
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A network as its library and its weights have it.
+
+    preprocessing: None: as the store's crop. details: what is recorded of it, JSON-ready. classes: how many outputs it
+    has, None where it does not say. class_names: of the outputs, where the network names them.
+    """
+
+    model: Model
+    preprocessing: Preprocessing | None
+    details: dict[str, Any] = field(default_factory=dict)
+    classes: int | None = None
+    class_names: tuple[str, ...] | None = None
+
+
+def normalised(
+    net: Any, own: Normaliser | None, mean: Sequence[float], std: Sequence[float], whose: str
+) -> tuple[Normalised, dict[str, Any]]:
+    """A network behind its normalisation, the weights' `own` where they have one, and what is recorded of that."""
+    chosen = own or Normaliser(tuple(map(float, mean)), tuple(map(float, std)), whose)
+    return Normalised(net, chosen.mean, chosen.std), {"normalisation": chosen.to_json()}
+
+
+def needed(package: str) -> Any:
+    """A package of an extra. Raises SalientError where it is not installed."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise not_installed(package) from error

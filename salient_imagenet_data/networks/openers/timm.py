@@ -1,0 +1,49 @@
+"""timm:NAME, resized, cropped and normalised as the network's own config says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.networks.checkpoint import Checkpoint
+from salient_imagenet_data.networks.openers.opened import Opened, needed, normalised
+from salient_imagenet_data.networks.weights import load_into, sized
+
+
+def open_timm(name: str, class_names: tuple[str, ...] | None, weights: Checkpoint | None) -> Opened:
+    """A network of timm; weights: instead of the library's download, of as many classes as they have."""
+    timm = needed("timm")
+    if ":" not in name and not timm.is_model(name):  # hf-hub:... and local-dir:... are found by timm
+        raise SalientError(f"timm:{name}: timm has no such network", then="see timm.list_models()")
+    own = None
+    if weights is None:
+        net = timm.create_model(name, pretrained=True)
+        classes = net.num_classes
+    else:
+        default = timm.models.get_pretrained_cfg_value(name, "num_classes") if ":" not in name else None
+        net, classes = sized(
+            lambda count: timm.create_model(
+                name, pretrained=False, **({} if count is None else {"num_classes": count})
+            ),
+            default or 1000,
+            weights,
+        )
+        own = load_into(net, weights, f"timm:{name}")
+    config = timm.data.resolve_model_data_config(net)
+    model, details = normalised(net, own, config["mean"], config["std"], "timm's config")
+    details["library"] = f"timm {timm.__version__}"
+    return Opened(model, timm_preprocessing(config, name), details, classes)
+
+
+def timm_preprocessing(config: dict[str, Any], name: str) -> Preprocessing:
+    """How a config, as timm resolves it, wants images. Raises SalientError for what is no square RGB crop."""
+    channels, height, side = config["input_size"]
+    if channels != 3 or height != side or config["crop_mode"] not in ("center", "squash"):
+        raise SalientError(
+            f"timm:{name}: its input cannot be made",
+            expected="square RGB crops, crop mode center or squash",
+            got=f"{channels} x {height} x {side}, crop mode {config['crop_mode']}",
+        )
+    # timm's own transform rounds down too.
+    return Preprocessing(int(side / config["crop_pct"]), side, config["interpolation"], config["crop_mode"] == "squash")

@@ -1,0 +1,26 @@
+"""Writing a network so that it is read back as it was opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from salient_imagenet_data.networks.classifiers import Normalised, Reordered
+from salient_imagenet_data.networks.opening import OPENERS
+from salient_imagenet_data.networks.smallnet import SmallNetModel, save_smallnet
+from salient_imagenet_data.networks.weights import save_network
+
+
+def save_as_read(network: nn.Module, out: Path, model: str | None = None) -> None:
+    """Write a network as the file that it could have been read from, with the same spec `model`, or None for weights
+    alone."""
+    if isinstance(network, Reordered):  # the file's order is the network's own
+        network = network.net
+    own = model is not None and model.partition(":")[0] not in OPENERS  # a function's network is read as it is
+    if not own and isinstance(network, SmallNetModel):
+        save_smallnet(network, out)
+    elif not own and isinstance(network, Normalised):
+        save_network(network.net, out, network.mean, network.std)
+    else:
+        save_network(network, out)
