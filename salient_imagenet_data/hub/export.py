@@ -24,6 +24,7 @@ from salient_imagenet_data.hub.card import write_card
 from salient_imagenet_data.hub.croissant import write_croissant
 from salient_imagenet_data.hub.parquet import shard_facts, write_shard
 from salient_imagenet_data.hub.picture import write_picture
+from salient_imagenet_data.hub.target import Target
 from salient_imagenet_data.imagenet import is_imagenet
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import join
@@ -33,10 +34,7 @@ from salient_imagenet_data.store.checks.checking import read_manifest
 from salient_imagenet_data.store.manifest import file_sha256, write_manifest
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.whole_file import write_bytes
-
-MARKER = ".export.json"
-"""In a finished export: what it was made of, and the sha256 of every other file. Not published."""
-_KEY = ".export-key"
+from salient_imagenet_data.workers import end_with_parent
 
 
 @dataclass(frozen=True)
@@ -87,13 +85,14 @@ def export(
     holds something else.
     """
     check_repo_id(repo)
+    target = Target.at(out, store.path)
     store.kind_table  # noqa: B018 - says so now if the store is not annotated
     _check_images(store, source, redistribute)
     config = config or ExportConfig()
     key = _key(store, repo, source, config)
-    if _is_finished(out, key, overwrite):
+    if target.is_finished(key, overwrite=overwrite):
         return out
-    partial = _partial(out, key)
+    partial = target.begin(key)
     _copy_store(store, partial / layout.STORE_FOLDER)
     rows = Rows(store, source)
     shards = list(plan(rows, config))
@@ -104,28 +103,8 @@ def export(
     write_card(store, facts, partial, repo)
     write_croissant(store, facts, partial)
     _check_unchanged(store)
-    marker = {"key": key, "files": {name: file_sha256(partial / name) for name in files_of(partial)}}
-    (partial / MARKER).write_text(json.dumps(marker, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    if out.exists():
-        shutil.rmtree(out)
-    partial.replace(out)
-    (out / _KEY).unlink()
+    target.finish(key)
     return out
-
-
-def files_of(folder: Path) -> list[str]:
-    """Paths of an export that are published, sorted, with forward slashes."""
-    paths = (p for p in folder.rglob("*") if p.is_file() and p.name not in (MARKER, _KEY))
-    return sorted(p.relative_to(folder).as_posix() for p in paths)
-
-
-def read_marker(folder: Path) -> dict[str, str]:
-    """sha256 by path of a finished export. Raises SalientError if the folder is none."""
-    path = folder / MARKER
-    if not path.is_file():
-        raise SalientError(f"{folder}: not a finished export", then="make one with `salient-imagenet export`")
-    files: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["files"]
-    return files
 
 
 def plan(rows: Rows, config: ExportConfig) -> Iterator[Shard]:
@@ -173,36 +152,6 @@ def _key(store: Store, repo: str, source: ImageSource | None, config: ExportConf
         "versions": {name: version(name) for name in ("salient-imagenet-data", "pyarrow", "deflate")},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _is_finished(out: Path, key: str, overwrite: bool) -> bool:
-    if not out.exists():
-        return False
-    if out.is_dir() and (out / MARKER).is_file():
-        if json.loads((out / MARKER).read_text(encoding="utf-8"))["key"] == key:
-            return True
-        if overwrite:
-            return False
-    empty = out.is_dir() and not any(out.iterdir())
-    if empty:
-        return False
-    raise SalientError(
-        f"{out}: exists",
-        expected="a new folder, or an export of the same store with the same options",
-        then="choose another folder, or use --overwrite to replace an older export",
-    )
-
-
-def _partial(out: Path, key: str) -> Path:
-    """The folder to write to: that of a stopped export with the same key, else a new one."""
-    partial = out.with_name(out.name + ".partial")
-    if partial.exists() and not ((partial / _KEY).is_file() and (partial / _KEY).read_text() == key):
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True, exist_ok=True)
-    (partial / _KEY).write_text(key)
-    for leftover in partial.rglob("*.partial"):
-        leftover.unlink()
-    return partial
 
 
 def _copy_store(store: Store, folder: Path) -> None:
@@ -255,6 +204,7 @@ _task: tuple[Rows, Path, ExportConfig]
 
 def _start(store: str, folder: Path, config: ExportConfig) -> None:
     """In a worker process: open the store once."""
+    end_with_parent()
     global _task
     _task = Rows(Store(store)), folder, config
 

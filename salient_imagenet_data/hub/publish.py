@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.hub.export import read_marker
+from salient_imagenet_data.hub.target import read_marker
 from salient_imagenet_data.hub_errors import hub_errors
 from salient_imagenet_data.store.manifest import file_sha256
 

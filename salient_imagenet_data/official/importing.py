@@ -34,7 +34,7 @@ from salient_imagenet_data.official.archive import Archive, open_archive
 from salient_imagenet_data.official.fit import pooling
 from salient_imagenet_data.official.layout import Plan, make_plan
 from salient_imagenet_data.official.rows import feature_rows, image_sizes, image_table
-from salient_imagenet_data.official.work import Report, Settings, Task, run, start
+from salient_imagenet_data.official.work import Report, Settings, Task, run
 from salient_imagenet_data.places import Folder, is_url
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.arrays import CHUNK_ROWS
@@ -44,6 +44,7 @@ from salient_imagenet_data.store.manifest import Manifest, check_version
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.store.writing import StoreWriter
 from salient_imagenet_data.whole_file import write_text
+from salient_imagenet_data.workers import end_with_parent
 
 FULL_SHARD_ROWS = 64
 """Rows of a shard of whole masks: 16 MB before packing."""
@@ -88,7 +89,10 @@ class _Pool:
 @contextmanager
 def _workers(processes: int) -> Iterator[_Pool]:
     """Processes that start at once, while the release is being looked through."""
-    with _one_thread_each(), ProcessPoolExecutor(processes, get_context("spawn"), initializer=start) as executor:
+    with (
+        _one_thread_each(),
+        ProcessPoolExecutor(processes, get_context("spawn"), initializer=end_with_parent) as executor,
+    ):
         for _ in range(processes):
             executor.submit(os.getpid)
         try:

@@ -5,15 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import multiprocessing
-import os
 import pickle
-import signal
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
@@ -171,22 +166,6 @@ def _digest(read: Sequence[tuple[Mask, bytes]]) -> str:
         digest.update(f"{member.path}\0{len(data)}\0".encode())
         digest.update(data)
     return digest.hexdigest()
-
-
-def start() -> None:
-    """Make this process a worker of the importing one, which alone acts on an interrupt from the terminal.
-
-    A worker ends with it, too: one that waits for tasks would not notice that the other was killed.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    importing = multiprocessing.parent_process()
-    if importing is not None:
-        threading.Thread(target=_end_after, args=(importing,), daemon=True).start()
-
-
-def _end_after(importing: BaseProcess) -> None:
-    importing.join()
-    os._exit(1)
 
 
 def run(settings: bytes, task: Task) -> tuple[int, NDArray[np.uint8], Report]:

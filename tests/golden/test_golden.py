@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from salient_imagenet_data.evaluation.run.predictions import read_predictions
-from salient_imagenet_data.hub.export import MARKER, read_marker
+from salient_imagenet_data.hub.target import MARKER, read_marker
 from salient_imagenet_data.store.manifest import file_sha256
 from salient_imagenet_data.store.reading import Store
 from tests.golden.write import GOLDEN, METADATA, VERSIONS, versions, write

@@ -16,14 +16,16 @@ from PIL import Image
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.hub import export as export_module
-from salient_imagenet_data.hub.export import MARKER, Shard, export, files_of, read_marker
+from salient_imagenet_data.hub.export import Shard, export
 from salient_imagenet_data.hub.layout import tag_of
 from salient_imagenet_data.hub.png import encode_mask
+from salient_imagenet_data.hub.target import MARKER, files_of, read_marker
 from salient_imagenet_data.imagenet import is_imagenet, wnids
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.masks import to_uint8, union_in_crop
 from salient_imagenet_data.store.manifest import file_sha256
 from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.whole_file import UNFINISHED
 from tests.hub.conftest import IDS, LABELS, SMALL
 from tests.hub.stores import make_store, write_images
 
@@ -159,7 +161,7 @@ def test_a_stopped_export_is_never_taken_for_whole_and_goes_on(
 
     def stop_at_seventh(rows: object, shard: Shard, folder: Path, config: object) -> None:
         if len(written) == 7:
-            (folder / (shard.path + ".partial")).write_bytes(b"half")
+            (folder / (shard.path + UNFINISHED)).write_bytes(b"half")
             raise KeyboardInterrupt
         written.append(shard.path)
         write(rows, shard, folder, config)  # type: ignore[arg-type]
