@@ -33,7 +33,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("store",),
     ("images", "pictures"),
     ("hub_errors", "masks", "places"),
-    ("geometry", "folds", "imagenet", "names", "progress", "whole_file", "workers"),
+    ("geometry", "folds", "imagenet", "names", "progress", "whole_file"),
     ("errors",),
 )
 """From the top floor down. A room imports from floors below its own, and from itself."""
@@ -62,7 +62,6 @@ NO_TORCH = {
         "names",
         "progress",
         "whole_file",
-        "workers",
         "errors",
     ),
 }

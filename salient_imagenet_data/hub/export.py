@@ -31,10 +31,10 @@ from salient_imagenet_data.joining import join
 from salient_imagenet_data.names import FEATURES_TABLE
 from salient_imagenet_data.places import check_repo_id
 from salient_imagenet_data.store.checks.checking import read_manifest
+from salient_imagenet_data.store.locks import end_with_parent
 from salient_imagenet_data.store.manifest import file_sha256, write_manifest
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.whole_file import write_bytes
-from salient_imagenet_data.workers import end_with_parent
 
 
 @dataclass(frozen=True)

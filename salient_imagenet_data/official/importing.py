@@ -40,11 +40,11 @@ from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.arrays import CHUNK_ROWS
 from salient_imagenet_data.store.claiming import Claim, claimed, unclaim
 from salient_imagenet_data.store.features import Feature
+from salient_imagenet_data.store.locks import end_with_parent
 from salient_imagenet_data.store.manifest import Manifest, check_version
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.store.writing import StoreWriter
 from salient_imagenet_data.whole_file import write_text
-from salient_imagenet_data.workers import end_with_parent
 
 FULL_SHARD_ROWS = 64
 """Rows of a shard of whole masks: 16 MB before packing."""

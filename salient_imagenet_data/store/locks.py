@@ -1,13 +1,17 @@
-"""One process at a time in a folder, and who it is."""
+"""Processes: one at a time in a folder, and workers that end with the one they work for."""
 
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError
@@ -98,3 +102,19 @@ def _owner(lock: Path) -> str:
         return lock.read_text().strip()
     except OSError:
         return ""
+
+
+def end_with_parent() -> None:
+    """Make this process a worker of the one that started it, which alone acts on an interrupt from the terminal.
+
+    A worker ends with it, too: one that waits for tasks would not notice that the other was killed.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -69,3 +73,44 @@ def test_what_was_stopped_at_its_last_acts_is_ended_by_the_next(
     (out / KEY).write_text("left behind")
     export(drawn, out, config=SMALL)
     assert not (out / KEY).exists() and read_marker(out) == before
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads processes from /proc")
+def test_the_workers_of_a_killed_export_end_with_it(drawn: Store, tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from salient_imagenet_data.store.reading import Store\n"
+        "from salient_imagenet_data.hub import export as e\n"
+        "from tests.hub.conftest import SMALL\n"
+        "if __name__ == '__main__':\n"
+        "    e.export(Store(Path(sys.argv[1])), Path(sys.argv[2]), config=SMALL, workers=2,\n"
+        "             done=lambda done, total: done >= 8 and time.sleep(60))"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(drawn.path), str(tmp_path / "out")], env={**os.environ, "PYTHONPATH": paths}
+    )
+    workers: list[int] = []
+    try:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.rglob("masks/*.parquet")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        workers = [int(p) for p in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    finally:
+        process.kill()
+        process.wait()
+    assert len(workers) >= 2
+    deadline = time.monotonic() + 20
+    while (left := [p for p in workers if _runs(p)]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert left == []
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
