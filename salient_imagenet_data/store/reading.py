@@ -73,7 +73,8 @@ class Store:
     def features_table(self) -> Any:
         """features.parquet as an Arrow table."""
         with reading(self.path / FEATURES_TABLE):
-            return pq.read_table(pa.BufferReader(self.features_bytes), schema=FEATURES_SCHEMA)
+            # Not read_table: the threads of its scan over a buffer may end after the interpreter, which aborts then.
+            return pq.ParquetFile(pa.BufferReader(self.features_bytes)).read(use_threads=False).cast(FEATURES_SCHEMA)
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:
