@@ -24,7 +24,7 @@ from salient_imagenet_data.builder.train import correct, load_images
 from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
 from salient_imagenet_data.evaluation.mitigation.finetune import FinetuneConfig, finetune
 from salient_imagenet_data.evaluation.mitigation.heads import CHOICES, retrain_head
-from salient_imagenet_data.evaluation.numbers.estimates import wilson
+from salient_imagenet_data.evaluation.numbers.estimates import Estimate, wilson
 from salient_imagenet_data.evaluation.run.infer import Settings
 from salient_imagenet_data.evaluation.saliency.alignment import align
 from salient_imagenet_data.evaluation.score.scoring import score
@@ -78,11 +78,11 @@ class Measured:
 
     seed: int
     treatment: str
-    seen: dict[str, Any]
-    without_cue: dict[str, Any]
-    rcs: dict[str, Any]
-    gap: dict[str, Any]
-    mass: dict[str, Any]
+    seen: Estimate
+    without_cue: Estimate
+    rcs: Estimate
+    gap: Estimate
+    mass: Estimate
 
 
 class Bench:
@@ -104,21 +104,21 @@ class Bench:
             )
             result = score(file, self.store)
         hits = correct(model, self.pixels, self.labels)
-        mass = align(wrapped, self.store, self.source, saliency="input_x_gradient", batch_size=64)["mass"]
+        mass = align(wrapped, self.store, self.source, saliency="input_x_gradient", batch_size=64).mass
         found = Measured(
             seed,
             treatment,
-            result["clean_pooled"],
-            vars(wilson(int(hits.sum()), len(hits))),
-            result["corm2022"][0]["rcs"],
-            result["spurious_gap"],
+            result.clean_pooled,
+            wilson(int(hits.sum()), len(hits)),
+            result.corm2022[0].ratio,
+            result.spurious_gap,
             mass,
         )
-        click.echo(f"seed {seed} {treatment}: " + ", ".join(f"{k} {v['value']:.3f}" for k, v in figures(found).items()))
+        click.echo(f"seed {seed} {treatment}: " + ", ".join(f"{k} {v.value:.3f}" for k, v in figures(found).items()))
         return found
 
 
-def figures(row: Measured) -> dict[str, dict[str, Any]]:
+def figures(row: Measured) -> dict[str, Estimate]:
     """The columns of the table."""
     return {
         "accuracy": row.seen,
@@ -152,7 +152,7 @@ def table(rows: list[Measured]) -> str:
     head = ["seed", "treatment", *figures(rows[0])]
     lines = ["| " + " | ".join(head) + " |", "| ---: | --- |" + " ---: |" * (len(head) - 2)]
     for row in rows:
-        cells = [f"{e['value']:.3f} [{e['low']:.3f}, {e['high']:.3f}]" for e in figures(row).values()]
+        cells = [f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]" for e in figures(row).values()]
         lines.append("| " + " | ".join([str(row.seed), row.treatment, *cells]) + " |")
     return "\n".join([*lines, ""])
 
@@ -170,7 +170,7 @@ def main(work: Path) -> None:
     recipe = "{epochs} epoch of AdamW at {learning_rate:g}".format(**RECIPE)
     page = PAGE.replace("TABLE", table(rows)).replace("RECIPE", recipe).replace("VERSION", torch.__version__)
     write_text(DOCS / "scenes_mitigation.md", page)
-    value = {(r.seed, r.treatment): r.without_cue["value"] for r in rows}
+    value = {(r.seed, r.treatment): r.without_cue.value for r in rows}
     sys.exit(0 if all(value[s, "retrain-head, least"] > value[s, "retrain-head, random"] for s in SEEDS) else 1)
 
 

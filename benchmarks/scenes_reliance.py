@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from importlib.resources import as_file, files
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
@@ -27,7 +26,7 @@ from salient_imagenet_data.builder.train import TrainConfig, correct, load_image
 from salient_imagenet_data.demo.annotator import answer_all
 from salient_imagenet_data.demo.run import write_scenes
 from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
-from salient_imagenet_data.evaluation.numbers.estimates import wilson
+from salient_imagenet_data.evaluation.numbers.estimates import Estimate, wilson
 from salient_imagenet_data.evaluation.report.figures import interval
 from salient_imagenet_data.evaluation.run.infer import Settings
 from salient_imagenet_data.evaluation.score.scoring import score
@@ -79,11 +78,11 @@ class Measured:
 
     correlation: float
     seed: int
-    seen: dict[str, Any]
-    decorrelated: dict[str, Any]
-    rcs: tuple[dict[str, Any], ...]
-    gap: dict[str, Any]
-    drops: tuple[dict[str, Any], ...]
+    seen: Estimate
+    decorrelated: Estimate
+    rcs: tuple[Estimate, ...]
+    gap: Estimate
+    drops: tuple[Estimate, ...]
 
 
 def weights_name(correlation: float, seed: int) -> str:
@@ -132,12 +131,12 @@ def measure(work: Path, seeds: tuple[int, ...]) -> list[Measured]:
             (file,), _ = run_models(opener, store, source, plan, work / "predictions", Settings(128))
             result = score(file, store)
             hits = correct(model, x, y)
-            rcs = tuple(row["rcs"] for row in result["corm2022"])
-            drop = {c["name"]: c["drop"] for c in result["conditions"]}
+            rcs = tuple(row.ratio for row in result.corm2022)
+            drop = {c.name: c.drop for c in result.conditions}
             drops = tuple(drop[f"noise_{LEVELS[1]:g}@{region}"] for region in ("spurious", "core"))
-            plain = vars(wilson(int(hits.sum()), len(hits)))
-            rows.append(Measured(correlation, seed, result["clean_pooled"], plain, rcs, result["spurious_gap"], drops))
-            click.echo(f"{name}: decorrelated {plain['value']:.3f}, RCS {[round(r['value'], 3) for r in rcs]}")
+            plain = wilson(int(hits.sum()), len(hits))
+            rows.append(Measured(correlation, seed, result.clean_pooled, plain, rcs, result.spurious_gap, drops))
+            click.echo(f"{name}: decorrelated {plain.value:.3f}, RCS {[round(r.value, 3) for r in rcs]}")
     return rows
 
 
@@ -149,19 +148,19 @@ def ordered(rows: list[Measured], seeds: tuple[int, ...]) -> dict[str, bool]:
 
     by_seed = [[r for r in rows if r.seed == seed] for seed in seeds]
     result = {
-        f"RCS at {s:g}": all(in_order([-r.rcs[i]["value"] for r in g]) for g in by_seed) for i, s in enumerate(LEVELS)
+        f"RCS at {s:g}": all(in_order([-r.rcs[i].value for r in g]) for g in by_seed) for i, s in enumerate(LEVELS)
     }
-    result["drop under noise on spurious pixels"] = all(in_order([r.drops[0]["value"] for r in g]) for g in by_seed)
-    result["spurious gap"] = all(in_order([r.gap["value"] for r in g]) for g in by_seed)
-    result["accuracy without the cue"] = all(in_order([-r.decorrelated["value"] for r in g]) for g in by_seed)
+    result["drop under noise on spurious pixels"] = all(in_order([r.drops[0].value for r in g]) for g in by_seed)
+    result["spurious gap"] = all(in_order([r.gap.value for r in g]) for g in by_seed)
+    result["accuracy without the cue"] = all(in_order([-r.decorrelated.value for r in g]) for g in by_seed)
     return result
 
 
 def table(rows: list[Measured], verdicts: dict[str, bool]) -> str:
     """The page of the docs."""
 
-    def cell(e: dict[str, Any]) -> str:
-        return f"{e['value']:.3f} [{e['low']:.3f}, {e['high']:.3f}]"
+    def cell(e: Estimate) -> str:
+        return f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"
 
     head = [
         "cue",
@@ -190,7 +189,7 @@ def table(rows: list[Measured], verdicts: dict[str, bool]) -> str:
 
 def figure(rows: list[Measured], seeds: tuple[int, ...]) -> str:
     """RCS at the first level, and accuracy without the cue, against the cue's correlation."""
-    low = min(-0.1, *(r.rcs[0]["low"] for r in rows))
+    low = min(-0.1, *(r.rcs[0].low for r in rows))
     canvas = Canvas(
         (45.0, 104.0), (low, 1.0), f"RCS at sigma {LEVELS[0]:g} (full), accuracy without the cue (dashed)", width=620
     )
@@ -198,13 +197,13 @@ def figure(rows: list[Measured], seeds: tuple[int, ...]) -> str:
     canvas.axes([100 * c for c in CORRELATIONS], ticks, "scenes that show the class's cue, in training, %", "")
     for index, seed in enumerate(seeds):
         group, colour = [r for r in rows if r.seed == seed], COLOURS[index]
-        canvas.line([(100 * r.correlation, r.rcs[0]["value"]) for r in group], colour)
-        canvas.line([(100 * r.correlation, r.decorrelated["value"]) for r in group], colour, dashed=True)
+        canvas.line([(100 * r.correlation, r.rcs[0].value) for r in group], colour)
+        canvas.line([(100 * r.correlation, r.decorrelated.value) for r in group], colour, dashed=True)
         for r in group:
             x = 100 * r.correlation
-            canvas.line([(x, r.rcs[0]["low"]), (x, r.rcs[0]["high"])], colour, width=1.2)
-            canvas.dot(x, r.rcs[0]["value"], colour, f"seed {seed}: {interval(r.rcs[0])}")
-            canvas.dot(x, r.decorrelated["value"], colour, f"seed {seed}: {interval(r.decorrelated)}", hollow=True)
+            canvas.line([(x, r.rcs[0].low), (x, r.rcs[0].high)], colour, width=1.2)
+            canvas.dot(x, r.rcs[0].value, colour, f"seed {seed}: {interval(r.rcs[0])}")
+            canvas.dot(x, r.decorrelated.value, colour, f"seed {seed}: {interval(r.decorrelated)}", hollow=True)
     return canvas.svg() + "\n"
 
 

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.plan.condition import CLEAN
 from salient_imagenet_data.evaluation.plan.protocols import Plan, make_plan
 from salient_imagenet_data.evaluation.run.infer import Settings, answers_of, infer
 from salient_imagenet_data.evaluation.run.predictions import Answers, PredictionsFile, concatenated
+from salient_imagenet_data.evaluation.score.results import Failure, ModelResult
 from salient_imagenet_data.evaluation.score.scoring import score
 from salient_imagenet_data.folds import WHOLE, Fold
 from salient_imagenet_data.images.source import ImageSource
@@ -79,12 +79,12 @@ def evaluate(
     seed: int = 0,
     missing: Missing = "error",
     device: str = "cpu",
-) -> dict[str, Any]:
+) -> ModelResult:
     """Evaluate one classifier over images in [0, 1] in the store's crop frame; nothing is written.
 
-    Returns the JSON-ready dict of `scoring.score`, with the names of the protocols. Under `sigma`, by noise level,
-    stand core_accuracy and spurious_accuracy of "iclr2022". Where no class has a spurious (or core) feature that entry
-    is absent. Raises SalientError for a model of another number of classes.
+    `result.left("core_accuracy", 0.25)` is the condition whose accuracy is the core accuracy of "iclr2022" at that
+    noise level, None where no class has a spurious feature; "spurious_accuracy" likewise. Raises SalientError for a
+    model of another number of classes.
     """
     plan = Conditions(protocols, sigmas, corruptions, controls, single_features, boxes, trials, fold).plan(store)
     joined = join(store, source, missing=missing, rows=plan.rows.tolist())
@@ -95,7 +95,7 @@ def evaluate(
             found.setdefault(name, []).append(answers)
     conditions = {name: concatenated(parts) for name, parts in found.items()}
     file = PredictionsFile(Path("model"), "model", {"seed": seed, "fold": str(fold)}, conditions)
-    return {"protocol": plan.protocols[0], "protocols": list(plan.protocols), **score(file, store)}
+    return score(file, store)
 
 
 def run_models(
@@ -109,17 +109,17 @@ def run_models(
     missing: Missing = "error",
     overwrite: bool = False,
     report: Callable[[str], None] = lambda line: None,
-) -> tuple[list[PredictionsFile], list[dict[str, str]]]:
+) -> tuple[list[PredictionsFile], list[Failure]]:
     """Predictions of several models, one file each in `folder`; a model that fails is reported and the others go on.
 
     openers: by name, each called when its turn comes, so that one model is in memory at a time. report: called with a
-    line when a model is done or has failed. Returns the files and the failures, each {"name", "reason"}. Raises
+    line when a model is done or has failed. Returns the files and the failures. Raises
     SalientError where images are missing, which no model can mend, or another process writes into the folder.
     """
     joined = join(store, source, missing=missing, rows=plan.rows.tolist())
     if joined.missing:
         report(f"{len(joined.missing)} images are missing and left out, such as {joined.missing[0]}")
-    files, failed = list[PredictionsFile](), list[dict[str, str]]()
+    files, failed = list[PredictionsFile](), list[Failure]()
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder):  # two runs would take each other's parts for their own
         for name, opener in openers.items():
@@ -131,8 +131,8 @@ def run_models(
                 files.append(done)
                 report(f"{name}: {len(done.conditions[CLEAN].image_ids)} images, {len(done.conditions)} conditions")
             except Exception as error:  # a stranger's model may raise anything, and the others are to go on
-                failed.append({"name": name, "reason": one_line(error)})
-                report(f"{name}: failed: {failed[-1]['reason']}")
+                failed.append(Failure(name, one_line(error)))
+                report(f"{name}: failed: {failed[-1].reason}")
     return files, failed
 
 

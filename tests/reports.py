@@ -13,6 +13,7 @@ import torch
 from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
 from salient_imagenet_data.evaluation.report.page import write_report
 from salient_imagenet_data.evaluation.run.infer import Settings
+from salient_imagenet_data.evaluation.score.results import Failure
 from salient_imagenet_data.evaluation.score.together import summarise
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.classifiers import Classifier
@@ -42,7 +43,7 @@ def report(store: Store, images: Path, tmp_path_factory: pytest.TempPathFactory)
     openers = {name: lambda n=name, s=seed: Classifier(n, linear(s)) for name, seed in names.items()}
     source = FolderSource(images)
     files, _ = run_models(openers, store, source, conditions.plan(store), folder / "predictions", Settings())
-    summary = summarise(files, store, [{"name": "broken", "reason": "RuntimeError: boom"}])
+    summary = summarise(files, store, [Failure("broken", "RuntimeError: boom")])
     write_report(summary, folder, store, source)
     return folder
 

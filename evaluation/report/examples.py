@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,16 +13,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
-from salient_imagenet_data.evaluation.plan.condition import Condition
 from salient_imagenet_data.evaluation.plan.regions import (
     Region,
     boxed,
     corm2022,
     iclr2022,
     labels_of,
-    rank_of,
     rival2022,
 )
+from salient_imagenet_data.evaluation.score.results import ModelResult, OfClass
 from salient_imagenet_data.images.source import ImageSource, ids_of
 from salient_imagenet_data.joining import join
 from salient_imagenet_data.masks import union_in_crop
@@ -33,40 +32,43 @@ THUMBNAIL = 112
 """Side of an image in the report, in pixels."""
 
 
-def largest_drops(result: dict[str, Any], store: Store, count: int = 6) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Example:
+    """A class, under a condition, that loses accuracy. of: its figures there. images: (photograph, the same with the
+    region over it) pairs as data URIs, none without the user's images."""
+
+    condition: str
+    region: str
+    of: OfClass
+    images: tuple[tuple[str, str], ...] = ()
+
+
+def largest_drops(result: ModelResult, count: int = 6) -> list[Example]:
     """The classes, and where single features were run the (class, feature) pairs, of one model that lose most.
 
-    Each: class_index, class_name, condition, region, value, clean_value, drop, n, and what the feature is where the
-    region is that of one (else None). One entry a class and region: the condition under which it loses most. Ties go
-    to the larger n, then by class.
+    One entry a class and region: the condition under which it loses most. Ties go to the larger n, then by class.
     """
-    worst: dict[tuple[int, str], dict[str, Any]] = {}
-    for condition in result["conditions"]:
-        for row in condition.get("per_class", ()):
-            drop = row["clean_value"] - row["value"]
-            key = (row["class_index"], condition["region"])
-            if drop > 0 and (key not in worst or drop > worst[key]["drop"]):
-                worst[key] = {**row, "condition": condition["name"], "region": condition["region"], "drop": drop}
-    ordered = sorted(worst.values(), key=lambda r: (-r["drop"], -r["n"], r["class_index"], r["region"]))
-    return [{**drop, "feature": _feature(drop, store)} for drop in ordered[:count]]
+    worst: dict[tuple[int, str], Example] = {}
+    for condition in result.conditions:
+        for row in condition.per_class:
+            key = (row.class_index, condition.region)
+            if row.loss > 0 and (key not in worst or row.loss > worst[key].of.loss):
+                worst[key] = Example(condition.name, condition.region, row)
+    ordered = sorted(worst.values(), key=lambda e: (-e.of.loss, -e.of.accuracy.n, e.of.class_index, e.region))
+    return ordered[:count]
 
 
-def with_images(
-    drops: Sequence[dict[str, Any]], store: Store, source: ImageSource, count: int = 3
-) -> list[dict[str, Any]]:
-    """The same with `images`: for each up to `count` (image, image with its mask) pairs as data URIs.
-
-    Images that the source lacks are left out.
-    """
+def with_images(examples: Sequence[Example], store: Store, source: ImageSource, count: int = 3) -> list[Example]:
+    """The same with up to `count` pairs of images each. Images that the source lacks are left out."""
     plain = [*iclr2022(store, single_features=True), *corm2022(store), *rival2022(store)]
     regions = {r.name: r for r in [*plain, *map(boxed, plain)]}
     labels = labels_of(store)
     result = []
-    for drop in drops:
-        region = regions.get(Condition.parse(drop["condition"]).region)
-        rows = [] if region is None else [r for r in region.rows.tolist() if labels[r] == drop["class_index"]]
+    for example in examples:
+        region = regions.get(example.region)
+        rows = [] if region is None else [r for r in region.rows.tolist() if labels[r] == example.of.class_index]
         pairs = [] if region is None else _pairs(store, source, region, rows, count)
-        result.append({**drop, "images": pairs})
+        result.append(replace(example, images=tuple(pairs)))
     return result
 
 
@@ -105,10 +107,3 @@ def data_uri(pixels: NDArray[np.uint8]) -> str:
     filter_ = Image.Resampling.NEAREST if pixels.shape[0] < THUMBNAIL else Image.Resampling.BILINEAR
     Image.fromarray(pixels).resize((THUMBNAIL, THUMBNAIL), filter_).save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _feature(drop: dict[str, Any], store: Store) -> dict[str, Any] | None:
-    """Rank, index and kind of the feature, where the region is that of one rank."""
-    rank = rank_of(drop["region"])
-    found = next((f for f in store.features if (f.class_index, f.rank) == (drop["class_index"], rank)), None)
-    return None if found is None else {key: getattr(found, key) for key in ("rank", "feature_index", "kind", "cue")}

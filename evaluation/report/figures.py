@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import Any
 
+from salient_imagenet_data.evaluation.numbers.estimates import Estimate
+from salient_imagenet_data.evaluation.plan.condition import CONTROLS
 from salient_imagenet_data.evaluation.plan.regions import rank_of
+from salient_imagenet_data.evaluation.score.results import Claim, ModelResult
 from salient_imagenet_data.pictures.charts import BOTTOM, COLOURS, TOP, Canvas
 
 REGION_WORDS = {
@@ -19,40 +21,39 @@ REGION_WORDS = {
 MOST_LETTERS = 80
 
 
-def noise_curves(models: Sequence[dict[str, Any]], region: str) -> str | None:
+def noise_curves(models: Sequence[ModelResult], region: str) -> str | None:
     """Accuracy against sigma for each model, with intervals; dashed: an area-matched random region. None: no curve."""
     curves = [
         (index, model, curve)
         for index, model in enumerate(models)
-        for curve in model["curves"]
-        if curve["region"] == region and curve["control"] in ("", "random")
+        for curve in model.curves
+        if curve.region == region and curve.control in ("", "random")
     ]
     if not curves:
         return None
-    most = max(point["sigma"] for _, _, curve in curves for point in curve["points"])
-    canvas = Canvas((0.0, most), (0.0, 1.0), REGION_WORDS.get(region, f"noise on {region}"))
-    ticks = sorted({point["sigma"] for _, _, curve in curves for point in curve["points"]})
+    ticks = sorted({point.sigma for _, _, curve in curves for point in curve.points})
+    canvas = Canvas((0.0, ticks[-1]), (0.0, 1.0), REGION_WORDS.get(region, f"noise on {region}"))
     canvas.axes(ticks, (0, 0.2, 0.4, 0.6, 0.8, 1.0), "standard deviation of the noise", "accuracy, class average")
     for index, model, curve in curves:
         colour = COLOURS[index % len(COLOURS)]
-        canvas.line([(p["sigma"], p["value"]) for p in curve["points"]], colour, dashed=bool(curve["control"]))
-        for p in curve["points"]:
-            if not curve["control"]:
-                canvas.line([(p["sigma"], p["low"]), (p["sigma"], p["high"])], colour, width=1.2)
-            words = f"{model['name']}{', random region' if curve['control'] else ''}: {interval(p)}"
-            canvas.dot(p["sigma"], p["value"], colour, words, hollow=bool(curve["control"]))
-    canvas.legend({index: model["name"] for index, model, _ in curves})
+        canvas.line([(p.sigma, p.accuracy.value) for p in curve.points], colour, dashed=bool(curve.control))
+        for p in curve.points:
+            if not curve.control:
+                canvas.line([(p.sigma, p.accuracy.low), (p.sigma, p.accuracy.high)], colour, width=1.2)
+            words = f"{model.name}{', random region' if curve.control else ''}: {interval(p.accuracy)}"
+            canvas.dot(p.sigma, p.accuracy.value, colour, words, hollow=bool(curve.control))
+    canvas.legend({index: model.name for index, model, _ in curves})
     return canvas.svg()
 
 
-def class_spread(models: Sequence[dict[str, Any]], condition: str) -> str | None:
+def class_spread(models: Sequence[ModelResult], condition: str) -> str | None:
     """Drop of each class, sorted, one line a model. None where no model has the condition."""
     series = []
     for index, model in enumerate(models):
-        found = next((c for c in model["conditions"] if c["name"] == condition), None)
-        if found:
-            drops = sorted(((r["clean_value"] - r["value"], r["class_name"]) for r in found["per_class"]), reverse=True)
-            series.append((index, model["name"], drops))
+        found = model.condition(condition)
+        if found is not None:
+            drops = sorted(((c.loss, c.class_name) for c in found.per_class), reverse=True)
+            series.append((index, model.name, drops))
     if not series:
         return None
     low = min(-0.1, *(drops[-1][0] for _, _, drops in series))
@@ -69,23 +70,25 @@ def class_spread(models: Sequence[dict[str, Any]], condition: str) -> str | None
     return canvas.svg()
 
 
-def controls_figure(models: Sequence[dict[str, Any]]) -> str | None:
+def controls_figure(models: Sequence[ModelResult]) -> str | None:
     """For each model and corrupted region: the drop there, on the random region and under another image's mask."""
-    rows = [(index, m["name"], c) for index, m in enumerate(models) for c in m["controls"] if c["random"]]
+    rows = [
+        (index, model.name, claim) for index, model in enumerate(models) for claim in model.controls if claim.random
+    ]
     if not rows:
         return None
-    shown = [{"region": c["drop"], **{k: c[k]["drop"] for k in ("random", "other") if c[k]}} for _, _, c in rows]
+    shown = [_drops(claim) for _, _, claim in rows]
     values = [e for parts in shown for e in parts.values()]
-    low, high = min(-0.05, *(e["low"] for e in values)), max(0.2, *(e["high"] for e in values))
+    low, high = min(-0.05, *(e.low for e in values)), max(0.2, *(e.high for e in values))
     canvas = Canvas(
         (low, high), (0.0, float(len(rows))), "accuracy lost: the region (full) and its controls (hollow)",
         height=TOP + BOTTOM + 40 * len(rows), width=860, left=330,
     )  # fmt: skip
     canvas.axes([round(low + (high - low) * i / 5, 2) for i in range(6)], (), "drop of class-averaged accuracy", "")
     canvas.line([(0.0, 0.0), (0.0, float(len(rows)))], "#888", width=1)
-    for place, (index, name, entry) in enumerate(rows):
+    for place, (index, name, claim) in enumerate(rows):
         colour, middle = COLOURS[index % len(COLOURS)], len(rows) - place - 0.5
-        words = f"{name}, {entry['name']}"
+        words = f"{name}, {claim.name}"
         canvas.text(
             canvas.left - 10,
             canvas.py(middle) + 4,
@@ -95,14 +98,21 @@ def controls_figure(models: Sequence[dict[str, Any]]) -> str | None:
         )
         for line, (part, e) in enumerate(shown[place].items()):
             y, control = middle + 0.24 * (1 - line), part != "region"
-            canvas.line([(e["low"], y), (e["high"], y)], colour, dashed=control, width=1.4)
-            canvas.dot(e["value"], y, colour, f"{words}, {part}: {interval(e)}", hollow=control)
+            canvas.line([(e.low, y), (e.high, y)], colour, dashed=control, width=1.4)
+            canvas.dot(e.value, y, colour, f"{words}, {part}: {interval(e)}", hollow=control)
     return canvas.svg()
 
 
-def interval(e: dict[str, Any]) -> str:
+def _drops(claim: Claim) -> dict[str, Estimate]:
+    """Accuracy lost on the region and under each of its controls, by what it is."""
+    found = {"region": claim.drop}
+    found |= {part: against.drop for part in CONTROLS if (against := getattr(claim, part)) is not None}
+    return found
+
+
+def interval(e: Estimate) -> str:
     """An estimate in words: value, interval, n."""
-    return f"{e['value']:.3f} [{e['low']:.3f}, {e['high']:.3f}], n = {e['n']}"
+    return f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}], n = {e.n}"
 
 
 def file_stem(name: str) -> str:
@@ -114,12 +124,10 @@ def file_stem(name: str) -> str:
     return f"{plain[:MOST_LETTERS]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def all_figures(models: Sequence[dict[str, Any]]) -> dict[str, str]:
+def all_figures(models: Sequence[ModelResult]) -> dict[str, str]:
     """Every figure that the results allow, SVG by file name without the ending."""
-    regions = dict.fromkeys(c["region"] for m in models for c in m["curves"] if rank_of(c["region"]) is None)
-    spread = dict.fromkeys(
-        c["name"] for m in models for c in m["conditions"] if not c["control"] and rank_of(c["region"]) is None
-    )
+    regions = dict.fromkeys(c.region for m in models for c in m.curves if rank_of(c.region) is None)
+    spread = dict.fromkeys(c.name for m in models for c in m.conditions if c.claim)
     drawn = {f"curve_{region}": noise_curves(models, region) for region in regions}
     drawn |= {"controls": controls_figure(models)}
     drawn |= {f"classes_{name}": class_spread(models, name) for name in spread}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from salient_imagenet_data.evaluation.report.examples import largest_drops, with_images
 from salient_imagenet_data.evaluation.report.figures import all_figures
+from salient_imagenet_data.evaluation.score.results import Summary
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.pictures.charts import COLOURS
@@ -19,23 +19,22 @@ ROOM = "salient_imagenet_data.evaluation.report"
 REPORT_JSON, REPORT_PAGE, FIGURES = "report.json", "index.html", "figures"
 
 
-def write_report(summary: dict[str, Any], folder: Path, store: Store, source: ImageSource | None = None) -> Path:
+def write_report(summary: Summary, folder: Path, store: Store, source: ImageSource | None = None) -> Path:
     """Write report.json, figures/*.svg and index.html below `folder`; returns the page's path.
 
-    summary: of `between.summarise`. source: the user's images; without it the page shows none. Each file is written
-    under a temporary name first.
+    summary: of `together.summarise`. source: the user's images; without it the page shows none. Each file is there
+    whole or not at all.
     """
     (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-    figures = all_figures(summary["models"])
+    figures = all_figures(summary.models)
     for name, svg in figures.items():
         write_text(folder / FIGURES / f"{name}.svg", svg)
-    write_text(folder / REPORT_JSON, json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    write_text(folder / REPORT_JSON, json.dumps(summary.to_json(), indent=1, allow_nan=False) + "\n")
     examples = {}
-    for model in summary["models"]:
-        drops = largest_drops(model, store)
-        examples[model["name"]] = drops if source is None else with_images(drops, store, source)
+    for model in summary.models:
+        drops = largest_drops(model)
+        examples[model.name] = drops if source is None else with_images(drops, store, source)
     names = display_names(store.class_names)
     drawn = {"figures": figures, "examples": examples, "names": names, "colours": COLOURS}
-    page = render(ROOM, "report.html", **summary, **drawn)
-    write_text(folder / REPORT_PAGE, page)
+    write_text(folder / REPORT_PAGE, render(ROOM, "report.html", summary=summary, **drawn))
     return folder / REPORT_PAGE

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -33,7 +32,29 @@ Saliency = Callable[[Tensor, Tensor], Tensor]
 """Images (B, 3, S, S) in [0, 1] and classes (B,) -> maps (B, S, S), larger where the model looks."""
 
 
-def alignment(saliency: NDArray[np.floating], mask: NDArray[np.floating], threshold: float = 0.5) -> dict[str, float]:
+@dataclass(frozen=True)
+class OfImage:
+    """How saliency lies on the mask of one image; NaN where a figure has no meaning."""
+
+    iou: float
+    difference: float
+    mass: float
+    average_precision: float
+    auroc: float
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The same over images: for each figure the mean over classes of each class's mean."""
+
+    iou: Estimate
+    difference: Estimate
+    mass: Estimate
+    average_precision: Estimate
+    auroc: Estimate
+
+
+def alignment(saliency: NDArray[np.floating], mask: NDArray[np.floating], threshold: float = 0.5) -> OfImage:
     """How saliency, not negative, lies on a soft mask in [0, 1]: two arrays of one shape, of the pixels of an image.
 
     iou: of saliency over its peak and mask, both at `threshold`. difference: mean of saliency over its peak where the
@@ -49,13 +70,13 @@ def alignment(saliency: NDArray[np.floating], mask: NDArray[np.floating], thresh
     truth, values, peak = mask >= threshold, saliency.astype(np.float64), float(saliency.max())
     split = bool(truth.any() and not truth.all())
     scaled = values / peak if peak > 0 else np.full_like(values, np.nan)
-    return {
-        "iou": iou(scaled, truth, threshold) if peak > 0 else math.nan,
-        "difference": float(scaled[truth].mean() - scaled[~truth].mean()) if split else math.nan,
-        "mass": float((values * mask).sum() / values.sum()) if peak > 0 else math.nan,
-        "average_precision": average_precision(values, truth) if split else math.nan,
-        "auroc": auroc(values, truth),
-    }
+    return OfImage(
+        iou=iou(scaled, truth, threshold) if peak > 0 else math.nan,
+        difference=float(scaled[truth].mean() - scaled[~truth].mean()) if split else math.nan,
+        mass=float((values * mask).sum() / values.sum()) if peak > 0 else math.nan,
+        average_precision=average_precision(values, truth) if split else math.nan,
+        auroc=auroc(values, truth),
+    )
 
 
 def average_precision(scores: NDArray[np.floating], truth: NDArray[np.bool_]) -> float:
@@ -82,14 +103,13 @@ def align(
     workers: int = 0,
     missing: Missing = "error",
     device: str = "cpu",
-) -> dict[str, Any]:
+) -> Alignment:
     """The figures of `alignment` over a store's images, against the union of their core masks.
 
     saliency: of the images' own classes: a method of `attributions` at a layer, by default its `default_layer`, or a
     function. rows: store rows, by default all whose class has a core feature. Where nothing is known of a pixel it does
-    not count. Returns an `Estimate` as a dict for each figure: the mean over classes of each class's mean, with a
-    percentile bootstrap over images within class; images of which a figure is NaN are left out of it. Raises
-    SalientError where no image has a core feature.
+    not count. Intervals are percentile bootstraps over images within class; images of which a figure is NaN are left
+    out of it. Raises SalientError where no image has a core feature.
     """
     region = foreground(store)
     wanted = region.rows if rows is None else np.intersect1d(region.rows, np.asarray(rows, dtype=np.int64))
@@ -105,7 +125,7 @@ def align(
         saliency = saliency_of(model, saliency, layer or default_layer(model, saliency, preprocessing.crop))
     items = Items(joined, preprocessing, [region])
     labels = store.rows.labels[joined.rows].astype(np.int64)
-    found: list[dict[str, float]] = []
+    found: list[OfImage] = []
     with progress((), total=len(items), what=classifier.name) as bar:
         for batch in DataLoader(items, batch_size, collate_fn=ItemBatch.of, num_workers=workers):
             images = unit_images(batch.images.to(device))
@@ -116,7 +136,8 @@ def align(
                 there = known.numpy()
                 found.append(alignment(saliency_map[there], mask.numpy()[there]))
             bar.update(len(batch))
-    return {key: asdict(_class_mean(np.array([row[key] for row in found]), labels)) for key in found[0]}
+    names = [field.name for field in fields(Alignment)]
+    return Alignment(*(_class_mean(np.array([getattr(row, name) for row in found]), labels) for name in names))
 
 
 def _class_mean(values: NDArray[np.float64], labels: NDArray[np.int64], seed: int = 0) -> Estimate:

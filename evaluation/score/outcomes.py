@@ -18,6 +18,7 @@ from salient_imagenet_data.evaluation.numbers.calibration import (
 from salient_imagenet_data.evaluation.plan.condition import CLEAN
 from salient_imagenet_data.evaluation.plan.regions import labels_of
 from salient_imagenet_data.evaluation.run.predictions import Answers, PredictionsFile
+from salient_imagenet_data.evaluation.score.results import Calibration
 from salient_imagenet_data.store.reading import Store
 
 
@@ -47,14 +48,14 @@ class Outcome:
         lp, squares = (None if v is None else v[place] for v in (self.label_probability, self.square_sum))
         return Outcome(self.rows[place], self.labels[place], self.hits[place], self.confidence[place], lp, squares)
 
-    def calibration(self) -> dict[str, float | None]:
+    def calibration(self) -> Calibration:
         """ECE, NLL and Brier score; the latter two are None where only the top k probabilities were kept."""
         lp, squares = self.label_probability, self.square_sum
-        return {
-            "ece": expected_calibration_error(self.confidence, self.hits),
-            "nll": None if lp is None else negative_log_likelihood(lp),
-            "brier": None if lp is None or squares is None else brier_score(lp, squares),
-        }
+        return Calibration(
+            expected_calibration_error(self.confidence, self.hits),
+            None if lp is None else negative_log_likelihood(lp),
+            None if lp is None or squares is None else brier_score(lp, squares),
+        )
 
 
 def line_up(file: PredictionsFile, store: Store) -> dict[str, Outcome]:

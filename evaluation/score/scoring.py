@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.numbers.bootstrap import area, difference, mean_accuracy, saturated, sensitivity
-from salient_imagenet_data.evaluation.numbers.estimates import class_average, wilson
+from salient_imagenet_data.evaluation.numbers.estimates import Estimate, class_average, wilson
 from salient_imagenet_data.evaluation.numbers.spuriosity import spurious_gap
-from salient_imagenet_data.evaluation.plan.condition import CLEAN, CONTROL_WORDS, CONTROLS, Condition
+from salient_imagenet_data.evaluation.plan.condition import CLEAN, CONTROL_WORDS, Condition, Control
 from salient_imagenet_data.evaluation.plan.protocols import rows_in, spuriosity_ends
 from salient_imagenet_data.evaluation.plan.regions import (
-    ACCURACY_OF,
     BACKGROUND,
     FOREGROUND,
     INSIDE,
@@ -24,117 +22,93 @@ from salient_imagenet_data.evaluation.plan.regions import (
 )
 from salient_imagenet_data.evaluation.run.predictions import PredictionsFile
 from salient_imagenet_data.evaluation.score.outcomes import Outcome, line_up
+from salient_imagenet_data.evaluation.score.results import (
+    Against,
+    Claim,
+    ConditionResult,
+    Curve,
+    ModelResult,
+    OfClass,
+    OfFeature,
+    Point,
+    Sensitivity,
+)
 from salient_imagenet_data.folds import WHOLE, Fold
-from salient_imagenet_data.names import KINDS, SPURIOUS
+from salient_imagenet_data.names import SPURIOUS
 from salient_imagenet_data.store.reading import Store
 
 Outcomes = dict[Condition, Outcome]
 
 
-def score(file: PredictionsFile, store: Store) -> dict[str, Any]:
-    """All that one model's predictions say, JSON-ready.
-
-    Every accuracy is an `Estimate` as a dict: value, n, low, high, classes. `conditions` has one entry a condition;
-    `sigma` repeats the protocol "iclr2022" by noise level; `corm2022`, `rival2022`, `curves`, `controls` and
-    `spurious_gap` are empty or None where the file lacks what they need.
-    """
+def score(file: PredictionsFile, store: Store) -> ModelResult:
+    """All that one model's predictions say. Raises SalientError for conditions or images that the store lacks."""
     outcomes = line_up(file, store)
     fold = Fold.parse(str(file.metadata.get("fold", WHOLE)))
     clean = outcomes.pop(CLEAN)
     every = {Condition.parse(name): outcome for name, outcome in outcomes.items()}
     by_condition = {c: outcome for c, outcome in every.items() if c.trial == 1}
-    return {
-        "model": file.metadata.get("model") or {"name": file.model},
-        "name": file.model,
-        "seed": file.metadata.get("seed"),
-        "fold": str(fold),
-        "images": len(clean.rows),
-        "clean_accuracy": asdict(class_average(clean.hits, clean.labels)),
-        "clean_pooled": asdict(wilson(int(clean.hits.sum()), len(clean.hits))),
-        "clean_calibration": clean.calibration(),
-        "conditions": [_condition(c, o, clean.at(o.rows), store) for c, o in by_condition.items()],
-        "sigma": _by_sigma(by_condition, clean, store),
-        "corm2022": _sensitivities(every, INSIDE, OUTSIDE, "rcs"),
-        "rival2022": _sensitivities(every, FOREGROUND, BACKGROUND, "rfs"),
-        "curves": _curves(by_condition, clean),
-        "controls": [_control(c, by_condition, clean) for c in by_condition if not c.control and _controlled(c)],
-        "spurious_gap": _gap(clean, store, fold),
-    }
+    return ModelResult(
+        name=file.model,
+        model=file.metadata.get("model") or {"name": file.model},
+        seed=file.metadata.get("seed"),
+        fold=str(fold),
+        images=len(clean.rows),
+        clean_accuracy=class_average(clean.hits, clean.labels),
+        clean_pooled=wilson(int(clean.hits.sum()), len(clean.hits)),
+        clean_calibration=clean.calibration(),
+        conditions=tuple(_condition(c, o, clean.at(o.rows), store) for c, o in by_condition.items()),
+        corm2022=_sensitivities(every, INSIDE, OUTSIDE),
+        rival2022=_sensitivities(every, FOREGROUND, BACKGROUND),
+        curves=_curves(by_condition, clean),
+        controls=tuple(_claim(c, by_condition, clean) for c in by_condition if not c.control and _controlled(c)),
+        spurious_gap=_gap(clean, store, fold),
+    )
 
 
-def _condition(condition: Condition, outcome: Outcome, clean: Outcome, store: Store) -> dict[str, Any]:
+def _condition(condition: Condition, outcome: Outcome, clean: Outcome, store: Store) -> ConditionResult:
     """Accuracy, drop and calibration of one condition, and the clean figures of the same images."""
-    entry = {
-        "name": condition.name,
-        **asdict(condition),
-        "sigma": condition.sigma,
-        "accuracy": asdict(class_average(outcome.hits, outcome.labels)),
-        "pooled": asdict(wilson(int(outcome.hits.sum()), len(outcome.hits))),
-        "clean_accuracy": asdict(class_average(clean.hits, clean.labels)),
-        "drop": asdict(difference(clean.hits, outcome.hits, outcome.labels)),
-        "calibration": outcome.calibration(),
-        "clean_calibration": clean.calibration(),
-    }
-    if not condition.control:
-        entry["per_class"] = per_class(outcome, clean, store)
-    return entry
+    return ConditionResult(
+        name=condition.name,
+        corruption=condition.corruption,
+        region=condition.region,
+        control=condition.control,
+        trial=condition.trial,
+        sigma=condition.sigma,
+        accuracy=class_average(outcome.hits, outcome.labels),
+        pooled=wilson(int(outcome.hits.sum()), len(outcome.hits)),
+        clean_accuracy=class_average(clean.hits, clean.labels),
+        drop=difference(clean.hits, outcome.hits, outcome.labels),
+        calibration=outcome.calibration(),
+        clean_calibration=clean.calibration(),
+        per_class=() if condition.control else _per_class(condition, outcome, clean, store),
+    )
 
 
-def per_class(outcome: Outcome, clean: Outcome, store: Store) -> list[dict[str, Any]]:
-    """One entry a class: its accuracy with Wilson's interval, and the clean accuracy of the same images."""
-    rows = []
+def _per_class(condition: Condition, outcome: Outcome, clean: Outcome, store: Store) -> tuple[OfClass, ...]:
+    """One entry a class, and what the feature is where the region is that of one rank."""
+    rank, rows = rank_of(condition.region), []
+    features = {f.class_index: f for f in store.features if f.rank == rank}
     for label in np.unique(outcome.labels).tolist():
         mine = outcome.labels == label
+        if rank is not None and label not in features:
+            raise SalientError(
+                f"{condition.region}: {store.class_names[label]} has no feature of this rank",
+                expected=f"ranks 1 to {store.manifest.features_per_class}",
+            )
+        f = features.get(label)
         rows.append(
-            {
-                "class_index": label,
-                "class_name": store.class_names[label],
-                **asdict(wilson(int(outcome.hits[mine].sum()), int(mine.sum()))),
-                "clean_value": float(clean.hits[mine].mean()),
-            }
+            OfClass(
+                label,
+                store.class_names[label],
+                wilson(int(outcome.hits[mine].sum()), int(mine.sum())),
+                float(clean.hits[mine].mean()),
+                None if f is None else OfFeature(f.feature_index, f.rank, f.kind, f.cue),
+            )
         )
-    return rows
+    return tuple(rows)
 
 
-def per_feature(rank: int, outcome: Outcome, clean: Outcome, store: Store) -> list[dict[str, Any]]:
-    """`per_class` under noise on the feature of one rank, with what that feature is."""
-    feature = {f.class_index: f for f in store.features if f.rank == rank}
-    without = [c for c in np.unique(outcome.labels).tolist() if c not in feature]
-    if without:
-        raise SalientError(
-            f"rank_{rank}: {store.class_names[without[0]]} has no feature of this rank",
-            expected=f"ranks 1 to {store.manifest.features_per_class}",
-        )
-    return [
-        {**row, **{key: getattr(feature[row["class_index"]], key) for key in ("feature_index", "rank", "kind", "cue")}}
-        for row in per_class(outcome, clean, store)
-    ]
-
-
-def _by_sigma(outcomes: Outcomes, clean: Outcome, store: Store) -> dict[str, Any]:
-    """Protocol "iclr2022": by noise level, core and spurious accuracy, and accuracies by rank of feature."""
-    result: dict[str, Any] = {}
-    for condition, outcome in outcomes.items():
-        if condition.sigma is None or condition.control:
-            continue
-        same = clean.at(outcome.rows)
-        entry: dict[str, Any] = {
-            "accuracy": asdict(class_average(outcome.hits, outcome.labels)),
-            "clean_accuracy": asdict(class_average(same.hits, outcome.labels)),
-        }
-        if condition.region in KINDS:
-            name = ACCURACY_OF[condition.region]
-            entry["per_class"] = per_class(outcome, same, store)
-        elif (rank := rank_of(condition.region)) is not None:
-            name = f"noise_on_{condition.region}"
-            entry["per_feature"] = per_feature(rank, outcome, same, store)
-        else:
-            continue
-        result.setdefault(f"{condition.sigma:g}", {})[name] = entry
-    return result
-
-
-def _sensitivities(outcomes: Outcomes, within: str, without: str, ratio: str) -> list[dict[str, Any]]:
+def _sensitivities(outcomes: Outcomes, within: str, without: str) -> tuple[Sensitivity, ...]:
     """Accuracies under noise inside and outside a region, and the ratio of "corm2022" or "rival2022", by corruption,
     of the mean of its trials; and the same with controls in place of the masks."""
     rows = []
@@ -146,17 +120,17 @@ def _sensitivities(outcomes: Outcomes, within: str, without: str, ratio: str) ->
             continue
         outside_hits, inside_hits = np.stack(kept), np.stack(lost)
         rows.append(
-            {
-                "corruption": condition.corruption,
-                "control": condition.control,
-                "trials": len(kept),
-                "accuracy_outside": asdict(mean_accuracy(outside_hits, inside.labels)),
-                "accuracy_inside": asdict(mean_accuracy(inside_hits, inside.labels)),
-                ratio: asdict(sensitivity(outside_hits, inside_hits, inside.labels)),
-                "saturated": saturated(outside_hits, inside_hits),
-            }
+            Sensitivity(
+                condition.corruption,
+                condition.control,
+                len(kept),
+                mean_accuracy(outside_hits, inside.labels),
+                mean_accuracy(inside_hits, inside.labels),
+                sensitivity(outside_hits, inside_hits, inside.labels),
+                saturated(outside_hits, inside_hits),
+            )
         )
-    return rows
+    return tuple(rows)
 
 
 def _trials(
@@ -174,9 +148,9 @@ def _trials(
     return kept, lost
 
 
-def _curves(outcomes: Outcomes, clean: Outcome) -> list[dict[str, Any]]:
+def _curves(outcomes: Outcomes, clean: Outcome) -> tuple[Curve, ...]:
     """Accuracy against noise level for each region and control, from clean (0) up, and the area under it."""
-    groups: dict[tuple[str, str], dict[float, Outcome]] = {}
+    groups: dict[tuple[str, Control], dict[float, Outcome]] = {}
     for condition, outcome in outcomes.items():
         if condition.sigma:
             groups.setdefault((condition.region, condition.control), {})[condition.sigma] = outcome
@@ -187,61 +161,51 @@ def _curves(outcomes: Outcomes, clean: Outcome) -> list[dict[str, Any]]:
         if any(not np.array_equal(by_level[level].rows, first.rows) for level in levels):
             continue
         hits = np.stack([clean.at(first.rows).hits, *(by_level[level].hits for level in levels)])
-        points = [
-            {"sigma": s, **asdict(class_average(h, first.labels))} for s, h in zip([0.0, *levels], hits, strict=True)
-        ]
+        points = [Point(s, class_average(h, first.labels)) for s, h in zip([0.0, *levels], hits, strict=True)]
         whole = area(np.array([0.0, *levels]), hits, first.labels)
-        rows.append({"region": region, "control": control, "points": points, "area": asdict(whole)})
-    return rows
+        rows.append(Curve(region, control, tuple(points), whole))
+    return tuple(rows)
 
 
 def _controlled(condition: Condition) -> bool:
     return rank_of(condition.region) is None
 
 
-def _control(condition: Condition, outcomes: Outcomes, clean: Outcome) -> dict[str, Any]:
-    """The claim that a model relies on a region, beside its controls.
-
-    excess: accuracy under the control minus accuracy under the claim, on the same images: how much more the region
-    costs than the control does.
-    """
+def _claim(condition: Condition, outcomes: Outcomes, clean: Outcome) -> Claim:
+    """The claim that a model relies on a region, beside its controls, on the same images."""
     claim = outcomes[condition]
-    drop = difference(clean.at(claim.rows).hits, claim.hits, claim.labels)
-    entry: dict[str, Any] = {"name": condition.name, "region": condition.region, "drop": asdict(drop)}
-    for control in CONTROLS:
+    before = clean.at(claim.rows).hits
+
+    def against(control: Control) -> Against | None:
         other = outcomes.get(Condition(condition.corruption, condition.region, control))
         if other is None or not np.array_equal(other.rows, claim.rows):
-            entry[control] = None
-            continue
-        entry[control] = {
-            "drop": asdict(difference(clean.at(claim.rows).hits, other.hits, claim.labels)),
-            "excess": asdict(difference(other.hits, claim.hits, claim.labels)),
-        }
-    entry["shown"], entry["verdict"] = _verdict(entry)
-    return entry
+            return None
+        return Against(difference(before, other.hits, claim.labels), difference(other.hits, claim.hits, claim.labels))
+
+    drop, random, other = difference(before, claim.hits, claim.labels), against("random"), against("other")
+    shown, words = verdict(condition.region, drop, random, other)
+    return Claim(condition.name, condition.corruption, condition.region, drop, random, other, shown, words)
 
 
-def _verdict(entry: dict[str, Any]) -> tuple[bool | None, str]:
+def verdict(region: str, drop: Estimate, random: Against | None, other: Against | None) -> tuple[bool | None, str]:
     """Whether reliance on the region is shown (None: not tested), and the sentence that says so."""
-    region, random = entry["region"], entry["random"]
     if random is None:
         return None, f"No control was run for {region}: the loss may be that of any region of this size."
-    if entry["drop"]["low"] <= 0.0:
+    if drop.low <= 0.0:
         return False, f"No loss is shown when {region} is corrupted: the interval of the drop includes 0."
     words = CONTROL_WORDS["random"]
-    if random["excess"]["low"] <= 0.0:
+    if random.excess.low <= 0.0:
         return False, (
             f"It loses as much on the {words} as on {region} (or the difference is within its interval): "
             f"reliance on {region} has not been shown."
         )
-    other = entry["other"]
     tail = ""
-    if other is not None and other["excess"]["low"] <= 0.0:
+    if other is not None and other.excess.low <= 0.0:
         tail = " It loses as much under another image's mask, so the shape or place of the mask may be what matters."
     return True, f"It loses more on {region} than on the {words}.{tail}"
 
 
-def _gap(clean: Outcome, store: Store, fold: Fold) -> dict[str, Any] | None:
+def _gap(clean: Outcome, store: Store, fold: Fold) -> Estimate | None:
     """Spurious gap on the clean answers, or None where the ends of the classes were not all answered."""
     if store.manifest.annotations_sha256 is None or not store.has(SPURIOUS).any():
         return None
@@ -250,4 +214,4 @@ def _gap(clean: Outcome, store: Store, fold: Fold) -> dict[str, Any] | None:
         return None
     hit = np.zeros(len(store), dtype=np.bool_)
     hit[clean.rows] = clean.hits
-    return asdict(spurious_gap(hit[found.top], hit[found.bottom], found.labels))
+    return spurious_gap(hit[found.top], hit[found.bottom], found.labels)

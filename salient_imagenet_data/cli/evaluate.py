@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 from functools import partial
@@ -15,7 +16,13 @@ from salient_imagenet_data.cli.images import IMAGES, GivenImages, images_options
 from salient_imagenet_data.loaders.corruption.records import FORMS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from salient_imagenet_data.evaluation.numbers.estimates import Estimate
+    from salient_imagenet_data.evaluation.run.predictions import PredictionsFile
+    from salient_imagenet_data.evaluation.score.results import ConditionResult, Failure, ModelResult, Sensitivity
     from salient_imagenet_data.folds import Fold
+    from salient_imagenet_data.images.source import ImageSource
     from salient_imagenet_data.store.reading import Store
 
 # Spelled out, because the rooms are imported inside the functions; a test compares them.
@@ -184,13 +191,14 @@ def align(
     }
     if as_json:
         told = {} if fold == WHOLE else {"fold": str(fold)}
-        click.echo(json.dumps({name: {**told, **figures} for name, figures in results.items()}, indent=2))
+        told_of = {name: {**told, **dataclasses.asdict(figures)} for name, figures in results.items()}
+        click.echo(json.dumps(told_of, indent=2))
         return
     click.echo(f"{'classifier':<28} {'figure':<18} {'n':>6}  {'value':>6}  95 % interval")
     for name, figures in results.items():
-        for key, e in figures.items():
-            interval = f"[{e['low']:.3f}, {e['high']:.3f}]"
-            click.echo(f"{Path(name).name[:28]:<28} {key:<18} {e['n']:>6}  {e['value']:6.3f}  {interval}")
+        for key, e in vars(figures).items():
+            interval = f"[{e.low:.3f}, {e.high:.3f}]"
+            click.echo(f"{Path(name).name[:28]:<28} {key:<18} {e.n:>6}  {e.value:6.3f}  {interval}")
     if fold != WHOLE:
         click.echo(f"only fold {fold} of the images")
 
@@ -210,13 +218,13 @@ def leaderboard(folder: Path, out: Path | None) -> None:
 
 
 def _finish(
-    files: list[Any],
-    failed: list[dict[str, str]],
+    files: Sequence[PredictionsFile],
+    failed: Sequence[Failure],
     store: Store,
     out: Path | None,
-    source: Any,
+    source: ImageSource | None,
     as_json: bool,
-    protocols: list[str] | None,
+    protocols: Sequence[str] | None,
 ) -> None:
     """Score, write the report where asked, and print."""
     from salient_imagenet_data.evaluation.score.together import summarise
@@ -228,17 +236,19 @@ def _finish(
         page = write_report(summary, out, store, source)
         click.echo(f"wrote {page}", err=True)
     if not as_json:
-        click.echo(table(summary["models"]))
-        if summary["store"]["fold"] != "1/1":
-            click.echo(f"only fold {summary['store']['fold']} of the images")
+        click.echo(table(summary.models))
+        if summary.store.fold != "1/1":
+            click.echo(f"only fold {summary.store.fold} of the images")
         _tell_absent(store, protocols)
         return
-    extra = {} if protocols is None else {"protocol": protocols[0], "protocols": protocols}
-    results = {m["name"]: {"weights_sha256": m["model"].get("weights_sha256"), **extra, **m} for m in summary["models"]}
+    extra = {} if protocols is None else {"protocols": list(protocols)}
+    results = {
+        m.name: {"weights_sha256": m.model.get("weights_sha256"), **extra, **m.to_json()} for m in summary.models
+    }
     click.echo(json.dumps(results, indent=2))
 
 
-def _tell_absent(store: Store, protocols: list[str] | None) -> None:
+def _tell_absent(store: Store, protocols: Sequence[str] | None) -> None:
     """Say which accuracy of "iclr2022" is not there, and why."""
     from salient_imagenet_data.evaluation.plan.regions import ACCURACY_OF
     from salient_imagenet_data.names import KINDS
@@ -248,41 +258,41 @@ def _tell_absent(store: Store, protocols: list[str] | None) -> None:
             click.echo(f"no class of {store.path} has a {kind} feature, so there is no {ACCURACY_OF[kind]}", err=True)
 
 
-def table(models: list[dict[str, Any]]) -> str:
+def table(models: Sequence[ModelResult]) -> str:
     """Accuracies in lines of text, and under each model its ratios and gap and what its controls say."""
     head = f"{'classifier':<28} {'condition':<34} {'n':>6} {'classes':>7}  {'value':>6}  95 % interval    clean"
     lines = [head]
     for model in models:
-        line = partial(_line, Path(model["name"]).name[:28])
-        lines.append(line("clean", model["clean_accuracy"]))
-        lines += [line(_words(c), c["accuracy"], c["clean_accuracy"]) for c in model["conditions"] if not c["control"]]
-        for protocol, ratio in (("corm2022", "rcs"), ("rival2022", "rfs")):
-            rows = [row for row in model[protocol] if not row["control"]]
-            lines += [line(f"{ratio.upper()} {row['corruption']}", row[ratio]) + _sides(row) for row in rows]
-        if model["spurious_gap"]:
-            lines.append(line("spurious gap", model["spurious_gap"]))
-        lines += [f"{Path(model['name']).name[:28]:<28} {c['name']}: {c['verdict']}" for c in model["controls"]]
+        name = Path(model.name).name[:28]
+        line = partial(_line, name)
+        lines.append(line("clean", model.clean_accuracy))
+        lines += [line(_words(c), c.accuracy, c.clean_accuracy) for c in model.conditions if not c.control]
+        for ratio, found in (("RCS", model.corm2022), ("RFS", model.rival2022)):
+            lines += [line(f"{ratio} {row.corruption}", row.ratio) + _sides(row) for row in found if not row.control]
+        if model.spurious_gap is not None:
+            lines.append(line("spurious gap", model.spurious_gap))
+        lines += [f"{name:<28} {claim.name}: {claim.verdict}" for claim in model.controls]
     lines.append("accuracies are means over classes; clean: of the same images without corruption")
     return "\n".join(lines)
 
 
-def _sides(row: dict[str, Any]) -> str:
-    """The two accuracies of a ratio, and whether it says more than that one of them is at an end."""
-    outside, inside = (row[f"accuracy_{side}"]["value"] for side in ("outside", "inside"))
-    return f"  of {outside:.3f} outside, {inside:.3f} inside" + (", saturated" if row["saturated"] else "")
-
-
-def _line(name: str, words: str, e: dict[str, Any], clean: dict[str, Any] | None = None) -> str:
+def _line(name: str, words: str, e: Estimate, clean: Estimate | None = None) -> str:
     """An estimate of a model, and beside it the clean one of the same images."""
-    beside = f"  {clean['value']:6.3f}" if clean else ""
-    interval = f"[{e['low']:.3f}, {e['high']:.3f}]"
-    numbers = f"{e['n']:>6} {e['classes']:>7}  {e['value']:6.3f}  {interval:<16}"
+    beside = f"  {clean.value:6.3f}" if clean is not None else ""
+    interval = f"[{e.low:.3f}, {e.high:.3f}]"
+    numbers = f"{e.n:>6} {e.classes:>7}  {e.value:6.3f}  {interval:<16}"
     return f"{name:<28} {words:<34} {numbers}{beside}".rstrip()
 
 
-def _words(condition: dict[str, Any]) -> str:
+def _sides(row: Sensitivity) -> str:
+    """The two accuracies of a ratio, and whether it says more than that one of them is at an end."""
+    outside, inside = row.accuracy_outside.value, row.accuracy_inside.value
+    return f"  of {outside:.3f} outside, {inside:.3f} inside" + (", saturated" if row.saturated else "")
+
+
+def _words(condition: ConditionResult) -> str:
     """A condition's name; where its protocol has a name for the accuracy that is left, that instead of the region's."""
     from salient_imagenet_data.evaluation.plan.regions import LEFT_OF
 
-    left = LEFT_OF.get(condition["region"])
-    return f"{left} {condition['corruption']}" if left else str(condition["name"])
+    left = LEFT_OF.get(condition.region)
+    return f"{left} {condition.corruption}" if left else condition.name

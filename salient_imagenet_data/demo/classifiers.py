@@ -19,6 +19,14 @@ SIGMAS = (0.25, 0.5)
 
 
 @dataclass(frozen=True)
+class Masked:
+    """Accuracy with noise, and clean of the same images; class averages."""
+
+    accuracy: Estimate
+    clean_accuracy: Estimate
+
+
+@dataclass(frozen=True)
 class Figures:
     """What the demo says of a classifier. clean: accuracy on the store's scenes. decorrelated: on scenes whose cue says
     nothing about the class. core, spurious: by noise level, the evaluation's core and spurious accuracy."""
@@ -26,8 +34,8 @@ class Figures:
     weights_sha256: str
     clean: Estimate
     decorrelated: Estimate
-    core: dict[str, dict[str, Any]]
-    spurious: dict[str, dict[str, Any]]
+    core: dict[str, Masked]
+    spurious: dict[str, Masked]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -45,13 +53,18 @@ def figures_of(
     from salient_imagenet_data.evaluation.evaluate import evaluate
 
     preprocessing = store.manifest.preprocessing
-    masked = evaluate(model, store, source, sigmas=sigmas, controls=False)["sigma"]
+    result = evaluate(model, store, source, sigmas=sigmas, controls=False)
+
+    def masked(left: str) -> dict[str, Masked]:
+        found = {f"{sigma:g}": result.left(left, sigma) for sigma in sigmas}
+        return {sigma: Masked(c.accuracy, c.clean_accuracy) for sigma, c in found.items() if c is not None}
+
     return Figures(
         weights_sha256,
         accuracy(model, source, preprocessing),
         accuracy(model, decorrelated, preprocessing),
-        {sigma: entry["core_accuracy"] for sigma, entry in masked.items()},
-        {sigma: entry["spurious_accuracy"] for sigma, entry in masked.items()},
+        masked("core_accuracy"),
+        masked("spurious_accuracy"),
     )
 
 

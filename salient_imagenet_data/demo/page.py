@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -19,6 +19,9 @@ from salient_imagenet_data.names import IMAGE, KINDS
 from salient_imagenet_data.pictures.page import render
 from salient_imagenet_data.pictures.tiles import Tile, table
 from salient_imagenet_data.store.reading import Store
+
+if TYPE_CHECKING:
+    from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 
 TILE = 128
 """Pixels of a tile of the sheet."""
@@ -71,15 +74,15 @@ def contact_sheet(store: Store, source: ImageSource) -> Image.Image:
 def words(result: DemoResult, out: Path) -> str:
     """The result in a few lines of text. out: the demo's folder."""
 
-    def cell(e: Mapping[str, Any]) -> str:
-        return f"{e['value']:.3f} [{e['low']:.3f}, {e['high']:.3f}]"
+    def cell(e: Estimate) -> str:
+        return f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"
 
     heads = ("core accuracy", "spurious accuracy", "accuracy", "decorrelated")
     lines = [f"{'classifier':<10} {'sigma':>5} " + " ".join(f"{head:>20}" for head in heads)]
     for name, figures in result.classifiers.items():
-        plain = [vars(figures.clean), vars(figures.decorrelated)]
+        plain = [figures.clean, figures.decorrelated]
         for sigma in figures.core:
-            masked = [figures.core[sigma]["accuracy"], figures.spurious[sigma]["accuracy"]]
+            masked = [figures.core[sigma].accuracy, figures.spurious[sigma].accuracy]
             lines.append(f"{name:<10} {sigma:>5} " + " ".join(cell(e) for e in (*masked, *plain)))
     lines.append(f"cues found: {sum(cue.found for cue in result.cues)} of {len(result.cues)}")
     lines.append(f"spurious features in classes without a cue: {len(result.false_alarms)}")

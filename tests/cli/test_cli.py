@@ -76,7 +76,9 @@ def test_the_way_from_images_to_accuracies(
     assert Store(store).manifest.data_version == "1.1.0"
     code, out, _ = run("evaluate", store, "--images", images, "--weights", weights, "--sigma", "0.1,0.5", "--json")
     result = json.loads(out)[str(weights)]
-    assert code == 0 and set(result["sigma"]) == {"0.1", "0.5"} and result["protocol"] == "iclr2022"
+    assert (
+        code == 0 and {c["sigma"] for c in result["conditions"]} == {0.1, 0.5} and result["protocols"] == ["iclr2022"]
+    )
     code, out, _ = run("evaluate", store, "--images", images, "--weights", weights)
     assert code == 0 and "core_accuracy" in out and "spurious_accuracy" in out
     code, out, _ = run("verify", store)
@@ -144,7 +146,7 @@ def test_weights_that_do_not_fit(images: Path, weights: Path, tmp_path: Path, ru
     code, _, err = run("build", "--images", images, "--weights", tmp_path / "w.pt", *out)
     assert code == 2 and "got no file of torch.save, or a damaged one; give a checkpoint" in err
     code, _, err = run("build", "--images", images, "--weights", weights, "--architecture", "resnet5O", *out)
-    assert code == 2 and "say themselves what network they are for; got --architecture resnet5O; leave it out" in err
+    assert code == 2 and "say themselves what network they are for; got torchvision:resnet5O; leave it out" in err
     code, _, err = run("build", "--images", images, "--weights", weights, "--device", "cuad", *out)
     assert code == 2 and "device 'cuad' cannot be used; expected cpu, cuda or cuda:N; got another device type" in err
     (tmp_path / "w.safetensors").write_bytes(b"nonsense")

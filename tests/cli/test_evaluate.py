@@ -139,10 +139,10 @@ def test_each_line_shows_its_own_figure_and_beside_it_the_clean_one(store: Store
     arguments = ["score", store.path, report / "predictions" / "linear-one.parquet"]
     (figures,) = json.loads(run(*arguments, "--json")[1]).values()
     lines = {line[29:63].strip(): line[63:].split() for line in run(*arguments)[1].splitlines()}
-    masked = figures["sigma"]["1"]
+    masked = {c["region"]: c for c in figures["conditions"] if c["sigma"] == 1.0 and not c["control"]}
     told = 0
-    for kind in ("core", "spurious"):
-        e, clean = (masked[f"{kind}_accuracy"][key] for key in ("accuracy", "clean_accuracy"))
+    for kind, noised in (("core", "spurious"), ("spurious", "core")):
+        e, clean = (masked[noised][key] for key in ("accuracy", "clean_accuracy"))
         n, _, value, low, high, beside = lines[f"{kind}_accuracy noise_1"]
         assert (n, value, beside) == (str(e["n"]), f"{e['value']:.3f}", f"{clean['value']:.3f}")
         assert (low, high) == (f"[{e['low']:.3f},", f"{e['high']:.3f}]")

@@ -200,7 +200,7 @@ def test_a_function_of_ones_own(module: str, store: Store, images: Path) -> None
     assert torch.equal(ours(again), ours(opened))
     plain = open_network(f"{module}:plain", NAMES)
     assert plain.preprocessing is None
-    assert evaluate(plain.model, store, FolderSource(images), controls=False)["clean_accuracy"]["n"] == len(
+    assert evaluate(plain.model, store, FolderSource(images), controls=False).clean_accuracy.n == len(
         make_plan(store).rows
     )
 

@@ -295,8 +295,9 @@ def test_loaders_and_evaluation_take_it(imported: Store) -> None:
     assert next(iter(NumpyLoader(imported, source)))["image"].shape == (10, 56, 56, 3)
     assert load_dataset(imported.path, images=source)[0]["core_mask"].size == (56, 56)
     weight = torch.randn(3 * 56 * 56, 1000, generator=torch.Generator().manual_seed(0))
-    scores = evaluate(lambda x: (x - 0.5).flatten(1) @ weight, imported, source)["sigma"]["0.25"]
-    assert scores["core_accuracy"]["accuracy"]["n"] == 6 and scores["spurious_accuracy"]["accuracy"]["n"] == 5
+    result = evaluate(lambda x: (x - 0.5).flatten(1) @ weight, imported, source)
+    core, spurious = (result.left(name, 0.25) for name in ("core_accuracy", "spurious_accuracy"))
+    assert core is not None and core.accuracy.n == 6 and spurious is not None and spurious.accuracy.n == 5
 
 
 def test_a_built_store_through_the_release_layout_and_back(store: Store, answers_file: Path, tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ import dataclasses
 import html
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -14,6 +14,7 @@ from PIL import Image
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
+from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.numbers.paired import mcnemar_exact
 from salient_imagenet_data.evaluation.report.examples import data_uri, largest_drops, with_images
 from salient_imagenet_data.evaluation.report.figures import controls_figure, noise_curves
@@ -22,7 +23,8 @@ from salient_imagenet_data.evaluation.report.page import write_report
 from salient_imagenet_data.evaluation.run.infer import Settings
 from salient_imagenet_data.evaluation.run.predictions import read_predictions
 from salient_imagenet_data.evaluation.score.outcomes import line_up
-from salient_imagenet_data.evaluation.score.scoring import _verdict, score
+from salient_imagenet_data.evaluation.score.results import Against, Curve, Point, Summary
+from salient_imagenet_data.evaluation.score.scoring import score, verdict
 from salient_imagenet_data.evaluation.score.together import robustness, summarise
 from salient_imagenet_data.folds import Fold
 from salient_imagenet_data.images.folder import FolderSource
@@ -33,53 +35,51 @@ from salient_imagenet_data.store.reading import Store
 from tests.reports import Browser, linear
 
 
-def summary_of(report: Path) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads((report / "report.json").read_text())
-    return result
+def summary_of(report: Path) -> Summary:
+    return Summary.from_json(json.loads((report / "report.json").read_text()), "report.json")
 
 
 def test_the_json_holds_every_figure_with_n_and_interval(report: Path) -> None:
     summary = summary_of(report)
-    assert [m["name"] for m in summary["models"]] == ["linear one", "<b>two</b>"]
-    one = summary["models"][0]
+    assert [m.name for m in summary.models] == ["linear one", "<b>two</b>"]
+    one = summary.models[0]
     # Two regions of each protocol, with two controls, and four ranks without; three corruptions.
-    assert len(one["conditions"]) == (6 * 3 + 4) * 3 and len(one["controls"]) == 6 * 3 and len(one["curves"]) == 22
-    assert len(one["corm2022"]) == len(one["rival2022"]) == 9 and one["spurious_gap"]["classes"] == 9
-    for condition in one["conditions"]:
-        for key in ("accuracy", "pooled", "clean_accuracy", "drop"):
-            e = condition[key]
-            assert e["low"] <= e["value"] + 1e-12 and e["value"] <= e["high"] + 1e-12 and e["n"] > 0
-        assert condition["calibration"]["nll"] > 0 and 0 <= condition["calibration"]["ece"] <= 1
-        value = condition["clean_accuracy"]["value"] - condition["accuracy"]["value"]
-        assert condition["drop"]["value"] == pytest.approx(value)
+    assert len(one.conditions) == (6 * 3 + 4) * 3 and len(one.controls) == 6 * 3 and len(one.curves) == 22
+    assert one.spurious_gap is not None
+    assert len(one.corm2022) == len(one.rival2022) == 9 and one.spurious_gap.classes == 9
+    for condition in one.conditions:
+        for e in (condition.accuracy, condition.pooled, condition.clean_accuracy, condition.drop):
+            assert e.low <= e.value + 1e-12 and e.value <= e.high + 1e-12 and e.n > 0
+        assert condition.calibration.nll is not None
+        assert condition.calibration.nll > 0 and 0 <= condition.calibration.ece <= 1
+        assert condition.drop.value == pytest.approx(condition.clean_accuracy.value - condition.accuracy.value)
 
 
 def test_controls_compare_the_same_images(report: Path) -> None:
-    one = summary_of(report)["models"][0]
-    by_name = {c["name"]: c for c in one["conditions"]}
-    for entry in one["controls"]:
-        for control in ("random", "other"):
-            there = by_name[f"{entry['name']}_{control}"]
-            assert entry[control]["drop"]["value"] == pytest.approx(there["drop"]["value"])
-            excess = entry["drop"]["value"] - there["drop"]["value"]
-            assert entry[control]["excess"]["value"] == pytest.approx(excess)
+    one = summary_of(report).models[0]
+    for claim in one.controls:
+        for control, against in (("random", claim.random), ("other", claim.other)):
+            there = one.condition(f"{claim.name}_{control}")
+            assert there is not None and against is not None
+            assert against.drop.value == pytest.approx(there.drop.value)
+            assert against.excess.value == pytest.approx(claim.drop.value - there.drop.value)
 
 
 def test_comparisons_count_discordant_images(report: Path, store: Store) -> None:
     files = [read_predictions(p, 10) for p in sorted((report / "predictions").glob("*.parquet"))]
     lined = {f.model: line_up(f, store) for f in files}
-    for row in summary_of(report)["comparisons"]:
+    for row in summary_of(report).comparisons:
         a, b = (
             dict(zip(o.rows.tolist(), o.hits, strict=True))
-            for o in (lined[row["first"]][row["condition"]], lined[row["second"]][row["condition"]])
+            for o in (lined[row.first][row.condition], lined[row.second][row.condition])
         )
         first = sum(bool(a[r] and not b[r]) for r in a)
-        assert row["first_only"] == first and row["second_only"] == sum(bool(b[r] and not a[r]) for r in a)
-        assert row["p_value"] == mcnemar_exact(first, row["second_only"])
+        assert row.first_only == first and row.second_only == sum(bool(b[r] and not a[r]) for r in a)
+        assert row.p_value == mcnemar_exact(first, row.second_only)
 
 
-def estimate(value: float, low: float, high: float) -> dict[str, float]:
-    return {"value": value, "low": low, "high": high, "n": 100, "classes": 10}
+def estimate(value: float, low: float, high: float) -> Estimate:
+    return Estimate(value, 100, low, high, 10)
 
 
 @pytest.mark.parametrize(
@@ -94,14 +94,13 @@ def estimate(value: float, low: float, high: float) -> dict[str, float]:
 def test_trap_a_loss_that_a_random_region_costs_too_is_not_called_reliance(
     drop: tuple[float, ...], excess: tuple[float, ...], shown: bool, words: str
 ) -> None:
-    control = {"drop": estimate(0.1, 0.0, 0.2), "excess": estimate(*excess)}
-    entry = {"region": "spurious", "drop": estimate(*drop), "random": control, "other": None}
-    found, sentence = _verdict(entry)
+    control, lost = Against(estimate(0.1, 0.0, 0.2), estimate(*excess)), estimate(*drop)
+    found, sentence = verdict("spurious", lost, control, None)
     assert found is shown and words in sentence
-    assert _verdict({**entry, "random": None})[0] is None
+    assert verdict("spurious", lost, None, None)[0] is None
     if shown:
-        other = {"drop": estimate(0.3, 0.2, 0.4), "excess": estimate(0.0, -0.1, 0.1)}
-        assert "another image's mask" in _verdict({**entry, "other": other})[1]
+        other = Against(estimate(0.3, 0.2, 0.4), estimate(0.0, -0.1, 0.1))
+        assert "another image's mask" in verdict("spurious", lost, control, other)[1]
 
 
 def test_foreign_predictions_without_images_and_with_gaps(report: Path, store: Store, tmp_path: Path) -> None:
@@ -109,8 +108,8 @@ def test_foreign_predictions_without_images_and_with_gaps(report: Path, store: S
     few = {"clean": file.conditions["clean"], "noise_1@spurious": file.conditions["noise_1@spurious"]}
     theirs = type(file)(Path("theirs.parquet"), "theirs", {}, few)
     result = score(theirs, store)
-    assert result["corm2022"] == [] and result["controls"][0]["shown"] is None and result["seed"] is None
-    assert result["sigma"]["1"]["core_accuracy"] == score(file, store)["sigma"]["1"]["core_accuracy"]
+    assert result.corm2022 == () and result.controls[0].shown is None and result.seed is None
+    assert result.left("core_accuracy", 1.0) == score(file, store).left("core_accuracy", 1.0) is not None
     page = write_report(summarise([theirs], store), tmp_path, store).read_text()
     assert "No control was run for spurious" in page and "data:image/png" not in page
     with pytest.raises(SalientError, match="no clean answers"):
@@ -155,23 +154,20 @@ def test_a_rank_that_the_store_lacks_is_one_line(report: Path, store: Store) -> 
 
 
 def test_effective_robustness_needs_three_models(report: Path) -> None:
-    one, two = summary_of(report)["models"]
-    assert robustness([one, two]) == []
-    third = copy.deepcopy(one)
-    third["name"] = "third"
-    for condition in third["conditions"]:
-        condition["clean_accuracy"]["value"] = 0.6
-    rows = robustness([one, two, third])
-    assert rows and all(set(row["residuals"]) == {"linear one", "<b>two</b>", "third"} for row in rows)
+    one, two = summary_of(report).models
+    assert robustness([one, two]) == ()
+    changed = [replace(c, clean_accuracy=replace(c.clean_accuracy, value=0.6)) for c in one.conditions]
+    rows = robustness([one, two, replace(one, name="third", conditions=tuple(changed))])
+    assert rows and all(set(row.residuals) == {"linear one", "<b>two</b>", "third"} for row in rows)
 
 
 def test_largest_drops_are_the_largest(report: Path, store: Store) -> None:
-    one = summary_of(report)["models"][0]
-    found = largest_drops(one, store, 5)
-    drops = [r["clean_value"] - r["value"] for c in one["conditions"] for r in c.get("per_class", ())]
-    assert [f["drop"] for f in found] == sorted((f["drop"] for f in found), reverse=True)
-    assert found[0]["drop"] == max(drops)
-    assert len({(f["class_index"], f["region"]) for f in found}) == 5
+    one = summary_of(report).models[0]
+    found = largest_drops(one, 5)
+    drops = [r.clean - r.accuracy.value for c in one.conditions for r in c.per_class]
+    assert [f.of.loss for f in found] == sorted((f.of.loss for f in found), reverse=True)
+    assert found[0].of.loss == max(drops)
+    assert len({(f.of.class_index, f.region) for f in found}) == 5
 
 
 def test_figures_are_well_formed_and_in_place(report: Path) -> None:
@@ -202,19 +198,19 @@ def test_page_is_self_contained_escaped_and_opens_without_a_word_on_the_console(
 
 
 def test_leaderboard_merges_and_sorts_in_the_browser(report: Path, browser: Browser, tmp_path: Path) -> None:
-    other = summary_of(report)
-    other["models"] = [copy.deepcopy(other["models"][0])]
-    other["models"][0]["name"] = "third"
-    other["models"][0]["clean_accuracy"]["value"] = 0.99
-    elsewhere = copy.deepcopy(other)
-    elsewhere["store"]["weights_sha256"] = "0" * 64
-    for name, content in (("a", summary_of(report)), ("b", other), ("c", elsewhere), ("unrelated", {"x": 1})):
+    summary = summary_of(report)
+    one = summary.models[0]
+    third = replace(one, name="third", clean_accuracy=replace(one.clean_accuracy, value=0.99))
+    other = replace(summary, models=(third,))
+    elsewhere = replace(other, store=replace(other.store, weights_sha256="0" * 64))
+    contents = {"a": summary.to_json(), "b": other.to_json(), "c": elsewhere.to_json(), "unrelated": {"x": 1}}
+    for name, content in contents.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "report.json").write_text(json.dumps(content))
     assert write_leaderboard(tmp_path, tmp_path / "lb.html") == 4
     first, second = boards(read_summaries(tmp_path))
-    assert first["rows"][0]["name"] == "third" and len(second["rows"]) == 1
-    assert {"clean", "noise_1@core", "RCS, noise_1", "spurious gap"} <= set(first["columns"])
+    assert first.rows[0].name == "third" and len(second.rows) == 1
+    assert {"clean", "noise_1@core", "RCS, noise_1", "spurious gap"} <= set(first.columns)
     page = (tmp_path / "lb.html").read_text()
     click = '<script>const b = document.querySelectorAll("th button")[1]; b.click(); b.click();</script></body>'
     (tmp_path / "clicked.html").write_text(page.replace("</body>", click))
@@ -227,9 +223,8 @@ def test_leaderboard_merges_and_sorts_in_the_browser(report: Path, browser: Brow
         )
     ]
     assert len(values) == 3 and values == sorted(values) and 'aria-sort="ascending"' in dom
-    changed = copy.deepcopy(other)
-    changed["models"][0]["images"] = 1
-    (tmp_path / "b" / "again.json").write_text(json.dumps(changed))
+    changed = replace(other, models=(replace(third, images=1),))
+    (tmp_path / "b" / "again.json").write_text(json.dumps(changed.to_json()))
     with pytest.raises(SalientError, match="two different results of third"):
         boards(read_summaries(tmp_path))
     with pytest.raises(SalientError, match="no evaluation in it"):
@@ -241,13 +236,19 @@ def test_the_leaderboard_shows_the_ratio_of_the_masks_and_the_two_accuracies_bes
 ) -> None:
     """Not the control's: every figure of a control differs from that of the masks here."""
     summary = summary_of(report)
-    one = copy.deepcopy(summary["models"][0])
-    for row in one["corm2022"]:
-        row["rcs"] = estimate({"": 0.987, "random": 0.983, "other": 0.979}[row["control"]], 0.1, 0.4)
-        row["accuracy_outside"], row["accuracy_inside"] = estimate(0.9, 0.8, 1.0), estimate(0.8, 0.7, 0.9)
-        row["saturated"] = row["corruption"] == "noise_1"
-    summary["models"] = [one]
-    (tmp_path / "report.json").write_text(json.dumps(summary))
+    one = summary.models[0]
+    rows = [
+        replace(
+            row,
+            ratio=estimate({"": 0.987, "random": 0.983, "other": 0.979}[row.control], 0.1, 0.4),
+            accuracy_outside=estimate(0.9, 0.8, 1.0),
+            accuracy_inside=estimate(0.8, 0.7, 0.9),
+            saturated=row.corruption == "noise_1",
+        )
+        for row in one.corm2022
+    ]
+    changed = replace(summary, models=(replace(one, corm2022=tuple(rows)),))
+    (tmp_path / "report.json").write_text(json.dumps(changed.to_json()))
     write_leaderboard(tmp_path, tmp_path / "board.html")
     page = (tmp_path / "board.html").read_text()
     assert page.count("0.987 <span") == 3 and "0.983 <span" not in page and "0.979 <span" not in page
@@ -257,24 +258,24 @@ def test_the_leaderboard_shows_the_ratio_of_the_masks_and_the_two_accuracies_bes
 
 def test_the_report_puts_each_control_in_its_own_column(report: Path, store: Store, tmp_path: Path) -> None:
     summary = summary_of(report)
-    one = summary["models"][0] = copy.deepcopy(summary["models"][0])
-    summary["models"] = [one]
-    for row in one["controls"]:
-        row["drop"] = estimate(0.501, 0.4, 0.6)
-        for control, drop, excess in (("random", 0.102, 0.403), ("other", 0.203, 0.304)):
-            row[control] = {"drop": estimate(drop, 0.0, 0.3), "excess": estimate(excess, 0.2, 0.5)}
-    page = write_report(summary, tmp_path, store).read_text()
+    one = summary.models[0]
+    random, other = (
+        Against(estimate(drop, 0.0, 0.3), estimate(excess, 0.2, 0.5))
+        for drop, excess in ((0.102, 0.403), (0.203, 0.304))
+    )
+    claims = [replace(claim, drop=estimate(0.501, 0.4, 0.6), random=random, other=other) for claim in one.controls]
+    changed = replace(summary, models=(replace(one, controls=tuple(claims)),))
+    page = write_report(changed, tmp_path, store).read_text()
     table = page.split("Does the loss belong to the region?")[1].split("</table>")[0]
     for row in table.split("<tr>")[2:]:
         cells = re.findall(r"<td>(0\.\d{3})<br>", row)
         assert cells == ["0.501", "0.102", "0.203", "0.403"]
 
 
-def test_noise_curves_draw_the_interval_from_its_low_end_to_its_high_one() -> None:
-    points = [
-        {"sigma": s, **estimate(v, low, high)} for s, v, low, high in ((0.0, 0.9, 0.8, 0.95), (1.0, 0.5, 0.2, 0.6))
-    ]
-    svg = noise_curves([{"name": "m", "curves": [{"region": "core", "control": "", "points": points}]}], "core")
+def test_noise_curves_draw_the_interval_from_its_low_end_to_its_high_one(report: Path) -> None:
+    points = [Point(0.0, estimate(0.9, 0.8, 0.95)), Point(1.0, estimate(0.5, 0.2, 0.6))]
+    curve = Curve("core", "", tuple(points), estimate(0.7, 0.5, 0.8))
+    svg = noise_curves([replace(summary_of(report).models[0], curves=(curve,))], "core")
     assert svg is not None
     ends = re.findall(
         r'<polyline points="([\d.]+),([\d.]+) ([\d.]+),([\d.]+)" fill="none" stroke="#0072b2" stroke-width="1.2"', svg
@@ -287,24 +288,23 @@ def test_noise_curves_draw_the_interval_from_its_low_end_to_its_high_one() -> No
 def test_drops_are_losses_and_comparisons_are_of_claims(report: Path) -> None:
     """Clean minus corrupted, and no paired test of a control."""
     summary = summary_of(report)
-    for condition in (c for m in summary["models"] for c in m["conditions"]):
-        clean, left = condition["clean_accuracy"]["value"], condition["accuracy"]["value"]
-        assert condition["drop"]["value"] == pytest.approx(clean - left)
-    names = {row["condition"] for row in summary["comparisons"]}
+    for condition in (c for m in summary.models for c in m.conditions):
+        assert condition.drop.value == pytest.approx(condition.clean_accuracy.value - condition.accuracy.value)
+    names = {row.condition for row in summary.comparisons}
     assert names and not any(name.endswith(("_random", "_other")) for name in names)
 
 
 def test_examples_are_of_the_class_that_loses(report: Path, store: Store, images: Path) -> None:
     """The pictures are the class's own first images of the region, as the images folder holds them."""
-    drops = largest_drops(summary_of(report)["models"][0], store, 4)
+    drops = largest_drops(summary_of(report).models[0], 4)
     joined = join(store, FolderSource(images))
     for drop in with_images(drops, store, FolderSource(images), count=2):
         own = {
             data_uri(joined.crop(k))
             for k in range(len(joined))
-            if store.rows.labels[joined.rows[k]] == drop["class_index"]
+            if store.rows.labels[joined.rows[k]] == drop.of.class_index
         }
-        assert drop["images"] and {image for image, _ in drop["images"]} <= own
+        assert drop.images and {image for image, _ in drop.images} <= own
 
 
 def test_folds_are_told_apart(store: Store, images: Path, tmp_path: Path) -> None:

@@ -101,11 +101,12 @@ def test_iclr2022_against_a_plain_loop(store: Store, images: Path) -> None:
             x = pixels_of(store, source, row)
             noisy = gaussian_noise(x, torch.from_numpy(mask), 1.0, image_generator(4, record.image_id))
             hits.setdefault(record.label, []).append(int(sensitive(noisy[None]).argmax()) == record.label)
-        entry = result["sigma"]["1"][name]
-        assert entry["accuracy"]["value"] == pytest.approx(np.mean([np.mean(h) for h in hits.values()]))
-        assert entry["accuracy"]["n"] == sum(map(len, hits.values()))
-        assert entry["accuracy"]["classes"] == len(hits) == len(entry["per_class"]) == 9
-    assert set(result["sigma"]) == {"0.25", "1"} and result["protocol"] == "iclr2022"
+        entry = result.left(name, 1.0)
+        assert entry is not None and result.left(name, 0.25) not in (None, entry)
+        assert entry.accuracy.value == pytest.approx(np.mean([np.mean(h) for h in hits.values()]))
+        assert entry.accuracy.n == sum(map(len, hits.values()))
+        assert entry.accuracy.classes == len(hits) == len(entry.per_class) == 9
+    assert {c.sigma for c in result.conditions} == {0.25, 1.0}
 
 
 def test_corm2022_against_a_plain_loop_with_scipys_dilation(store: Store, images: Path) -> None:
@@ -124,11 +125,11 @@ def test_corm2022_against_a_plain_loop_with_scipys_dilation(store: Store, images
             noisy = gaussian_noise(pixels_of(store, source, row), m, 0.5, image_generator(1, record.image_id))
             hits[name].setdefault(record.label, []).append(int(sensitive(noisy[None]).argmax()) == record.label)
     inside, outside = (float(np.mean([np.mean(h) for h in hits[name].values()])) for name in (INSIDE, OUTSIDE))
-    (own,) = [r for r in result["corm2022"] if not r["control"]]
-    assert own["accuracy_inside"]["value"] == pytest.approx(inside)
-    assert own["accuracy_outside"]["value"] == pytest.approx(outside)
-    assert own["rcs"]["value"] == pytest.approx(relative_sensitivity(outside, inside))
-    assert {r["control"] for r in result["corm2022"]} == {"", "random", "other"} and own["rcs"]["n"] == 36
+    (own,) = [r for r in result.corm2022 if not r.control]
+    assert own.accuracy_inside.value == pytest.approx(inside)
+    assert own.accuracy_outside.value == pytest.approx(outside)
+    assert own.ratio.value == pytest.approx(relative_sensitivity(outside, inside))
+    assert {r.control for r in result.corm2022} == {"", "random", "other"} and own.ratio.n == 36
 
 
 def test_rival2022_against_a_plain_loop(store: Store, images: Path) -> None:
@@ -144,18 +145,18 @@ def test_rival2022_against_a_plain_loop(store: Store, images: Path) -> None:
             noisy = gaussian_noise(pixels_of(store, source, row), region, 0.5, image_generator(2, record.image_id))
             hits[name].setdefault(record.label, []).append(int(sensitive(noisy[None]).argmax()) == record.label)
     inside, outside = (float(np.mean([np.mean(h) for h in hits[name].values()])) for name in hits)
-    (own,) = [r for r in result["rival2022"] if not r["control"]]
-    assert own["accuracy_inside"]["value"] == pytest.approx(inside)
-    assert own["accuracy_outside"]["value"] == pytest.approx(outside)
+    (own,) = [r for r in result.rival2022 if not r.control]
+    assert own.accuracy_inside.value == pytest.approx(inside)
+    assert own.accuracy_outside.value == pytest.approx(outside)
     middle = (inside + outside) / 2
-    assert own["rfs"]["value"] == pytest.approx((outside - inside) / (2 * min(middle, 1 - middle)))
-    assert result["corm2022"] == [] and own["rfs"]["n"] == 36
+    assert own.ratio.value == pytest.approx((outside - inside) / (2 * min(middle, 1 - middle)))
+    assert result.corm2022 == () and own.ratio.n == 36
 
 
 def test_three_trials_draw_three_times(store: Store, images: Path) -> None:
     source = FolderSource(images)
-    (own, *_) = evaluate(sensitive, store, source, protocols=("rival2022",), sigmas=(0.5,), trials=3)["rival2022"]
-    assert own["trials"] == 3 and own["control"] == ""
+    (own, *_) = evaluate(sensitive, store, source, protocols=("rival2022",), sigmas=(0.5,), trials=3).rival2022
+    assert own.trials == 3 and own.control == ""
     hits: dict[int, list[bool]] = {}
     for row, record in enumerate(store.rows):
         mask = store.mask(row, "core")
@@ -166,7 +167,7 @@ def test_three_trials_draw_three_times(store: Store, images: Path) -> None:
             generator = torch.Generator().manual_seed(seed)
             noisy = gaussian_noise(pixels_of(store, source, row), torch.from_numpy(mask), 0.5, generator)
             hits.setdefault(record.label, []).append(int(sensitive(noisy[None]).argmax()) == record.label)
-    assert own["accuracy_inside"]["value"] == pytest.approx(np.mean([np.mean(h) for h in hits.values()]))
+    assert own.accuracy_inside.value == pytest.approx(np.mean([np.mean(h) for h in hits.values()]))
     plan = make_plan(store, ["iclr2022", "rival2022"], ["noise_0.5", "fill_gray", "shuffle"], trials=2)
     again = {c.name for c in plan.conditions if c.trial == 2}
     assert "noise_0.5#2@foreground" in again and "shuffle#2@background_random" in again and len(again) == 12
@@ -364,7 +365,7 @@ def test_missing_pixels_of_models_by_name_and_of_the_builders(
             assert torch.allclose(hide(changed, half), hide(x, half), atol=1e-5)
             assert not torch.allclose(hide(x, half), model(x), atol=1e-4)
     result = evaluate(ours, store, FolderSource(images), corruptions=("missing",))
-    assert {c["corruption"] for c in result["conditions"]} == {"noise_0.25", "missing"}
+    assert {c.corruption for c in result.conditions} == {"noise_0.25", "missing"}
 
 
 def test_a_function_of_ones_own_may_view_its_images(store: Store, images: Path) -> None:
@@ -381,11 +382,14 @@ def test_no_noise_is_clean(store: Store, images: Path, tmp_path: Path) -> None:
 
 def test_single_features(store: Store, images: Path, weights: Path) -> None:
     model, _ = load_model(weights)
-    result = evaluate(model, store, FolderSource(images), single_features=True)["sigma"]["0.25"]
-    rows = result["noise_on_rank_2"]["per_feature"]
-    assert len(rows) == 10 and rows[3]["kind"] == "spurious" and rows[3]["n"] == 2
+    result = evaluate(model, store, FolderSource(images), single_features=True)
+    found = result.condition("noise_0.25@rank_2")
+    assert found is not None and found.single_feature and not found.claim
+    rows = found.per_class
+    assert len(rows) == 10 and rows[3].feature is not None and rows[3].feature.kind == "spurious"
+    assert rows[3].accuracy.n == 2 and rows[3].feature.rank == 2
     feature = next(r for r in store.features if (r.class_index, r.rank) == (3, 2))
-    assert rows[3]["feature_index"] == feature.feature_index
+    assert rows[3].feature.feature_index == feature.feature_index
 
 
 def test_wrong_number_of_classes_and_bad_conditions(store: Store, images: Path) -> None:
@@ -486,7 +490,7 @@ def test_a_model_that_fails_is_one_line_and_the_others_go_on(store: Store, image
     plan, lines = make_plan(store, controls=False), list[str]()
     files, failed = run_models(openers, store, FolderSource(images), plan, tmp_path, Settings(), report=lines.append)
     assert [file.model for file in files] == ["good"]
-    assert {f["name"]: f["reason"] for f in failed} == {
+    assert {f.name: f.reason for f in failed} == {
         "absent": "ImportError: no such thing",
         "seven": f"model's output does not fit the store; expected (batch, 10) logits; got ({len(plan.rows)}, 7)",
         "cut": "RuntimeError: power cut",
@@ -507,7 +511,7 @@ def test_workers_with_few_file_descriptors(store: Store, images: Path, tmp_path:
         "    model = lambda images: images.mean((2, 3)) @ images.new_ones(3, 10)\n"
         "    options = {'protocols': ('iclr2022', 'corm2022'), 'workers': 2, 'batch_size': 40}\n"
         "    result = evaluate(model, Store(sys.argv[1]), FolderSource(sys.argv[2]), **options)\n"
-        "    print(result['images'])\n"
+        "    print(result.images)\n"
     )
     done = subprocess.run(
         [sys.executable, str(program), str(store.path), str(images)],
@@ -538,8 +542,9 @@ def test_a_fold_is_evaluated_by_itself(store: Store, images: Path, tmp_path: Pat
         order = rows[np.argsort(scores, kind="stable")]
         assert found.bottom[found.labels == label].tolist() == order[:k].tolist()
         assert found.top[found.labels == label].tolist() == order[len(rows) - k :].tolist()
-    assert result["fold"] == "1/2" and result["spurious_gap"]["n"] == 2 * len(found.top)
+    assert result.spurious_gap is not None
+    assert result.fold == "1/2" and result.spurious_gap.n == 2 * len(found.top)
     with pytest.raises(SalientError, match="made by another run; fold differs; expected 2/2; got 1/2"):
         run(store, images, tmp_path / "a.parquet", plans[1])
     direct = evaluate(sensitive, store, FolderSource(images), protocols=("spuriosity2023",), fold=parts[0])
-    assert direct["spurious_gap"] == result["spurious_gap"] and direct["fold"] == "1/2"
+    assert direct.spurious_gap == result.spurious_gap and direct.fold == "1/2"

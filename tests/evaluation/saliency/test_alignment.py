@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -54,16 +55,16 @@ def test_figures_against_plain_loops(seed: int, side: int) -> None:
     mask = rng.random((side, side)).astype(np.float32)
     saliency[0, 0], mask[0, 0], mask[0, 1] = 5, 1.0, 0.0
     found = alignment(saliency, mask)
-    assert found == pytest.approx(loops(saliency, mask))
+    assert dataclasses.asdict(found) == pytest.approx(loops(saliency, mask))
 
 
 def test_where_a_figure_has_no_meaning() -> None:
     some = np.ones((2, 2), dtype=np.float32)
     some[0] = 0
     dark = alignment(np.zeros((2, 2)), some)
-    assert all(math.isnan(dark[k]) for k in ("iou", "difference", "mass")) and dark["auroc"] == 0.5
+    assert all(math.isnan(v) for v in (dark.iou, dark.difference, dark.mass)) and dark.auroc == 0.5
     everywhere = alignment(some, np.ones((2, 2)))
-    assert math.isnan(everywhere["difference"]) and math.isnan(everywhere["auroc"]) and everywhere["mass"] == 1.0
+    assert math.isnan(everywhere.difference) and math.isnan(everywhere.auroc) and everywhere.mass == 1.0
     assert math.isnan(average_precision(some, np.zeros((2, 2), dtype=bool)))
     with pytest.raises(ValueError, match="of one shape"):
         alignment(some, np.ones((3, 3)))
@@ -103,11 +104,11 @@ def test_saliency_that_is_the_mask_is_aligned_with_it(store: Store, images: Path
         return torch.stack([torch.from_numpy(store.mask(next(order), "core")) for _ in x])
 
     perfect = align(Classifier("mask", lambda x: x), store, source, saliency=own_mask, batch_size=7)
-    assert len(ids) == 40 and perfect["iou"]["n"] == len(queue) == 36 and perfect["iou"]["classes"] == 9
+    assert len(ids) == 40 and perfect.iou.n == len(queue) == 36 and perfect.iou.classes == 9
     # Saliency is scaled to a peak of 1 before the threshold, a mask of several maps' maximum need not reach 1.
-    assert perfect["iou"]["value"] > 0.95 and perfect["auroc"]["value"] == pytest.approx(1.0)
+    assert perfect.iou.value > 0.95 and perfect.auroc.value == pytest.approx(1.0)
     flat = align(Classifier("flat", lambda x: x), store, source, saliency=lambda x, c: torch.ones(x[:, 0].shape))
-    assert flat["difference"]["value"] == 0.0 and flat["auroc"]["value"] == 0.5
+    assert flat.difference.value == 0.0 and flat.auroc.value == 0.5
     with pytest.raises(SalientError, match="grad_cam needs a network; got function"):
         align(Classifier("f", lambda x: x), store, source)
 
@@ -118,6 +119,6 @@ def test_the_command(store: Store, images: Path, weights: Path, run: Run) -> Non
     assert code == 0 and set(figures) == {"iou", "difference", "mass", "average_precision", "auroc"}
     model, _ = load_model(weights)
     again = align(Classifier("again", model), store, FolderSource(images))
-    assert figures["mass"] == pytest.approx(again["mass"]) and 0 < figures["mass"]["value"] < 1
+    assert figures["mass"] == pytest.approx(dataclasses.asdict(again.mass)) and 0 < figures["mass"]["value"] < 1
     code, out, _ = run("align", store.path, "--images", images, "--weights", weights)
     assert code == 0 and "average_precision" in out
