@@ -33,6 +33,8 @@ CHOICES: tuple[Choice, ...] = ("least", "random", "most")
 """Which images of a class, by spuriosity; "random" is the control: as many, whatever they show."""
 DECAY = 1e-3
 MOST_STEPS = 500
+SLOPE = 1e-6
+"""The largest derivative of the objective at which L-BFGS stops."""
 FLAT = 1e-4
 """The largest derivative of the objective that counts as its minimum; times the decay, its least curvature, above 1."""
 
@@ -116,19 +118,26 @@ def fit_head(
 
         mean cross entropy + decay / 2 * (s^2 |W - W0|^2 + |b - b0|^2),  s^2 = mean of squared features,
 
-    which is convex, so that neither the order of images nor a learning rate plays a part. features: (n, F) float32;
-    labels: (n,) int64; weight: (C, F); bias: (C,), or None for a head without. Raises SalientError where L-BFGS does
-    not get there in `most_steps`.
+    which is convex, so that neither the order of images nor a learning rate plays a part. Reckoned in float64: in
+    float32 the line search loses its way in the rounding of the loss before the slope is near 0. features: (n, F)
+    float32; labels: (n,) int64; weight: (C, F) and bias: (C,) float32, or None for a head without. Raises SalientError
+    where L-BFGS does not get there in `most_steps`.
     """
     if not decay > 0:
         raise SalientError("decay", expected="a number > 0, which makes the minimum unique", got=str(decay))
-    scale = features.double().square().mean().sqrt().clamp_min(1e-12).to(features.dtype)
-    x, start = features / scale, weight * scale
+    x = features.double()
+    scale = x.square().mean().sqrt().clamp_min(1e-12)
+    x, start = x / scale, weight.double() * scale
     if bias is not None:
-        x, start = torch.cat([x, torch.ones_like(x[:, :1])], dim=1), torch.cat([start, bias[:, None]], dim=1)
+        x, start = torch.cat([x, torch.ones_like(x[:, :1])], dim=1), torch.cat([start, bias.double()[:, None]], dim=1)
     change = torch.zeros_like(start, requires_grad=True)
     optimiser = torch.optim.LBFGS(
-        [change], max_iter=most_steps, tolerance_grad=1e-6, tolerance_change=1e-10, line_search_fn="strong_wolfe"
+        [change],
+        max_iter=most_steps,
+        max_eval=4 * most_steps,
+        tolerance_grad=SLOPE,
+        tolerance_change=0.0,  # only a slope says that it is the minimum
+        line_search_fn="strong_wolfe",
     )
 
     def classified() -> Tensor:
@@ -154,7 +163,9 @@ def fit_head(
         )
     found, after = (start + change).detach(), classified().item()
     inputs = features.shape[1]
-    fitted = (found[:, :inputs] / scale).cpu(), None if bias is None else found[:, inputs].cpu()
+    found[:, :inputs] /= scale
+    found = found.to(weight.dtype).cpu()
+    fitted = found[:, :inputs].contiguous(), None if bias is None else found[:, inputs].contiguous()
     return Fitted(*fitted, steps, (before, after), len(labels))
 
 

@@ -84,7 +84,7 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
         "seed": ("--choose", "random", "--seed", 1),
         "choose": ("--choose", "most"),
         "most": ("--most", 1),
-        "decay": ("--decay", 0.01),
+        "decay": ("--decay", 0.1),
         "batch_size": ("--batch-size", 7),
     },
     "finetune": {
