@@ -22,8 +22,9 @@ from scenes_reliance import DOCS, FRAME, TEST_SEED, TRAIN_SEED, TRAINED_ON, clas
 
 from salient_imagenet_data.builder.train import correct, load_images
 from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
+from salient_imagenet_data.evaluation.mitigation.choices import CHOICES
 from salient_imagenet_data.evaluation.mitigation.finetune import FinetuneConfig, finetune
-from salient_imagenet_data.evaluation.mitigation.heads import CHOICES, retrain_head
+from salient_imagenet_data.evaluation.mitigation.heads import retrain_head
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate, wilson
 from salient_imagenet_data.evaluation.run.infer import Settings
 from salient_imagenet_data.evaluation.saliency.alignment import align

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.plan.condition import CLEAN
-from salient_imagenet_data.evaluation.plan.protocols import Plan, make_plan
+from salient_imagenet_data.evaluation.plan.plan import Plan, make_plan
 from salient_imagenet_data.evaluation.run.infer import Settings, answers_of, infer
 from salient_imagenet_data.evaluation.run.predictions import Answers, PredictionsFile, concatenated
 from salient_imagenet_data.evaluation.score.results import Failure, ModelResult

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from salient_imagenet_data.loaders.compact import MapFrame as MapFrame
     from salient_imagenet_data.loaders.compact import masks_from_maps as masks_from_maps
     from salient_imagenet_data.loaders.compact import masks_of_batch as masks_of_batch
+    from salient_imagenet_data.loaders.controls import partners as partners
+    from salient_imagenet_data.loaders.controls import region_masks as region_masks
     from salient_imagenet_data.loaders.corruption.corruptions import corrupt as corrupt
     from salient_imagenet_data.loaders.corruption.corruptions import gaussian_noise as gaussian_noise
     from salient_imagenet_data.loaders.corruption.corruptions import image_seeds as image_seeds
@@ -26,9 +28,7 @@ if TYPE_CHECKING:
     from salient_imagenet_data.loaders.missing.layers import LayerMasking as LayerMasking
     from salient_imagenet_data.loaders.missing.tokens import TokenDropping as TokenDropping
     from salient_imagenet_data.loaders.numpy_loader import NumpyLoader as NumpyLoader
-    from salient_imagenet_data.loaders.regions import Region as Region
-    from salient_imagenet_data.loaders.regions import partners as partners
-    from salient_imagenet_data.loaders.regions import region_masks as region_masks
+    from salient_imagenet_data.loaders.region import Region as Region
     from salient_imagenet_data.loaders.soft_mask import SoftMask as SoftMask
     from salient_imagenet_data.loaders.torch_dataset import SalientImageNet as SalientImageNet
     from salient_imagenet_data.loaders.torch_dataset import SalientImageNetStream as SalientImageNetStream
@@ -51,7 +51,7 @@ _HOME = {
     "MaskedCorruption": "transforms",
     "MaskedGaussianNoise": "transforms",
     "NumpyLoader": "numpy_loader",
-    "Region": "regions",
+    "Region": "region",
     "SalientImageNet": "torch_dataset",
     "SalientImageNetStream": "torch_dataset",
     "Shuffle": "corruption.records",
@@ -66,8 +66,8 @@ _HOME = {
     "image_seeds": "corruption.corruptions",
     "masks_from_maps": "compact",
     "masks_of_batch": "compact",
-    "partners": "regions",
-    "region_masks": "regions",
+    "partners": "controls",
+    "region_masks": "controls",
 }
 __all__ = sorted(_HOME)
 

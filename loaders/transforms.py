@@ -10,9 +10,10 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from salient_imagenet_data.loaders.controls import region_masks
 from salient_imagenet_data.loaders.corruption.corruptions import corrupt, image_seeds
 from salient_imagenet_data.loaders.corruption.records import Corruption, GaussianNoise
-from salient_imagenet_data.loaders.regions import Region, RegionName, region_masks
+from salient_imagenet_data.loaders.region import Region, RegionName
 from salient_imagenet_data.names import CORE, IMAGE, IMAGE_ID, MASK_COLUMN, SPURIOUS
 
 

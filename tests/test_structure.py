@@ -68,7 +68,13 @@ NO_TORCH = {
 """Rooms in which no line imports torch."""
 TORCH_INSIDE = {"cli", "demo"}
 """Rooms that import torch, and rooms with torch, inside functions only."""
-LISTS = {"salient_imagenet_data.loaders.corruption.records"}
+LISTS = {
+    "salient_imagenet_data.evaluation.mitigation.choices",
+    "salient_imagenet_data.evaluation.plan.protocols",
+    "salient_imagenet_data.evaluation.saliency.methods",
+    "salient_imagenet_data.loaders.corruption.records",
+    "salient_imagenet_data.loaders.region",
+}
 """Modules of rooms with torch that load none themselves, so that the command line takes its lists of names from them."""
 ALLOWED_UP: dict[str, set[str]] = {
     "__init__": {"annotation", "dataset", "images", "looking", "scenes", "store", "table"}

@@ -18,7 +18,8 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.mitigation.guidance import ON_MAPS, Looking, guidance
 from salient_imagenet_data.evaluation.plan.regions import FOREGROUND, foreground, labels_of
 from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
-from salient_imagenet_data.evaluation.saliency.attributions import Method, default_layer
+from salient_imagenet_data.evaluation.saliency.attributions import default_layer
+from salient_imagenet_data.evaluation.saliency.methods import Method
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Joined, Missing, join

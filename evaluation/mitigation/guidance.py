@@ -30,12 +30,15 @@ import torch
 from torch import Tensor, nn
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.mitigation.choices import LOSSES
 from salient_imagenet_data.evaluation.mitigation.heads import features_and_logits, head_of
-from salient_imagenet_data.evaluation.plan.regions import DILATION, iterations
-from salient_imagenet_data.evaluation.saliency.attributions import Method, attributions, twice_differentiable
-from salient_imagenet_data.loaders import regions
+from salient_imagenet_data.evaluation.plan.regions import DILATION, at_crop
+from salient_imagenet_data.evaluation.saliency.attributions import attributions, twice_differentiable
+from salient_imagenet_data.evaluation.saliency.methods import Method
+from salient_imagenet_data.loaders.controls import region_masks
 from salient_imagenet_data.loaders.corruption.corruptions import corrupt
 from salient_imagenet_data.loaders.corruption.records import GaussianNoise, Shuffle
+from salient_imagenet_data.loaders.region import Region
 
 TINY = 1e-12
 """Denominators are at least this: maps of zeros give a loss, and no gradient, instead of NaN."""
@@ -100,7 +103,6 @@ ON_MAPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "ppce": ppce,
     "rrr_star": rrr_star,
 }
-LOSSES = ("none", *ON_MAPS, "rrr", "grad_mask", "act_diff", "corm")
 CORM_SIGMA, CORM_SHARE = 0.25, 0.5
 
 
@@ -198,8 +200,8 @@ def _act_diff(model: nn.Module, generator: torch.Generator) -> Callable[[_Batch]
 
 
 def _corm(model: nn.Module, generator: torch.Generator, batch: _Batch) -> tuple[Tensor, Tensor]:
-    wide = regions.Region("not_core", dilation=iterations(DILATION, batch.inside.shape[-1]), normalise=True)
-    where = regions.region_masks(batch.inside, batch.inside, wide).to(batch.inside) * batch.known
+    wide = at_crop(Region("not_core", dilation=DILATION, normalise=True), batch.inside.shape[-1])
+    where = region_masks(batch.inside, batch.inside, wide).to(batch.inside) * batch.known
     drawn = (torch.rand(len(where), 1, 1, 1, generator=generator) < CORM_SHARE).to(where)
     noisy = corrupt(batch.images, where * drawn, GaussianNoise(CORM_SIGMA), _seeds(len(where), generator))
     return _none(model, replace(batch, images=noisy))

@@ -7,7 +7,6 @@ spurious features least. The body of the network stays as it is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.mitigation.choices import CHOICES, Choice
 from salient_imagenet_data.evaluation.numbers.spuriosity import MOST, ends, spuriosity
 from salient_imagenet_data.evaluation.plan.regions import labels_of
 from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
@@ -28,9 +28,6 @@ from salient_imagenet_data.networks.grid import linear_head
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.reading import Store
 
-Choice = Literal["least", "random", "most"]
-CHOICES: tuple[Choice, ...] = ("least", "random", "most")
-"""Which images of a class, by spuriosity; "random" is the control: as many, whatever they show."""
 DECAY = 1e-3
 MOST_STEPS = 500
 SLOPE = 1e-6

@@ -7,12 +7,12 @@ a second trial of a random corruption.
 
 from __future__ import annotations
 
-import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.loaders.corruption.records import corruption_of
 
 CLEAN = "clean"
 Control = Literal["", "random", "other"]
@@ -22,7 +22,6 @@ CONTROL_WORDS = {"random": "area-matched random region", "other": "another image
 _NAME = re.compile(
     r"(?P<corruption>[^@#\s]+)(?:#(?P<trial>[1-9]\d*))?@(?P<region>[a-z0-9_]+?)(?:_(?P<control>random|other))?"
 )
-_NOISE = re.compile(r"noise_(?P<sigma>\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 
 
 @dataclass(frozen=True, order=True)
@@ -44,9 +43,18 @@ class Condition:
     @property
     def sigma(self) -> float | None:
         """Standard deviation of Gaussian noise on the [0, 1] scale; None for any other corruption."""
-        found = _NOISE.fullmatch(self.corruption)
-        level = float(found["sigma"]) if found else math.inf
-        return level if math.isfinite(level) else None
+        try:
+            return corruption_of(self.corruption).noise_level
+        except SalientError:  # other people's predictions may be of corruptions that we do not know
+            return None
+
+    @property
+    def canonical(self) -> Condition:
+        """The same with the corruption's own name, as of noise_0.250 it is noise_0.25."""
+        try:
+            return replace(self, corruption=corruption_of(self.corruption).name)
+        except SalientError:
+            return self
 
     @staticmethod
     def parse(name: str) -> Condition:

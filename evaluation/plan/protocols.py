@@ -1,4 +1,4 @@
-"""Evaluation protocols, named: which images, which masks, how averaged.
+"""Evaluation protocols: which images, which masks, how averaged. A record each, and one line that lists it. No torch.
 
 "iclr2022" [Singla & Feizi 2022, section 5]: noise on the union of the spurious masks gives core accuracy, over
 the classes that have one; noise on the core masks gives spurious accuracy. The images of a (class, feature) pair
@@ -16,127 +16,89 @@ by its maximum. Noise on 1 - c and on c, on every image whose class has a core f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.numbers.spuriosity import Ends, ends, spuriosity
-from salient_imagenet_data.evaluation.plan.condition import CONTROLS, Condition, Control
 from salient_imagenet_data.evaluation.plan.regions import (
-    RATIOS,
-    Region,
+    ACCURACY_OF,
+    BACKGROUND,
+    FOREGROUND,
+    INSIDE,
+    OUTSIDE,
+    RegionOfStore,
     boxed,
-    corm2022,
-    iclr2022,
-    labels_of,
-    rank_of,
-    rival2022,
+    core_and_rest,
+    dilated_core,
+    single_features,
+    top_images,
 )
-from salient_imagenet_data.folds import WHOLE, Fold
-from salient_imagenet_data.loaders.corruption.records import corruption_of
-from salient_imagenet_data.names import SPURIOUS
-from salient_imagenet_data.store.reading import Store
 
-MOST_TRIALS = 10
+if TYPE_CHECKING:
+    from salient_imagenet_data.store.reading import Store
 
-
-def rows_in(store: Store, fold: Fold) -> NDArray[np.int64]:
-    """Store rows of a fold, ascending. Raises SalientError where there are none."""
-    if fold == WHOLE:
-        return np.arange(len(store))
-    rows = np.flatnonzero(fold.holds(store.rows.image_ids.to_pylist()))
-    if not len(rows):
-        raise SalientError(
-            f"fold {fold} of {store.path}: no images",
-            expected="some",
-            got=f"0 of {len(store)}",
-            then="make fewer folds",
-        )
-    return rows
-
-
-def spuriosity_ends(store: Store, rows: NDArray[np.int64]) -> Ends:
-    """The most and least spurious of some rows, of every class with a spurious feature."""
-    labels = labels_of(store)[rows]
-    found = ends(spuriosity(store.activations[rows], labels, store.kind_table[SPURIOUS]), labels)
-    return Ends(rows[found.top], rows[found.bottom], found.labels)
-
-
-ProtocolName = Literal["iclr2022", "corm2022", "rival2022", "spuriosity2023"]
-PROTOCOLS: tuple[ProtocolName, ...] = ("iclr2022", "corm2022", "rival2022", "spuriosity2023")
+Regions = Callable[["Store"], list[RegionOfStore]]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What one evaluation runs. rows: the store rows of the clean condition, ascending; every region's are among them.
+class Ratio:
+    """Accuracies under corruption inside and outside a region, held against each other. name: of the figure. inside,
+    outside: names of the protocol's regions. What is random may be tried several times on them."""
 
-    conditions: without the clean one, in the order of running. Regions by name. fold: of the store's images.
-    """
-
-    protocols: tuple[ProtocolName, ...]
-    rows: NDArray[np.int64]
-    regions: dict[str, Region]
-    conditions: tuple[Condition, ...] = field(default=())
-    fold: Fold = WHOLE
+    name: str
+    inside: str
+    outside: str
 
 
-def make_plan(
-    store: Store,
-    protocols: Sequence[str] = ("iclr2022",),
-    corruptions: Sequence[str] = ("noise_0.25",),
-    *,
-    controls: bool = True,
-    single_features: bool = False,
-    boxes: bool = False,
-    trials: int = 1,
-    fold: Fold = WHOLE,
-) -> Plan:
-    """Regions and conditions of the protocols. corruptions: names, as in a condition's. boxes: also the bounding box of
-    every region that is not a complement or a single feature. trials: of what is random, under "corm2022" and
-    "rival2022", whose ratio is then of the mean accuracies. fold: no other images.
+@dataclass(frozen=True)
+class Protocol:
+    """How classifiers are evaluated. regions: of a store, where corruptions go. single: those of single features, run
+    where asked for. ratio: of a pair of the regions. ends: whether the clean answers on the most and the least spurious
+    images of each class are needed. left: by region, the name of the accuracy that is left when it is corrupted."""
 
-    Controls are run on the protocol's own regions, not on single features. Raises SalientError for a protocol that is
-    not known or where no image counts.
-    """
-    makers: dict[str, Callable[[], list[Region]]] = {
-        "iclr2022": lambda: iclr2022(store, single_features=single_features),
-        "corm2022": lambda: corm2022(store),
-        "rival2022": lambda: rival2022(store),
-        "spuriosity2023": list,
-    }
-    unknown = [p for p in protocols if p not in makers]
-    if unknown or not protocols:
+    name: str
+    regions: Regions | None = None
+    single: Regions | None = None
+    ratio: Ratio | None = None
+    ends: bool = False
+    left: Mapping[str, str] = field(default_factory=dict)
+
+    def regions_of(self, store: Store, *, single: bool = False) -> list[RegionOfStore]:
+        """Its regions in a store; single: those of single features too."""
+        makers = (self.regions, self.single if single else None)
+        return [region for maker in makers if maker is not None for region in maker(store)]
+
+
+ICLR2022 = Protocol("iclr2022", top_images, single_features, left=ACCURACY_OF)
+CORM2022 = Protocol(
+    "corm2022", dilated_core, ratio=Ratio("rcs", INSIDE, OUTSIDE), left={OUTSIDE: "acc(C)", INSIDE: "acc(S)"}
+)
+RIVAL2022 = Protocol("rival2022", core_and_rest, ratio=Ratio("rfs", FOREGROUND, BACKGROUND))
+SPURIOSITY2023 = Protocol("spuriosity2023", ends=True)
+
+REGISTERED: tuple[Protocol, ...] = (ICLR2022, CORM2022, RIVAL2022, SPURIOSITY2023)
+"""All of them, in the order of running."""
+PROTOCOLS = tuple(protocol.name for protocol in REGISTERED)
+"""Their names."""
+LEFT_OF = {region: name for protocol in REGISTERED for region, name in protocol.left.items()}
+"""For every region whose protocol has a name for the accuracy that is left, that name."""
+
+
+def protocols_of(names: Sequence[str]) -> list[Protocol]:
+    """The protocols of some names, in the order of running. Raises SalientError for none, and for another name."""
+    unknown = [name for name in names if name not in PROTOCOLS]
+    if unknown or not names:
         raise SalientError("protocol is not known", expected=f"one of {', '.join(PROTOCOLS)}", got=", ".join(unknown))
-    in_fold = rows_in(store, fold)
-    here = np.zeros((len(store), 1), dtype=np.bool_)
-    here[in_fold] = True
-    of_fold = (replace(r, chosen=r.chosen & here) for p in dict.fromkeys(protocols) for r in makers[p]())
-    regions = {r.name: r for r in of_fold if len(r.rows)}
-    if not 1 <= trials <= MOST_TRIALS:
-        raise SalientError("trials", expected=f"1 to {MOST_TRIALS}", got=str(trials))
-    if boxes:
-        plain = [r for r in regions.values() if not r.complement and rank_of(r.name) is None]
-        regions |= {box.name: box for box in map(boxed, plain)}
-    counted = [region.rows for region in regions.values()]
-    if "spuriosity2023" in protocols:
-        found = spuriosity_ends(store, in_fold)
-        counted += [found.top, found.bottom]
-    rows = np.unique(np.concatenate(counted)) if counted else np.zeros(0, dtype=np.int64)
-    if not len(rows):
-        raise SalientError(f"{store.path}: nothing to evaluate", expected="core or spurious features", got="none")
-    conditions = [
-        Condition(corruption, name, control, trial)
-        for name in regions
-        for control in _controls(name, controls)
-        for corruption in corruptions
-        for trial in range(1, 1 + (trials if name in RATIOS and corruption_of(corruption).random else 1))
-    ]
-    return Plan(tuple(p for p in PROTOCOLS if p in protocols), rows, regions, tuple(conditions), fold)
+    return [protocol for protocol in REGISTERED if protocol.name in names]
 
 
-def _controls(region: str, wanted: bool) -> tuple[Control, ...]:
-    return ("", *CONTROLS) if wanted and rank_of(region) is None else ("",)
+def every_region(store: Store) -> dict[str, RegionOfStore]:
+    """The regions of all protocols in a store, with their boxes, by name."""
+    plain = [region for protocol in REGISTERED for region in protocol.regions_of(store, single=True)]
+    return {region.name: region for region in [*plain, *map(boxed, filter(has_box, plain))]}
+
+
+def has_box(region: RegionOfStore) -> bool:
+    """Whether a region's bounding box is one of its own: not of what is left over, nor of a single feature."""
+    return not region.region.complement and not region.single

@@ -13,17 +13,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
-from salient_imagenet_data.evaluation.plan.regions import (
-    Region,
-    boxed,
-    corm2022,
-    iclr2022,
-    labels_of,
-    rival2022,
-)
+from salient_imagenet_data.evaluation.plan.protocols import every_region
+from salient_imagenet_data.evaluation.plan.regions import RegionOfStore, labels_of
 from salient_imagenet_data.evaluation.score.results import ModelResult, OfClass
 from salient_imagenet_data.images.source import ImageSource, ids_of
 from salient_imagenet_data.joining import join
+from salient_imagenet_data.loaders.region import shaped
 from salient_imagenet_data.masks import union_in_crop
 from salient_imagenet_data.pictures.overlay import NEUTRAL, tint
 from salient_imagenet_data.store.reading import Store
@@ -60,8 +55,7 @@ def largest_drops(result: ModelResult, count: int = 6) -> list[Example]:
 
 def with_images(examples: Sequence[Example], store: Store, source: ImageSource, count: int = 3) -> list[Example]:
     """The same with up to `count` pairs of images each. Images that the source lacks are left out."""
-    plain = [*iclr2022(store, single_features=True), *corm2022(store), *rival2022(store)]
-    regions = {r.name: r for r in [*plain, *map(boxed, plain)]}
+    regions = every_region(store)
     labels = labels_of(store)
     result = []
     for example in examples:
@@ -72,7 +66,9 @@ def with_images(examples: Sequence[Example], store: Store, source: ImageSource, 
     return result
 
 
-def _pairs(store: Store, source: ImageSource, region: Region, rows: list[int], count: int) -> list[tuple[str, str]]:
+def _pairs(
+    store: Store, source: ImageSource, region: RegionOfStore, rows: list[int], count: int
+) -> list[tuple[str, str]]:
     ids = store.rows.image_ids.take(pa.array(rows, pa.int64()))
     at_hand = pc.is_in(ids, value_set=ids_of(source)).to_numpy(zero_copy_only=False)
     shown = [row for row, there in zip(rows, at_hand, strict=True) if there][:count]
@@ -81,24 +77,8 @@ def _pairs(store: Store, source: ImageSource, region: Region, rows: list[int], c
     for item, row in enumerate(shown):
         crop = joined.crop(item)
         mask = union_in_crop(store.maps[row], region.chosen[row], *crop.shape[:2])
-        pairs.append((data_uri(crop), data_uri(tint(crop, shape_of(region, mask), NEUTRAL))))
+        pairs.append((data_uri(crop), data_uri(tint(crop, shaped(mask, mask, region.at(mask.shape[0])), NEUTRAL))))
     return pairs
-
-
-def shape_of(region: Region, mask: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a region makes of a union of maps, (S, S): as `loaders.regions.region_masks` has it, without torch."""
-    iterations = region.iterations(mask.shape[0])
-    for _ in range(iterations):
-        wide = np.pad(mask, 1)
-        mask = np.max([wide[1:-1, 1:-1], wide[:-2, 1:-1], wide[2:, 1:-1], wide[1:-1, :-2], wide[1:-1, 2:]], axis=0)
-    if region.dilation and mask.max() > 0:
-        mask = mask / mask.max()
-    if region.box and mask.max() > 0:
-        inside = mask >= mask.max() / 2
-        rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-        mask = np.zeros_like(mask)
-        mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 1.0
-    return 1.0 - mask if region.complement else mask
 
 
 def data_uri(pixels: NDArray[np.uint8]) -> str:

@@ -14,14 +14,15 @@ from torch.utils.data import Dataset
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.plan.condition import CLEAN, Condition, Control
-from salient_imagenet_data.evaluation.plan.protocols import Plan
-from salient_imagenet_data.evaluation.plan.regions import Region
+from salient_imagenet_data.evaluation.plan.plan import Plan
+from salient_imagenet_data.evaluation.plan.regions import RegionOfStore
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.joining import Joined, join
-from salient_imagenet_data.loaders import regions as masked
+from salient_imagenet_data.loaders.controls import partners, random_places, region_masks
 from salient_imagenet_data.loaders.corruption.corruptions import corrupt, image_seeds
 from salient_imagenet_data.loaders.corruption.kernels import normal_like
-from salient_imagenet_data.loaders.corruption.records import GaussianNoise, Missing, corruption_of
+from salient_imagenet_data.loaders.corruption.records import corruption_of
+from salient_imagenet_data.loaders.region import Region
 from salient_imagenet_data.masks import union_in_box
 from salient_imagenet_data.store.reading import Store
 
@@ -105,7 +106,7 @@ class Items(Dataset[Item]):
         self,
         joined: Joined,
         preprocessing: Preprocessing,
-        regions: Sequence[Region] = (),
+        regions: Sequence[RegionOfStore] = (),
         *,
         controlled: Container[str] = (),
         swaps: bool = False,
@@ -139,7 +140,7 @@ class Items(Dataset[Item]):
             swap = torch.from_numpy(other).permute(2, 0, 1)
         return Item(position, row, record.image_id, image, known, masks, others, swap)
 
-    def _mask(self, row: int, region: Region, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def _mask(self, row: int, region: RegionOfStore, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """A row's mask in the model's crop. size: of the image at hand, where the store does not know the row's."""
         store = self.joined.store
         record = store.rows[row]
@@ -160,7 +161,7 @@ def items_of(joined: Joined, plan: Plan, preprocessing: Preprocessing, regions: 
     return Items(joined, preprocessing, chosen, controlled=controlled, swaps=swaps, seed=seed)
 
 
-def partner_rows(joined: Joined, region: Region, seed: int) -> NDArray[np.int64]:
+def partner_rows(joined: Joined, region: RegionOfStore, seed: int) -> NDArray[np.int64]:
     """(N,) for each row of the region, another of its rows, of another class where there are several; -1 elsewhere.
 
     Chosen among all rows of the region, whether their images are at hand or not: only their masks are needed.
@@ -179,8 +180,8 @@ def partner_images(joined: Joined, seed: int) -> dict[int, int]:
     swapped in. Raises SalientError for a single image."""
     if len(joined) < 2:
         raise SalientError("swap: no other image", expected="at least two images", got=str(len(joined)))
-    partners = _partners(joined.store, joined.rows, seed, condition="swap")
-    return dict(zip(joined.rows.tolist(), partners.tolist(), strict=True))
+    found = _partners(joined.store, joined.rows, seed, condition="swap")
+    return dict(zip(joined.rows.tolist(), found.tolist(), strict=True))
 
 
 def _partners(store: Store, rows: NDArray[np.int64], seed: int, *, condition: str = "") -> NDArray[np.int64]:
@@ -188,20 +189,20 @@ def _partners(store: Store, rows: NDArray[np.int64], seed: int, *, condition: st
     labels = store.rows.labels[rows]
     several = len(np.unique(labels)) > 1
     ids = store.rows.image_ids.take(pa.array(rows)).to_pylist()
-    return masked.partners(ids, seed, labels=labels if several else None, condition=condition)
+    return partners(ids, seed, labels=labels if several else None, condition=condition)
 
 
 def corrupted(
     items: ItemBatch,
     conditions: Sequence[Condition],
-    regions: Mapping[str, Region],
+    regions: Mapping[str, RegionOfStore],
     *,
     seed: int,
     device: str,
     clean: bool,
 ) -> Iterator[tuple[str, list[int], Tensor, Tensor | None]]:
     """For each condition: its name, which of the items count, their images (b, 3, S, S) float32 in [0, 1], and under
-    `Missing`, where these are as they were, the masks (b, 1, S, S) of what the model must not be shown, else None.
+    what hides, where these are as they were, the masks (b, 1, S, S) of what the model must not be shown, else None.
 
     Conditions in which none counts are left out. The random numbers of an image depend on (seed, image id) only, and
     all levels and regions of one corruption use the same ones.
@@ -215,7 +216,7 @@ def corrupted(
             continue
         images, masks = batch.images[batch.rows(which)], batch.region(condition.region, condition.control)
         corruption = corruption_of(condition.corruption)
-        if isinstance(corruption, Missing):
+        if corruption.hides:
             yield condition.name, which, images, masks
             continue
         seeds = batch.seeds(condition.trial)
@@ -225,7 +226,7 @@ def corrupted(
             corruption,
             [seeds[k] for k in which],
             others=batch.swapped(which) if corruption.needs_other else None,
-            noise=batch.noise(condition.trial)[batch.rows(which)] if isinstance(corruption, GaussianNoise) else None,
+            noise=batch.noise(condition.trial)[batch.rows(which)] if corruption.normal else None,
             check_values=False,  # made here, from uint8 and clamped masks
         )
         yield condition.name, which, done, None
@@ -234,7 +235,7 @@ def corrupted(
 class _Batch:
     """Items on a device, and what several conditions share: drawn or made once. images: (B, 3, S, S) float32."""
 
-    def __init__(self, items: ItemBatch, regions: Mapping[str, Region], seed: int, device: str) -> None:
+    def __init__(self, items: ItemBatch, regions: Mapping[str, RegionOfStore], seed: int, device: str) -> None:
         self.items, self.regions, self.seed = items.to(device), regions, seed
         self.images = unit_images(self.items.images)
         self._noise: dict[int, Tensor] = {}
@@ -271,23 +272,17 @@ class _Batch:
         if control == "random":
             # What is known of the region is what is moved, so that the areas match.
             masks = self.region(name, "")
-            moved = masked.Region("core", control="random")
-            return masked.region_masks(masks, masks, moved, places=[self._place(k) for k in which])
+            moved = Region("core", control="random")
+            return region_masks(masks, masks, moved, places=[self._place(k) for k in which])
         region = self.regions[name]
         masks = (self.items.others if control == "other" else self.items.masks)[name]
-        spec = masked.Region(
-            "not_core" if region.complement else "core",
-            dilation=region.iterations(masks.shape[-1]),
-            normalise=region.dilation > 0,
-            box=region.box,
-        )
-        return masked.region_masks(masks, masks, spec) * self.items.known[self.rows(which)]
+        return region_masks(masks, masks, region.at(masks.shape[-1])) * self.items.known[self.rows(which)]
 
     def _place(self, item: int) -> Tensor:
         """Where an item's masks are moved to. A seed of its own: it has nothing to do with the noise."""
         if item not in self._places:
             (seed,) = image_seeds(self.seed, [self.items.image_ids[item]], "region")
-            self._places[item] = masked.random_places(self.images.shape[2:], seed, self.images.device)
+            self._places[item] = random_places(self.images.shape[2:], seed, self.images.device)
         return self._places[item]
 
 

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Subset
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.plan.condition import CLEAN, Condition
-from salient_imagenet_data.evaluation.plan.protocols import Plan
+from salient_imagenet_data.evaluation.plan.plan import Plan
 from salient_imagenet_data.evaluation.run.images import ItemBatch, corrupted, items_of
 from salient_imagenet_data.evaluation.run.predictions import (
     FORMAT_VERSION,

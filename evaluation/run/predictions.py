@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.plan.condition import Condition
 from salient_imagenet_data.whole_file import whole_file
 
 METADATA_KEY = b"salient_imagenet"
@@ -201,8 +202,28 @@ def read_predictions(path: Path, classes: int) -> PredictionsFile:
     for name in names:
         part = table.filter(pc.equal(table["condition"], name)).combine_chunks()
         conditions[str(name)] = _answers(part, f"{path}, condition {name}", classes)
+    _check_distinct(path, list(conditions))
     model = metadata.get("model", {}).get("name") if isinstance(metadata.get("model"), dict) else None
     return PredictionsFile(path, str(model or path.stem), metadata, conditions)
+
+
+def _check_distinct(path: Path, names: Sequence[str]) -> None:
+    """Refuse two names of one condition, such as noise_0.25 and noise_0.250: in curves one would take the other's
+    place. What is no condition's name is refused where the file is scored."""
+    seen: dict[str, str] = {}
+    for name in names:
+        try:
+            own = Condition.parse(name).canonical.name
+        except SalientError:
+            continue
+        if own in seen:
+            raise SalientError(
+                f"{path}: two names of one condition",
+                expected=f"{own} once",
+                got=f"{seen[own]} and {name}",
+                then="leave one of them out",
+            )
+        seen[own] = name
 
 
 def _answers(table: Any, where: str, classes: int) -> Answers:

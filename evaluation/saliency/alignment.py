@@ -21,7 +21,8 @@ from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.numbers.overlap import auroc, iou
 from salient_imagenet_data.evaluation.plan.regions import foreground
 from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
-from salient_imagenet_data.evaluation.saliency.attributions import Method, default_layer, saliency_of
+from salient_imagenet_data.evaluation.saliency.attributions import default_layer, saliency_of
+from salient_imagenet_data.evaluation.saliency.methods import Method
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Missing, join
 from salient_imagenet_data.networks.classifiers import Classifier, check_output

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +18,9 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.saliency.methods import Method
 from salient_imagenet_data.networks.grid import channels_last, last_grid
 
-Method = Literal["grad_cam", "input_x_gradient", "integrated_gradients"]
-METHODS: tuple[Method, ...] = ("grad_cam", "input_x_gradient", "integrated_gradients")
 IMAGE = "image"
 """In place of a layer's name: the images as the model is given them, in [0, 1]."""
 STEPS = 16

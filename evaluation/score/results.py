@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.plan.condition import Condition, Control
-from salient_imagenet_data.evaluation.plan.regions import LEFT_OF, rank_of
+from salient_imagenet_data.evaluation.plan.protocols import LEFT_OF
+from salient_imagenet_data.evaluation.plan.regions import rank_of
 from salient_imagenet_data.evaluation.score.records import from_json, to_json
 
 FAMILY = "salient-imagenet-evaluation/"

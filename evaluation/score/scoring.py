@@ -12,14 +12,8 @@ from salient_imagenet_data.evaluation.numbers.bootstrap import area, difference,
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate, class_average, wilson
 from salient_imagenet_data.evaluation.numbers.spuriosity import spurious_gap
 from salient_imagenet_data.evaluation.plan.condition import CLEAN, CONTROL_WORDS, Condition, Control
-from salient_imagenet_data.evaluation.plan.protocols import rows_in, spuriosity_ends
-from salient_imagenet_data.evaluation.plan.regions import (
-    BACKGROUND,
-    FOREGROUND,
-    INSIDE,
-    OUTSIDE,
-    rank_of,
-)
+from salient_imagenet_data.evaluation.plan.plan import rows_in, spuriosity_ends
+from salient_imagenet_data.evaluation.plan.regions import BACKGROUND, FOREGROUND, INSIDE, OUTSIDE, rank_of
 from salient_imagenet_data.evaluation.run.predictions import PredictionsFile
 from salient_imagenet_data.evaluation.score.outcomes import Outcome, line_up
 from salient_imagenet_data.evaluation.score.results import (

@@ -15,16 +15,7 @@ import torch
 from torch import Tensor
 
 from salient_imagenet_data.loaders.corruption import kernels
-from salient_imagenet_data.loaders.corruption.records import (
-    Blur,
-    Composite,
-    Corruption,
-    Fill,
-    GaussianNoise,
-    Inpaint,
-    Shuffle,
-    Tile,
-)
+from salient_imagenet_data.loaders.corruption.records import Corruption, Given
 
 
 def image_seeds(seed: int, image_ids: Sequence[str], condition: str = "") -> list[int]:
@@ -71,6 +62,8 @@ def corrupt(
     The result is the same for the same image and seed on one type of device; CPU and CUDA draw different random
     numbers. Raises TypeError for other dtypes, ValueError for other shapes, ranges or devices.
     """
+    if corruption.hides:
+        raise ValueError(f"corrupt: expected what paints over pixels; {corruption.name} is done to the network")
     check_batch(images, masks, values=check_values)
     if len(seeds) != len(images):
         raise ValueError(f"corrupt: expected {len(images)} seeds, got {len(seeds)}")
@@ -83,17 +76,12 @@ def corrupt(
     # A copy of its own: results of matrix products may hang on strides, so on what the batch came from.
     images = images.clone(memory_format=torch.contiguous_format)
     x, masks = kernels.to_unit(images), masks.float()
-    if isinstance(corruption, GaussianNoise):
-        noise = kernels.normal_like(x, seeds) if noise is None else noise.clone()
-        if corruption.l2_norm is None:
-            added = noise.mul_(corruption.sigma).mul_(masks)
-        else:
-            added = kernels.each(kernels.rescaled, noise.mul_(masks), corruption.l2_norm)
-        return kernels.from_unit(added.add_(x).clamp_(0.0, 1.0), images.dtype)
+    noise = noise.clone() if corruption.normal and noise is not None else None
+    given = Given(images, x, masks, seeds, others, noise)
     # A mixed-precision training loop must not round what the corruption is made of.
     with torch.autocast(images.device.type, enabled=False):
-        made = _made(images, x, masks, corruption, seeds, others)
-    return kernels.from_unit(torch.lerp(x, made, masks), images.dtype)
+        done = corruption.laid_in(given)
+    return kernels.from_unit(done, images.dtype)
 
 
 def check_batch(images: Tensor, masks: Tensor, *, values: bool = True) -> None:
@@ -113,25 +101,3 @@ def check_batch(images: Tensor, masks: Tensor, *, values: bool = True) -> None:
             low, high = (v.item() for v in tensor.aminmax())
             if not (low >= 0.0 and high <= 1.0):
                 raise ValueError(f"{name}: expected values in [0, 1], got {low:g} to {high:g}")
-
-
-def _made(
-    images: Tensor, x: Tensor, masks: Tensor, corruption: Corruption, seeds: Sequence[int], others: Tensor | None
-) -> Tensor:
-    """What comes in place of the images x, float32. Image by image where a step could hang on the batch's size."""
-    match corruption:
-        case Fill(color):
-            return kernels.each(kernels.mean_color, x) if color == "mean" else kernels.plain(x, color)
-        case Blur(sigma):
-            return kernels.each(kernels.gaussian_blur, x, sigma)
-        case Shuffle():
-            return kernels.each(kernels.shuffle, x, masks, seeds)
-        case Tile():
-            return kernels.each(kernels.tile, x, masks)
-        case Inpaint(sweeps):
-            return kernels.inpaint(x, masks, sweeps)
-        case Composite(transform, as_uint8):
-            return kernels.each(kernels.transformed, images, seeds, transform, as_uint8)
-        case _:
-            assert others is not None
-            return kernels.to_unit(others)

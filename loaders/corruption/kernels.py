@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision import tv_tensors
 
+from salient_imagenet_data.loaders.region import at_least_half
+
 GRAY = 0.5
 
 
@@ -104,10 +106,9 @@ def bounding_box(mask: Tensor) -> tuple[int, int, int, int] | None:
     """(top, left, bottom, right) of the pixels of at least half the mask's peak; None for an empty mask.
 
     Bottom and right are one past the last pixel, so that slices hold all of them."""
-    peak = mask.max()
-    if not peak > 0:
+    inside = at_least_half(mask)[0]
+    if not inside.any():
         return None
-    inside = mask[0] >= peak / 2
     rows, columns = torch.nonzero(inside.any(dim=1)), torch.nonzero(inside.any(dim=0))
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
@@ -132,19 +133,6 @@ def tile(image: Tensor, mask: Tensor) -> Tensor:
     rows = (torch.arange(height, device=image.device) - top) % strip.shape[1]
     columns = (torch.arange(width, device=image.device) - left) % strip.shape[2]
     return strip[:, rows[:, None], columns]
-
-
-def boxes(masks: Tensor) -> Tensor:
-    """(B, 1, H, W): 1 in the `bounding_box` of each mask, 0 elsewhere; without waiting for the device."""
-    peaks = masks.amax(dim=(2, 3), keepdim=True)
-    inside = (masks >= peaks / 2) & (peaks > 0)
-    return (_between(inside.any(dim=3)).unsqueeze(3) & _between(inside.any(dim=2)).unsqueeze(2)).to(masks)
-
-
-def _between(marked: Tensor) -> Tensor:
-    """(..., n) bool: true from the first marked place to the last."""
-    counts = marked.long()
-    return (counts.cumsum(-1) > 0) & (counts.flip(-1).cumsum(-1).flip(-1) > 0)
 
 
 def inpaint(images: Tensor, masks: Tensor, sweeps: int) -> Tensor:

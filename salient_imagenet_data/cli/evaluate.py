@@ -13,6 +13,8 @@ import click
 
 from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, FOLDER, check_device, cli, numbers, options
 from salient_imagenet_data.cli.images import IMAGES, GivenImages, images_options
+from salient_imagenet_data.evaluation.plan.protocols import PROTOCOLS
+from salient_imagenet_data.evaluation.saliency.methods import METHODS
 from salient_imagenet_data.loaders.corruption.records import FORMS
 
 if TYPE_CHECKING:
@@ -24,10 +26,6 @@ if TYPE_CHECKING:
     from salient_imagenet_data.folds import Fold
     from salient_imagenet_data.images.source import ImageSource
     from salient_imagenet_data.store.reading import Store
-
-# Spelled out, because the rooms are imported inside the functions; a test compares them.
-PROTOCOLS = ("iclr2022", "corm2022", "rival2022", "spuriosity2023")
-SALIENCY = ("grad_cam", "input_x_gradient", "integrated_gradients")
 
 
 _MODELS = (
@@ -154,7 +152,7 @@ def score(
 
 @cli.command()
 @_models
-@click.option("--saliency", type=click.Choice(SALIENCY), default="grad_cam", help="Where the classifier looks.")
+@click.option("--saliency", type=click.Choice(METHODS), default="grad_cam", help="Where the classifier looks.")
 @click.option("--layer", help="Module to look at, or `image`.  [default: the last grid for grad_cam, else image]")
 @click.option("--batch-size", type=click.IntRange(1), default=32)
 @click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
@@ -174,7 +172,7 @@ def align(
     as_json: bool,
 ) -> None:
     """Measure how far classifiers look at the core masks: saliency maps against the masks."""
-    from salient_imagenet_data.evaluation.plan.protocols import rows_in
+    from salient_imagenet_data.evaluation.plan.plan import rows_in
     from salient_imagenet_data.evaluation.saliency.alignment import align as align_model
     from salient_imagenet_data.folds import WHOLE
     from salient_imagenet_data.networks.opening import open_networks
@@ -292,7 +290,7 @@ def _sides(row: Sensitivity) -> str:
 
 def _words(condition: ConditionResult) -> str:
     """A condition's name; where its protocol has a name for the accuracy that is left, that instead of the region's."""
-    from salient_imagenet_data.evaluation.plan.regions import LEFT_OF
+    from salient_imagenet_data.evaluation.plan.protocols import LEFT_OF
 
     left = LEFT_OF.get(condition.region)
     return f"{left} {condition.corruption}" if left else condition.name

@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, check_device, check_out, cli, options
-from salient_imagenet_data.cli.evaluate import SALIENCY
 from salient_imagenet_data.cli.images import GivenImages, images_options
+from salient_imagenet_data.evaluation.mitigation.choices import CHOICES, LOSSES
+from salient_imagenet_data.evaluation.saliency.methods import METHODS
 
 if TYPE_CHECKING:
     from salient_imagenet_data.folds import Fold
     from salient_imagenet_data.images.source import ImageSource
     from salient_imagenet_data.networks.classifiers import Classifier
     from salient_imagenet_data.store.reading import Store
-
-# Spelled out, because the rooms are imported inside the functions; a test compares them.
-LOSSES = ("none", "energy", "l1", "ppce", "rrr_star", "rrr", "grad_mask", "act_diff", "corm")
-CHOICES = ("least", "random", "most")
 
 _NETWORK = (
     click.argument("store"),
@@ -87,7 +84,7 @@ def retrain_head(
 @click.option(
     "--saliency",
     "method",
-    type=click.Choice(SALIENCY),
+    type=click.Choice(METHODS),
     help="Of the losses on attributions.  [default: input_x_gradient]",
 )
 @click.option("--layer", help="Module to look at, or `image`.  [default: the last grid for grad_cam, else image]")
@@ -143,7 +140,7 @@ def _inputs(
 
 def _how(store: Store, fold: Fold, workers: int, skip_missing: bool, device: str | None) -> dict[str, Any]:
     """How the images are gone through, as the functions of the room want it."""
-    from salient_imagenet_data.evaluation.plan.protocols import rows_in
+    from salient_imagenet_data.evaluation.plan.plan import rows_in
 
     missing = "skip" if skip_missing else "error"
     return {"rows": rows_in(store, fold), "workers": workers, "missing": missing, "device": check_device(device)}

@@ -12,7 +12,6 @@ import pytest
 
 from salient_imagenet_data.annotation.applying import annotate
 from salient_imagenet_data.annotation.files import read_annotations, write_annotations
-from salient_imagenet_data.cli import evaluate as commands
 from salient_imagenet_data.evaluation.plan.protocols import PROTOCOLS
 from salient_imagenet_data.store.reading import Store
 from tests.conftest import Run, answers_for
@@ -34,10 +33,6 @@ def models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     yield
     sys.modules.pop("cli_models", None)
-
-
-def test_choices_are_those_of_the_rooms() -> None:
-    assert commands.PROTOCOLS == PROTOCOLS
 
 
 def test_evaluate_score_and_leaderboard(store: Store, images: Path, weights: Path, tmp_path: Path, run: Run) -> None:

@@ -12,13 +12,11 @@ import torch
 import torchvision
 from safetensors.torch import load_file
 
-from salient_imagenet_data.cli import mitigate as commands
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.mitigation.choices import LOSSES
 from salient_imagenet_data.evaluation.mitigation.finetune import FinetuneConfig, finetune
-from salient_imagenet_data.evaluation.mitigation.guidance import LOSSES
-from salient_imagenet_data.evaluation.mitigation.heads import CHOICES, retrain_head
+from salient_imagenet_data.evaluation.mitigation.heads import retrain_head
 from salient_imagenet_data.evaluation.saliency.alignment import align
-from salient_imagenet_data.evaluation.saliency.attributions import METHODS
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.checkpoint import read_checkpoint
@@ -29,10 +27,6 @@ from salient_imagenet_data.networks.smallnet import SmallNet, SmallNetConfig
 from salient_imagenet_data.networks.weights import save_network
 from salient_imagenet_data.store.reading import Store
 from tests.conftest import Run
-
-
-def test_choices_are_those_of_the_room() -> None:
-    assert commands.LOSSES == LOSSES and commands.CHOICES == CHOICES and commands.SALIENCY == METHODS
 
 
 def tuned(

@@ -18,7 +18,7 @@ from torchvision.transforms.v2.functional import normalize
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.evaluate import evaluate
-from salient_imagenet_data.evaluation.plan.protocols import make_plan
+from salient_imagenet_data.evaluation.plan.plan import make_plan
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.classifiers import Classifier

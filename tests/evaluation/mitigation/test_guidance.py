@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.mitigation.guidance import FLOOR, LOSSES, ON_MAPS, Looking, guidance
+from salient_imagenet_data.evaluation.mitigation.choices import LOSSES
+from salient_imagenet_data.evaluation.mitigation.guidance import FLOOR, ON_MAPS, Looking, guidance
 from salient_imagenet_data.evaluation.saliency.attributions import IMAGE, attributions
 
 LOOKING = Looking("input_x_gradient", IMAGE)

@@ -23,9 +23,8 @@ from salient_imagenet_data.evaluation.evaluate import Conditions, evaluate, run_
 from salient_imagenet_data.evaluation.numbers.bootstrap import relative_sensitivity
 from salient_imagenet_data.evaluation.numbers.spuriosity import spuriosity
 from salient_imagenet_data.evaluation.plan.condition import CLEAN, Condition
-from salient_imagenet_data.evaluation.plan.protocols import Plan, make_plan, rows_in, spuriosity_ends
-from salient_imagenet_data.evaluation.plan.regions import INSIDE, OUTSIDE, iclr2022
-from salient_imagenet_data.evaluation.report.examples import shape_of
+from salient_imagenet_data.evaluation.plan.plan import Plan, make_plan, rows_in, spuriosity_ends
+from salient_imagenet_data.evaluation.plan.regions import INSIDE, OUTSIDE, top_images
 from salient_imagenet_data.evaluation.run import infer as infer_module
 from salient_imagenet_data.evaluation.run.images import ItemBatch, corrupted, items_of, partner_images
 from salient_imagenet_data.evaluation.run.infer import Settings, infer
@@ -39,6 +38,7 @@ from salient_imagenet_data.loaders.corruption.corruptions import gaussian_noise,
 from salient_imagenet_data.loaders.missing.hiding import hiding
 from salient_imagenet_data.loaders.missing.layers import LayerMasking
 from salient_imagenet_data.loaders.missing.tokens import TokenDropping
+from salient_imagenet_data.loaders.region import shaped
 from salient_imagenet_data.masks import union_in_crop
 from salient_imagenet_data.networks.classifiers import Classifier
 from salient_imagenet_data.networks.opening import open_network
@@ -80,7 +80,7 @@ def same(first: PredictionsFile, second: PredictionsFile) -> bool:
 
 
 def test_trap_images_without_such_a_feature_do_not_count(store: Store) -> None:
-    core, spurious = iclr2022(store)
+    core, spurious = top_images(store)
     assert {store.rows[r].label for r in spurious.rows} == set(range(1, 10))
     assert {store.rows[r].label for r in core.rows} == {0, *range(2, 10)}
     for region in (core, spurious):
@@ -204,7 +204,7 @@ def test_boxes_of_the_regions(store: Store, images: Path) -> None:
         region = plan.regions[Condition.parse(name).region]
         for k, image in zip(which, x, strict=True):
             union = union_in_crop(store.maps[batch[k].row], region.chosen[batch[k].row], 56, 56)
-            assert np.allclose(shape_of(region, union), 1 - image[0].numpy(), atol=1e-6), name
+            assert np.allclose(shaped(union, union, region.at(56)), 1 - image[0].numpy(), atol=1e-6), name
 
 
 def test_controls_are_area_matched_and_from_another_class(store: Store, images: Path) -> None:

@@ -127,3 +127,26 @@ def test_condition_parts() -> None:
     assert Condition.parse("noise_1e-05@core").sigma == 1e-5 and Condition.parse("noise_l2_3@core").sigma is None
     with pytest.raises(SalientError, match="condition 'noisy' is not understood"):
         Condition.parse("noisy")
+
+
+def test_a_level_is_noise_of_a_finite_standard_deviation_only() -> None:
+    levels = {"noise_0.250": 0.25, "noise_0": 0.0, "noise_1e999": None, "blur_3": None, "theirs": None}
+    for corruption, level in levels.items():
+        assert Condition(corruption, "core").sigma == level, corruption
+    assert Condition("noise_0.250", "core").canonical.name == "noise_0.25@core"
+    assert Condition("theirs", "core", "random").canonical.name == "theirs@core_random"
+
+
+def test_two_names_of_one_condition_do_not_collapse(tmp_path: Path) -> None:
+    """A curve has one accuracy a level: the second name's would silently take the place of the first's."""
+    rows = [("a", name, [0], [0.9]) for name in ("clean", "noise_0.25@core", "noise_0.250@core")]
+    path = foreign(tmp_path / "theirs.parquet", rows)
+    with pytest.raises(
+        SalientError, match=r"two names.*noise_0.25@core once; got noise_0.25@core and noise_0.250@core"
+    ):
+        read_predictions(path, 3)
+    distinct = [*rows[:2], ("a", "noise_0.250@core_random", [0], [0.9]), ("a", "noise_0.250@spurious", [0], [0.9])]
+    assert len(read_predictions(foreign(tmp_path / "b.parquet", distinct), 3).conditions) == 4
+    jpeg = [rows[0], *(("a", f"jpeg_{q}@core", [0], [0.9]) for q in ("90", "090"))]
+    with pytest.raises(SalientError, match="two names of one condition"):
+        read_predictions(foreign(tmp_path / "c.parquet", jpeg), 3)

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.saliency.attributions import (
     IMAGE,
-    METHODS,
     attributions,
     default_layer,
     last_grid,
     saliency_of,
 )
+from salient_imagenet_data.evaluation.saliency.methods import METHODS
 
 
 class Net(nn.Module):

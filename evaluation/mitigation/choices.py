@@ -1,0 +1,10 @@
+"""What can be chosen of mitigation, by name: losses of `guidance`, images of `retrain_head`. No torch."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+LOSSES = ("none", "energy", "l1", "ppce", "rrr_star", "rrr", "grad_mask", "act_diff", "corm")
+Choice = Literal["least", "random", "most"]
+CHOICES: tuple[Choice, ...] = get_args(Choice)
+"""Which images of a class, by spuriosity; "random" is the control: as many, whatever they show."""
