@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +40,7 @@ from salient_imagenet_data.networks.classifiers import Classifier, checked_logit
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.manifest import file_sha256
 from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.whole_file import sweep, write_text
 
 PART_IMAGES = 1024
 """Images, under all conditions, that a stopped run repeats at most."""
@@ -152,7 +152,7 @@ def infer(
         tables += [to_table(name, answers, metadata) for name, answers in found.items()]
         if position - start >= PART_IMAGES or position == len(part):
             work.mkdir(exist_ok=True)
-            (work / RUN).write_text(digest)
+            write_text(work / RUN, digest)
             write_tables(work / f"{start:09d}-{position:09d}.parquet", tables, metadata)
             tables, start = [], position
     whole = [to_table(name, answers, metadata) for name, answers in kept.items()]
@@ -213,12 +213,24 @@ def _resumed(work: Path, digest: str) -> int:
 
 
 def _sweep(work: Path) -> None:
-    """Remove the parts of a run, and nothing else: a folder of this name without the run's note is not ours."""
+    """Remove the parts of a run, and nothing else: a folder of this name without the run's note is not ours. The note
+    goes last, so that what is left of a removal that was stopped is known as ours."""
     if not work.exists() and not work.is_symlink():
         return
-    if not (work / RUN).is_file() and any(work.iterdir()):
-        raise SalientError(f"{work}: not the parts of a run", expected=f"a file {RUN} in it", then="move it elsewhere")
-    shutil.rmtree(work)
+    sweep(work)
+    parts = list(work.glob("*.parquet"))
+    others = [path for path in work.iterdir() if path.name != RUN and path not in parts]
+    if others or (parts and not (work / RUN).is_file()):
+        raise SalientError(
+            f"{work}: not the parts of a run",
+            expected=f"a file {RUN} in it, and parts",
+            got=(others or parts)[0].name,
+            then="move it elsewhere",
+        )
+    for part in parts:
+        part.unlink()
+    (work / RUN).unlink(missing_ok=True)
+    work.rmdir()
 
 
 def _probabilities(logits: Tensor, classes: int, images: int) -> Any:

@@ -22,6 +22,7 @@ from salient_imagenet_data.annotation.answers import COLUMNS, OFFICIAL_COLUMNS, 
 from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.names import ANSWERS
+from salient_imagenet_data.whole_file import write_text
 
 DELIMITERS = (",", ";", "\t")
 """Of a CSV file; spreadsheets of some languages write the second, copies out of one the third."""
@@ -50,7 +51,8 @@ def read_annotations(path: str | Path) -> Annotations:
 
 def _parquet(data: bytes, path: Path) -> tuple[list[str], list[dict[str, object]]]:
     try:
-        table = pq.read_table(io.BytesIO(data))
+        # Not read_table, see `Store.features_table`.
+        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         reason = (str(error).splitlines() or [""])[0][:200]
         raise SalientError(f"{path}: damaged, or no Parquet file", got=reason, then="write it anew") from error
@@ -95,10 +97,11 @@ def _csv(text: str, path: Path) -> tuple[list[str], list[dict[str, object]]]:
 
 def write_annotations(path: str | Path, answers: Iterable[Answer]) -> None:
     """Write answers in our CSV layout."""
-    with Path(path).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([getattr(answer, column) for column in COLUMNS] for answer in answers)  # None as nothing
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([getattr(answer, column) for column in COLUMNS] for answer in answers)  # None as nothing
+    write_text(Path(path), table.getvalue())
 
 
 def check_answers(answers: Iterable[tuple[int, Answer]], name: str) -> None:

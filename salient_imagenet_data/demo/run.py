@@ -27,6 +27,7 @@ from salient_imagenet_data.names import CORE_MASK, IMAGE, IMAGE_ID, LABEL, SPURI
 from salient_imagenet_data.scenes import SceneSource
 from salient_imagenet_data.scenes.render import Scene
 from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.whole_file import whole_file, write_text
 
 SCENES, DECORRELATED = 2000, 1000
 """Numbers of scenes: with the cue in 90 % of a class, and with cues that say nothing about the class."""
@@ -66,11 +67,12 @@ def run(out: Path, *, overwrite: bool = False) -> DemoResult:
         others = SceneSource(DECORRELATED, seed=SEED + 1, correlation=0.0)
         opened = {name: load_model(out / f"{name}.safetensors") for name in NETWORKS}
         classifiers = {name: figures_of(*model, store, source, others) for name, model in opened.items()}
-    contact_sheet(store, source).save(out / SHEET)
+    with whole_file(out / SHEET) as file:
+        contact_sheet(store, source).save(file, format="PNG")
     # ru_maxrss is in kilobytes on Linux and in bytes on macOS.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
     result = DemoResult(counts, cues, false_alarms, masks, SIGMAS, classifiers, seconds, round(peak))
-    (out / PAGE).write_text(page(result), encoding="utf-8")
+    write_text(out / PAGE, page(result))
     return result
 
 
@@ -96,7 +98,7 @@ def _prepare(out: Path, overwrite: bool) -> None:
             raise SalientError(f"{out}: not a demo", got="a folder with other files", then="choose another --out")
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / MARKER).write_text('{"made_by": "salient-imagenet demo"}\n')
+    write_text(out / MARKER, '{"made_by": "salient-imagenet demo"}\n')
 
 
 def _load(store: Store, source: FolderSource, out: Path) -> dict[str, int]:

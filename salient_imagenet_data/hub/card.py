@@ -19,6 +19,7 @@ from salient_imagenet_data.imagenet import wnids
 from salient_imagenet_data.names import CORE, CUES, SPURIOUS
 from salient_imagenet_data.store.manifest import Manifest
 from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.whole_file import write_text
 
 Facts = Mapping[str, tuple[int, int, int]]
 """By shard path: rows, bytes in memory, bytes on disk."""
@@ -50,7 +51,7 @@ def write_card(store: Store, facts: Facts, folder: Path, repo: str) -> None:
     infos.to_dataset_card_data(card.data)
     card.data["dataset_info"] = _portable(card.data["dataset_info"])
     card.data["size_categories"] = [_SIZES[max(0, len(str(store.manifest.images)) - 3)]]
-    (folder / layout.README).write_text(str(card).rstrip("\n") + "\n", encoding="utf-8")
+    write_text(folder / layout.README, str(card).rstrip("\n") + "\n")
 
 
 def dataset_infos(manifest: Manifest, facts: Facts) -> DatasetInfosDict:

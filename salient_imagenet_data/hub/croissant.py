@@ -13,6 +13,7 @@ from salient_imagenet_data.hub.card import Facts, dataset_infos
 from salient_imagenet_data.imagenet import wnids
 from salient_imagenet_data.store.manifest import file_sha256
 from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.whole_file import write_text
 
 _CONTEXT: dict[str, Any] = {
     "@language": "en",
@@ -74,7 +75,7 @@ def write_croissant(store: Store, facts: Facts, folder: Path) -> None:
         "distribution": distribution,
         "recordSet": [_records(config, info.features) for config, info in infos.items()],
     }
-    (folder / layout.CROISSANT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    write_text(folder / layout.CROISSANT, json.dumps(about, indent=2) + "\n")
 
 
 def _file(folder: Path, path: str, size: int) -> dict[str, Any]:

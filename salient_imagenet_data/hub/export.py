@@ -34,7 +34,7 @@ from salient_imagenet_data.store.checks.checking import read_manifest
 from salient_imagenet_data.store.locks import end_with_parent
 from salient_imagenet_data.store.manifest import file_sha256, write_manifest
 from salient_imagenet_data.store.reading import Store
-from salient_imagenet_data.whole_file import write_bytes
+from salient_imagenet_data.whole_file import whole_file, write_bytes
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,8 @@ def _copy_store(store: Store, folder: Path) -> None:
         if name == FEATURES_TABLE:
             write_bytes(target, store.features_bytes)
             continue
-        shutil.copyfile(store.path / name, target)
+        with (store.path / name).open("rb") as original, whole_file(target) as file:
+            shutil.copyfileobj(original, file)
         got = file_sha256(target)
         if got != expected:
             raise SalientError(f"{store.path / name}: damaged", expected=f"sha256 {expected}", got=got, then="rebuild")

@@ -13,6 +13,7 @@ from salient_imagenet_data.images.source import index_by_id
 from salient_imagenet_data.masks import to_uint8, union_in_crop
 from salient_imagenet_data.names import IMAGE, KINDS, Kind
 from salient_imagenet_data.pictures.tiles import Tile, table
+from salient_imagenet_data.whole_file import whole_file
 
 TILE, CLASSES = 112, 8
 """Pixels of a tile, and how many classes are shown at most."""
@@ -28,7 +29,8 @@ def write_picture(rows: Rows, path: Path) -> None:
         photographs = [rows.source.pixels(index[rows.image_id(row)]) for _, row in shown]
         lines.append((IMAGE, [store.manifest.preprocessing.apply(pixels) for pixels in photographs]))
     lines += [(kind, [_mask(rows, kind, *place) for place in shown]) for kind in KINDS]
-    table([names[label] for label, _ in shown], lines, TILE).save(path)
+    with whole_file(path) as file:
+        table([names[label] for label, _ in shown], lines, TILE).save(file, format="PNG")
 
 
 def _mask(rows: Rows, kind: Kind, label: int, row: int) -> Tile | None:

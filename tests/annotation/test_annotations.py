@@ -11,6 +11,7 @@ from salient_imagenet_data.annotation.answers import COLUMNS, OFFICIAL_COLUMNS, 
 from salient_imagenet_data.annotation.files import read_annotations, write_annotations
 from salient_imagenet_data.annotation.verdicts import decide, summary
 from salient_imagenet_data.errors import SalientError
+from tests.threads import threads_begun
 
 ROW = ["ann", "deer", "4", "17", "1", "background", "5", "dark, green ground"]
 
@@ -82,6 +83,7 @@ def test_parquet_reads_like_csv(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "a.parquet")
     (answer,) = read_annotations(tmp_path / "a.parquet").answers
     assert (answer.class_index, answer.answer, answer.confidence) == (4, "background", 5)
+    assert threads_begun("read_annotations(sys.argv[1])", tmp_path / "a.parquet") == 0
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from salient_imagenet_data.store.manifest import Manifest
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.store.writing import StoreWriter
 from tests.conftest import answers_for
+from tests.threads import threads_begun
 
 
 @pytest.fixture
@@ -41,6 +42,11 @@ def test_shapes_types_and_layout(store: Store) -> None:
         "maps.zarr",
     }
     assert store.rows[0].image_id.startswith("bar/scene-5-090-") and sum(r.in_top[0] for r in store.rows) == 20
+
+
+def test_trap_a_table_in_memory_is_read_without_threads(store: Store) -> None:
+    """A thread of Arrow's that still holds Python's bytes when the interpreter ends aborts the process."""
+    assert threads_begun("Store(sys.argv[1]).features", store.path) == 0
 
 
 def test_masks_are_the_union_of_the_classes_features(store: Store) -> None:

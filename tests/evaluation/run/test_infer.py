@@ -45,6 +45,7 @@ from salient_imagenet_data.networks.opening import open_network
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.locks import held
 from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.whole_file import UNFINISHED
 
 ALL = Conditions(("iclr2022", "corm2022", "spuriosity2023"), (0.5,), ("fill_gray",))
 
@@ -448,10 +449,16 @@ def test_what_a_kill_leaves_beside_a_finished_file_goes_and_what_others_put_ther
     run(store, images, tmp_path / "a.parquet", plan, model=Counting(0))
     assert [p.name for p in tmp_path.iterdir()] == ["a.parquet"]
     work.mkdir()
+    (work / f"{infer_module.RUN}{UNFINISHED}").write_text("killed while it wrote the first of its files")
+    run(store, images, tmp_path / "a.parquet", plan, model=Counting(0))
+    assert [p.name for p in tmp_path.iterdir()] == ["a.parquet"]
+    work.mkdir()
     (work / "thesis.txt").write_text("mine")
-    with pytest.raises(SalientError, match="not the parts of a run; expected a file run.sha256 in it"):
-        run(store, images, tmp_path / "a.parquet", plan)
-    assert (work / "thesis.txt").read_text() == "mine"
+    for _ in range(2):
+        with pytest.raises(SalientError, match=r"not the parts of a run; expected .* run.sha256 in it.*thesis.txt"):
+            run(store, images, tmp_path / "a.parquet", plan)
+        assert (work / "thesis.txt").read_text() == "mine"
+        (work / infer_module.RUN).write_text("also beside ours")
 
 
 def test_two_runs_into_one_folder_are_one_after_the_other(store: Store, images: Path, tmp_path: Path) -> None:
