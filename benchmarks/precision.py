@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from salient_imagenet_data.builder.build import build
-from salient_imagenet_data.builder.config import BuildConfig, Precision, RunConfig
-from salient_imagenet_data.builder.units.decoding import Decoder
+from salient_imagenet_data.builder.choices import Decoder, Precision
+from salient_imagenet_data.builder.config import BuildConfig, RunConfig
 from salient_imagenet_data.builder.units.forward import numerics, run_model
 from salient_imagenet_data.images.opening import open_source
 from salient_imagenet_data.networks.devices import default_batch_size

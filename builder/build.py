@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.annotation.applying import with_verdicts
 from salient_imagenet_data.annotation.verdicts import Annotations
-from salient_imagenet_data.builder.config import BuildConfig, RunConfig, Stage
+from salient_imagenet_data.builder.choices import Stage
+from salient_imagenet_data.builder.config import BuildConfig, RunConfig
 from salient_imagenet_data.builder.discovery.belonging import belonging, check_belonging
 from salient_imagenet_data.builder.discovery.ranking import Ranking, rank, top_images
 from salient_imagenet_data.builder.finish import (

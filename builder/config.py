@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from salient_imagenet_data.builder.discovery.ranking import GroupBy
-from salient_imagenet_data.builder.units.decoding import Decoder
+from salient_imagenet_data.builder.choices import Decoder, Edition, GroupBy, Precision
 from salient_imagenet_data.store.arrays import SHARD_ROWS
 from salient_imagenet_data.store.manifest import check_version
-
-Edition = Literal["top65", "full"]
-Precision = Literal["fp32", "tf32", "bf16", "fp16"]
-Stage = Literal["features", "ranking", "maps"]
 
 
 @dataclass(frozen=True)

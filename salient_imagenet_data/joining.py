@@ -18,7 +18,7 @@ from PIL import Image
 
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.imagenet import wnid_of_words
-from salient_imagenet_data.images.layout.finding import Layout
+from salient_imagenet_data.images.layout.names import Layout
 from salient_imagenet_data.images.likeness import DIFFERENT, difference, likeness
 from salient_imagenet_data.images.opening import open_source
 from salient_imagenet_data.images.source import ImageSource, ids_of, labels_of, picture_of

@@ -69,6 +69,7 @@ NO_TORCH = {
 TORCH_INSIDE = {"cli", "demo"}
 """Rooms that import torch, and rooms with torch, inside functions only."""
 LISTS = {
+    "salient_imagenet_data.builder.choices",
     "salient_imagenet_data.evaluation.mitigation.choices",
     "salient_imagenet_data.evaluation.plan.protocols",
     "salient_imagenet_data.evaluation.saliency.methods",

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,13 +23,13 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
 
+from salient_imagenet_data.builder.choices import Decoder
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.reading import read_ahead
 from salient_imagenet_data.images.source import ImageSource, picture_of
 from salient_imagenet_data.images.trouble import is_trouble, patiently
 
-Decoder = Literal["pillow", "pillow+torch", "nvjpeg"]
 Crop = tuple[tuple[int, int], Tensor]
 """Width and height of the original; the crop, (3, S, S) uint8."""
 T = TypeVar("T")

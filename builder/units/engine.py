@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from torch import distributed
 
+from salient_imagenet_data.builder.choices import EngineName
 from salient_imagenet_data.builder.units.unit import Job, do_units
 from salient_imagenet_data.errors import not_installed
 from salient_imagenet_data.networks.devices import move
 from salient_imagenet_data.progress import progress
-
-EngineName = Literal["local", "ray"]
 
 
 class Engine(Protocol):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from salient_imagenet_data.builder.config import Precision
+from salient_imagenet_data.builder.choices import Precision
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.networks.robust import RobustModel
 

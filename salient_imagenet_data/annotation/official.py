@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pooch
 
 from salient_imagenet_data.annotation.files import read_annotations
@@ -40,3 +42,14 @@ def fetch_official(url: str = URL, *, sha256: str | None = None) -> Annotations:
         if counts[key] != expected:
             raise SalientError(f"{path}: not the official answers", expected=f"{expected} {key}", got=str(counts[key]))
     return annotations
+
+
+def annotations_of(name: str, tell: Callable[[str], None]) -> Annotations:
+    """A file of answers, or `official`: those of the study, whose licence is told first.
+
+    Raises SalientError if there is no such file, or it holds no answers.
+    """
+    if name != "official":
+        return read_annotations(name)
+    tell(LICENCE)
+    return fetch_official()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from salient_imagenet_data.annotation.answers import COLUMNS
+from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import to_crop_frame
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.images.source import ImageSource
@@ -54,8 +55,11 @@ def write_sheets(
     below each the same with the feature's map laid over it.
 
     attack: draws a third row, such as the feature attacks of the store's network (`builder.feature_attack.attacker`).
-    Writes `answers.csv` too, with one empty answer a pair, to fill in. Returns the PNG paths.
+    Writes `answers.csv` too, with one empty answer a pair, to fill in. Returns the PNG paths. Raises SalientError
+    where `out` holds anything: answers that somebody filled in are never overwritten.
     """
+    if out.exists() and any(out.iterdir()):
+        raise SalientError(f"{out}: exists", expected="a new folder", then="filled-in answers are never overwritten")
     out.mkdir(parents=True, exist_ok=True)
     joined = join(store, source)
     by_class: dict[int, list[Feature]] = {}

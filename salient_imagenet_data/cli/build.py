@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
-from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLDER, VERSION, annotations_of, check_device, cli
+from salient_imagenet_data.builder.choices import Decoder, Edition, EngineName, GroupBy, Precision, Stage
+from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLDER, VERSION, cli, tell
 from salient_imagenet_data.cli.images import GivenImages, images_options, tell_classes
 
 
@@ -22,23 +23,25 @@ from salient_imagenet_data.cli.images import GivenImages, images_options, tell_c
 @click.option("--out", required=True, help="Store to write: a folder, or a URL of fsspec such as s3://bucket/store.")
 @click.option("--annotations", help="File of answers, or `official`. Their pairs are the features; else the ranking's.")
 @click.option("--trust-annotations", is_flag=True, help="Build although the answers look like another network's.")
-@click.option("--edition", type=click.Choice(["full", "top65"]), default="full", help="All images, or top images only.")
-@click.option("--group-by", type=click.Choice(["prediction", "label"]), default="prediction", help="A class's images.")
+@click.option("--edition", type=click.Choice(get_args(Edition)), default="full", help="All images, or top images only.")
+@click.option("--group-by", type=click.Choice(get_args(GroupBy)), default="prediction", help="A class's images.")
 @click.option("--top-features", type=click.IntRange(1), default=5, help="Features a class.")
 @click.option("--top-images", type=click.IntRange(1), default=65, help="Images of a pair that count as its top.")
 @click.option("--majority", type=click.IntRange(1), default=3, help="Answers that make a feature spurious.")
 @click.option("--data-version", default="1.0.0", help=VERSION)
-@click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16", "fp16"]), default="fp32")
+@click.option("--precision", type=click.Choice(get_args(Precision)), default="fp32")
 @click.option("--compile", "compiled", is_flag=True, help="Run the network through torch.compile.")
 @click.option(
     "--decoder",
-    type=click.Choice(["pillow", "pillow+torch", "nvjpeg"]),
+    type=click.Choice(get_args(Decoder)),
     default="pillow",
     help="Of images: the reference, a faster one, or the CUDA device.",
 )
 @click.option("--batch-size", type=click.IntRange(1), help="[default: 64, on a CPU fewer large images]")
-@click.option("--stop-after", type=click.Choice(["features", "ranking", "maps"]), default="maps", help="Last stage.")
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Who runs it; torchrun is local.")
+@click.option("--stop-after", type=click.Choice(get_args(Stage)), default="maps", help="Last stage.")
+@click.option(
+    "--engine", type=click.Choice(get_args(EngineName)), default="local", help="Who runs it; torchrun is local."
+)
 @click.option("--address", help="Of the Ray cluster; none starts one on this machine.")
 @click.option("--workers", type=click.IntRange(1), help="Ray workers.  [default: all CPUs, or GPUs]")
 @click.option(
@@ -69,13 +72,14 @@ def build(
     **options: Any,
 ) -> None:
     """Build a store: features, ranking and maps of every image. Under torchrun, on several GPUs."""
+    from salient_imagenet_data.annotation.official import annotations_of
     from salient_imagenet_data.builder.build import build_until
     from salient_imagenet_data.builder.config import BuildConfig, RunConfig
     from salient_imagenet_data.builder.finish import without_features
     from salient_imagenet_data.builder.units.engine import default_threads, make_engine
     from salient_imagenet_data.geometry import Preprocessing
     from salient_imagenet_data.networks.classifiers import told
-    from salient_imagenet_data.networks.devices import default_batch_size, device_of
+    from salient_imagenet_data.networks.devices import check_device, default_batch_size, device_of
     from salient_imagenet_data.networks.robust import load_model
 
     if (resize is None) != (crop is None):
@@ -91,11 +95,10 @@ def build(
     if model.class_names is None:
         tell_classes(source)
     for line in told({k: v for k, v in model.details.items() if k != "classes" or model.class_names}):
-        click.echo(line, err=True)
+        tell(line)
     runner = make_engine(engine, address, workers)
-    on = device_of(device)
-    if engine != "ray":  # whose workers may have devices that this machine has not
-        check_device(on)
+    # Ray's workers may have devices that this machine has not.
+    on = device_of(device) if engine == "ray" else check_device(device)
     batch = batch_size or default_batch_size(on, model.preprocessing.crop)
     store = build_until(
         source,
@@ -103,7 +106,7 @@ def build(
         out,
         stop_after=stop_after,
         weights_sha256=sha256,
-        annotations=annotations_of(annotations) if annotations else None,
+        annotations=annotations_of(annotations, tell) if annotations else None,
         config=BuildConfig(batch_size=batch, **options),
         run=RunConfig(threads or default_threads(), on, check_annotations=not trust_annotations),
         engine=runner,
@@ -118,7 +121,7 @@ def build(
     m = store.manifest
     click.echo(f"wrote {out}: {m.images} images, {len(store.features)} features, {m.quarantined} images in quarantine")
     if lost := without_features(store):
-        click.echo(lost, err=True)
+        tell(lost)
     if m.annotations_sha256 is None:
         click.echo(f"next: salient-imagenet sheets {out} --images {images} --out sheets")
 
@@ -137,13 +140,10 @@ def sheets(
     from salient_imagenet_data.annotation.sheets import write_sheets
     from salient_imagenet_data.store.reading import Store
 
-    if out.exists() and any(out.iterdir()):
-        raise click.ClickException(
-            f"{out}: exists; expected a new folder, so that filled-in answers are never overwritten"
-        )
     opened, attacks = Store(store), None
     if attack:
         from salient_imagenet_data.builder.feature_attack import attacker
+        from salient_imagenet_data.networks.devices import check_device
         from salient_imagenet_data.networks.robust import load_model
 
         manifest = opened.manifest
@@ -168,7 +168,7 @@ def annotate(store: str, answers: Path, majority: int, data_version: str | None)
 
     read = read_annotations(answers)
     if read.unanswered:
-        click.echo(f"{read.unanswered} rows of {answers} have no answer and are left out", err=True)
+        tell(f"{read.unanswered} rows of {answers} have no answer and are left out")
     annotated = annotate_store(store, read, majority=majority, data_version=data_version)
     kinds = [feature.kind for feature in annotated.features]
     click.echo(f"{kinds.count('core')} core, {kinds.count('spurious')} spurious, {kinds.count(None)} without answers")

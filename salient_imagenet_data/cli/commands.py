@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from salient_imagenet_data.annotation.verdicts import Annotations
     from salient_imagenet_data.folds import Fold
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -92,44 +90,9 @@ def verify(store: str) -> None:
     click.echo(f"{store}{copy}: {len(opened.manifest.files)} files, all as the manifest says")
 
 
-def check_out(path: Path, overwrite: bool) -> None:
-    """Refuse a file of weights that could not be read again, or is there already."""
-    if path.suffix != ".safetensors":
-        raise click.ClickException(f"{path}: expected a name that ends in .safetensors, which is what is written")
-    if path.exists() and not overwrite:
-        raise click.ClickException(f"{path}: exists; choose another --out or use --overwrite")
-    if not path.parent.is_dir():
-        raise click.ClickException(f"{path.parent}: no such folder; make it first")
-
-
-def annotations_of(name: str) -> Annotations:
-    """A file of answers, or `official`, whose licence is shown."""
-    from salient_imagenet_data.annotation.files import read_annotations
-    from salient_imagenet_data.annotation.official import LICENCE, fetch_official
-
-    if name != "official":
-        return read_annotations(name)
-    click.echo(LICENCE, err=True)
-    return fetch_official()
-
-
-def check_device(device: str | None) -> str:
-    """The device that `device_of` gives, if torch knows it and has it. Raises SalientError if not."""
-    import torch
-
-    from salient_imagenet_data.errors import SalientError
-    from salient_imagenet_data.networks.devices import device_of
-
-    device = device_of(device)
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise SalientError(
-            f"device {device!r} cannot be used",
-            expected="cpu, cuda or cuda:N",
-            got=re.sub(r"Expected one of .* device type", "another device type", str(error).splitlines()[0])[:200],
-        ) from error
-    return device
+def tell(line: str) -> None:
+    """Say something on stderr."""
+    click.echo(line, err=True)
 
 
 def fold_of(text: str) -> Fold:

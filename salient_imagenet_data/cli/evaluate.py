@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, FOLDER, check_device, cli, numbers, options
+from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, FOLDER, cli, numbers, options, tell
 from salient_imagenet_data.cli.images import IMAGES, GivenImages, images_options
 from salient_imagenet_data.evaluation.plan.protocols import PROTOCOLS
 from salient_imagenet_data.evaluation.saliency.methods import METHODS
@@ -104,6 +104,7 @@ def evaluate(
     """Measure how much classifiers rely on core and on spurious pixels, with controls."""
     from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
     from salient_imagenet_data.evaluation.run.infer import Settings
+    from salient_imagenet_data.networks.devices import check_device
     from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.store.reading import Store
 
@@ -123,7 +124,7 @@ def evaluate(
             settings,
             missing="skip" if skip_missing else "error",
             overwrite=overwrite,
-            report=lambda line: click.echo(line, err=True),
+            report=tell,
         )
     if not files:
         raise click.exceptions.Exit(2)
@@ -175,6 +176,7 @@ def align(
     from salient_imagenet_data.evaluation.plan.plan import rows_in
     from salient_imagenet_data.evaluation.saliency.alignment import align as align_model
     from salient_imagenet_data.folds import WHOLE
+    from salient_imagenet_data.networks.devices import check_device
     from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.store.reading import Store
 
@@ -232,7 +234,7 @@ def _finish(
         from salient_imagenet_data.evaluation.report.page import write_report
 
         page = write_report(summary, out, store, source)
-        click.echo(f"wrote {page}", err=True)
+        tell(f"wrote {page}")
     if not as_json:
         click.echo(table(summary.models))
         if summary.store.fold != "1/1":
@@ -253,7 +255,7 @@ def _tell_absent(store: Store, protocols: Sequence[str] | None) -> None:
 
     for kind in KINDS:
         if not store.has(kind).any() and (protocols is None or "iclr2022" in protocols):
-            click.echo(f"no class of {store.path} has a {kind} feature, so there is no {ACCURACY_OF[kind]}", err=True)
+            tell(f"no class of {store.path} has a {kind} feature, so there is no {ACCURACY_OF[kind]}")
 
 
 def table(models: Sequence[ModelResult]) -> str:

@@ -7,24 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from salient_imagenet_data.cli.commands import FOLDER, cli
+from salient_imagenet_data.cli.commands import FOLDER, cli, tell
+from salient_imagenet_data.cli.commands import options as several
 from salient_imagenet_data.cli.images import GivenImages, images_options
 
 if TYPE_CHECKING:
     from salient_imagenet_data.store.reading import Store
 
-_IMAGES = [
-    images_options(help="Also export the images, from the tree the store was built from."),
-    click.option("--redistribute", is_flag=True, help="You say that these images may be passed on."),
-    click.option("--workers", type=click.IntRange(1), default=1, help="Processes that write masks."),
-    click.option("--overwrite", is_flag=True, help="Replace an older export."),
-]
-
-
-def _with_images(command: Any) -> Any:
-    for option in reversed(_IMAGES):
-        command = option(command)
-    return command
+_with_images = several(
+    (
+        images_options(help="Also export the images, from the tree the store was built from."),
+        click.option("--redistribute", is_flag=True, help="You say that these images may be passed on."),
+        click.option("--workers", type=click.IntRange(1), default=1, help="Processes that write masks."),
+        click.option("--overwrite", is_flag=True, help="Replace an older export."),
+    )
+)
 
 
 @cli.command("export")
@@ -68,7 +65,7 @@ def publish(
         tag=revision or tag_of(opened.manifest.data_version),
         private=private,
         gated="auto" if gated else None,
-        tell=lambda line: click.echo(line, err=True),
+        tell=tell,
     )
     click.echo(f"{result.url} at {result.tag} (commit {result.commit[:12]}, {result.files} files changed)")
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from salient_imagenet_data.cli.commands import tell
+from salient_imagenet_data.images.layout.names import LAYOUTS, Layout
+
 if TYPE_CHECKING:
-    from salient_imagenet_data.images.layout.finding import Layout
     from salient_imagenet_data.images.source import ImageSource
     from salient_imagenet_data.store.reading import Store
 
@@ -60,7 +62,7 @@ def images_options(*, required: bool = False, help: str = IMAGES) -> Callable[[C
             click.option("--images", required=required, help=help),
             click.option(
                 "--layout",
-                type=click.Choice(["classes", "splits", "kaggle", "validation", "tar"]),
+                type=click.Choice(LAYOUTS),
                 help="What the folder is, where its names could mean two things.  [default: looked up]",
             ),
             click.option("--verbose", is_flag=True, help="List the files that are passed over."),
@@ -75,7 +77,7 @@ def tell_classes(source: ImageSource) -> None:
     names = source.class_names
     some = [f"{index} = {name}" for index, name in enumerate(names[:SHOWN])]
     more = [] if len(names) <= SHOWN else ["...", f"{len(names) - 1} = {names[-1]}"]
-    click.echo(f"the weights name no classes; they are counted as {', '.join([*some, *more])}", err=True)
+    tell(f"the weights name no classes; they are counted as {', '.join([*some, *more])}")
 
 
 def _told(source: ImageSource, verbose: bool) -> ImageSource:
@@ -83,9 +85,9 @@ def _told(source: ImageSource, verbose: bool) -> ImageSource:
 
     if isinstance(source, ListedSource):
         if source.taken_for:
-            click.echo(source.taken_for, err=True)
+            tell(source.taken_for)
         if source.passed_over:
-            click.echo(source.passed_over.line() + ("" if verbose else "; --verbose lists them"), err=True)
+            tell(source.passed_over.line() + ("" if verbose else "; --verbose lists them"))
             if verbose:
-                click.echo(source.passed_over.table(), err=True)
+                tell(source.passed_over.table())
     return source

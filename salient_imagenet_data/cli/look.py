@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from salient_imagenet_data.cli.commands import FILE, cli
+from salient_imagenet_data.cli.commands import FILE, cli, tell
 from salient_imagenet_data.cli.images import GivenImages, images_options
 
 
@@ -34,7 +34,7 @@ def look(store: str, images: GivenImages, classes: tuple[str, ...], count: int, 
     opened.kind_table  # noqa: B018 - says so now if the store is not annotated
     joined = join(opened, images.of(opened), missing="skip")
     if joined.missing:
-        click.echo(f"{len(joined.missing)} of {len(opened)} images are not there and are left out", err=True)
+        tell(f"{len(joined.missing)} of {len(opened)} images are not there and are left out")
     items = choose(joined, classes, count)
     picture = sheet(joined, items)
     with whole_file(out) as file:

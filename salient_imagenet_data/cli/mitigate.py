@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, check_device, check_out, cli, options
+from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, cli, options, tell
 from salient_imagenet_data.cli.images import GivenImages, images_options
 from salient_imagenet_data.evaluation.mitigation.choices import CHOICES, LOSSES
 from salient_imagenet_data.evaluation.saliency.methods import METHODS
@@ -64,7 +64,7 @@ def retrain_head(
 ) -> None:
     """Fit a classifier's linear head anew on the images of each class that show its spurious features least."""
     from salient_imagenet_data.evaluation.mitigation.heads import retrain_head as retrain
-    from salient_imagenet_data.networks.saving import save_as_read
+    from salient_imagenet_data.networks.saving import check_out, save_as_read
 
     check_out(out, overwrite)
     inputs = _inputs(store, images, model, weights, architecture)
@@ -110,11 +110,11 @@ def finetune(
     """Train a classifier further, guided to look at the core masks."""
     from salient_imagenet_data.evaluation.mitigation.finetune import FinetuneConfig
     from salient_imagenet_data.evaluation.mitigation.finetune import finetune as train_further
-    from salient_imagenet_data.networks.saving import save_as_read
+    from salient_imagenet_data.networks.saving import check_out, save_as_read
 
     def report(epoch: int, classified: float, guided: float) -> None:
         losses = f"cross entropy {classified:.4f}, {config.loss} {guided:.4f}"
-        click.echo(f"epoch {epoch}/{config.epochs}  {losses}", err=True)
+        tell(f"epoch {epoch}/{config.epochs}  {losses}")
 
     check_out(out, overwrite)
     config = FinetuneConfig(**recipe)
@@ -141,6 +141,7 @@ def _inputs(
 def _how(store: Store, fold: Fold, workers: int, skip_missing: bool, device: str | None) -> dict[str, Any]:
     """How the images are gone through, as the functions of the room want it."""
     from salient_imagenet_data.evaluation.plan.plan import rows_in
+    from salient_imagenet_data.networks.devices import check_device
 
     missing = "skip" if skip_missing else "error"
     return {"rows": rows_in(store, fold), "workers": workers, "missing": missing, "device": check_device(device)}

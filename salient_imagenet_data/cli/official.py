@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from salient_imagenet_data.cli.commands import VERSION, annotations_of, cli
+from salient_imagenet_data.cli.commands import VERSION, cli, tell
 from salient_imagenet_data.cli.images import GivenImages, images_options
 
 if TYPE_CHECKING:
@@ -47,13 +47,14 @@ def import_command(
     **options: Any,
 ) -> None:
     """Make a store of the official 2022 release: its zip, read in place, or the folder unpacked."""
+    from salient_imagenet_data.annotation.official import annotations_of
     from salient_imagenet_data.geometry import Preprocessing
     from salient_imagenet_data.official.importing import ImportConfig, import_official
 
     store = import_official(
         release,
         out,
-        annotations=annotations_of(annotations) if annotations else None,
+        annotations=annotations_of(annotations, tell) if annotations else None,
         images=images.source(options["split"]) if images else None,
         config=ImportConfig(
             grid=_grid(grid),

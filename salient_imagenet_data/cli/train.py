@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from salient_imagenet_data.cli.commands import DEVICE, FILE, check_device, check_out, cli, numbers
+from salient_imagenet_data.cli.commands import DEVICE, FILE, cli, numbers, tell
 from salient_imagenet_data.cli.images import IMAGES, GivenImages, images_options
 
 
@@ -55,6 +55,8 @@ def train(
     from salient_imagenet_data.builder.train import train as train_model
     from salient_imagenet_data.builder.worth import check_test_classes, worth
     from salient_imagenet_data.geometry import Preprocessing
+    from salient_imagenet_data.networks.devices import check_device
+    from salient_imagenet_data.networks.saving import check_out
     from salient_imagenet_data.networks.smallnet import save_smallnet
     from salient_imagenet_data.scenes import SceneSource
 
@@ -71,12 +73,12 @@ def train(
     test = (images or GivenImages("")).at(test_images).source(test_split) if test_images is not None else None
     place = None if test is None else check_test_classes(test, source.class_names)
     pixels, labels, broken = load_images(source, preprocessing, config.memory_limit)
-    click.echo(f"{len(pixels)} images of {len(source.class_names)} classes, {len(broken)} unreadable", err=True)
+    tell(f"{len(pixels)} images of {len(source.class_names)} classes, {len(broken)} unreadable")
     test_pixels, test_labels = pixels, labels
     if test is not None and place is not None:
         test_pixels, test_labels, broken = load_images(test, preprocessing, config.memory_limit)
         test_labels = place[test_labels]
-        click.echo(f"{len(test_pixels)} test images of {len(place)} classes, {len(broken)} unreadable", err=True)
+        tell(f"{len(test_pixels)} test images of {len(place)} classes, {len(broken)} unreadable")
     model = train_model(
         pixels,
         labels,

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.images.layout.finding import Layout, local_source
+from salient_imagenet_data.images.layout.finding import local_source
+from salient_imagenet_data.images.layout.names import Layout
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.places import hub_name, is_url
 
@@ -18,7 +19,7 @@ def open_source(
 
     A string like "ILSVRC/imagenet-1k" that is no existing path is a data set on the Hub, downloaded by `datasets` into
     its cache. split: which one, where there are several. layout: what a folder is, where names could mean two things
-    (`layout.finding.LAYOUTS`). Raises SalientError for what is none of these.
+    (`layout.names.LAYOUTS`). Raises SalientError for what is none of these.
     """
     if not isinstance(images, (str, os.PathLike)):
         return images

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 
 import torch
 
+from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.networks.robust import RobustModel
 
 
@@ -16,6 +18,20 @@ def device_of(name: str | None) -> str:
     if device != "cuda":
         return device
     return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % max(torch.cuda.device_count(), 1)}"
+
+
+def check_device(name: str | None) -> str:
+    """The device that `device_of` gives. Raises SalientError if torch does not know it, or has none here."""
+    device = device_of(name)
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SalientError(
+            f"device {device!r} cannot be used",
+            expected="cpu, cuda or cuda:N",
+            got=re.sub(r"Expected one of .* device type", "another device type", str(error).splitlines()[0])[:200],
+        ) from error
+    return device
 
 
 def move(model: RobustModel, device: str) -> None:

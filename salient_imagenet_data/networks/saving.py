@@ -6,10 +6,22 @@ from pathlib import Path
 
 from torch import nn
 
+from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.networks.classifiers import Normalised, Reordered
 from salient_imagenet_data.networks.opening import OPENERS
 from salient_imagenet_data.networks.smallnet import SmallNetModel, save_smallnet
 from salient_imagenet_data.networks.weights import save_network
+
+
+def check_out(path: Path, overwrite: bool = False) -> None:
+    """Before the work is done: raises SalientError for a file of weights that could not be written, or not be read
+    again, or that is there already, unless `overwrite`."""
+    if path.suffix != ".safetensors":
+        raise SalientError(f"{path}: weights are written as safetensors", expected="a name that ends in .safetensors")
+    if path.exists() and not overwrite:
+        raise SalientError(f"{path}: exists", expected="a new file", then="choose another --out or use --overwrite")
+    if not path.parent.is_dir():
+        raise SalientError(f"{path.parent}: no such folder", expected="the folder of --out", then="make it first")
 
 
 def save_as_read(network: nn.Module, out: Path, model: str | None = None) -> None:

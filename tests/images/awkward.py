@@ -20,7 +20,7 @@ from PIL import Image
 
 from salient_imagenet_data.imagenet import wnids
 from salient_imagenet_data.images.decoding import PHOTOGRAPHS, extensions
-from salient_imagenet_data.images.layout.finding import Layout
+from salient_imagenet_data.images.layout.names import Layout
 from salient_imagenet_data.images.trouble import WAITS
 
 Outcome = Literal["read", "left out", "quarantine", "refused"]

@@ -7,20 +7,17 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.imagenet import wnids
 from salient_imagenet_data.images.folder import FileSource, FolderSource
 from salient_imagenet_data.images.layout.answers import validation_labels
+from salient_imagenet_data.images.layout.names import LAYOUTS, Layout
 from salient_imagenet_data.images.layout.walking import Contents, contents, holds_pictures
 from salient_imagenet_data.images.passed_over import ARCHIVE, ASIDE, text_of
 from salient_imagenet_data.images.tar import TarSource, find_shards
 
-Layout = Literal["classes", "splits", "kaggle", "validation", "tar"]
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-"""classes: a folder a class. splits: a folder a split, in each one of the others. kaggle: a folder that holds
-ILSVRC/Data/CLS-LOC. validation: ImageNet's flat validation pictures. tar: shards, or archives."""
 KAGGLE = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC")
 VALIDATION_PREFIX = "ILSVRC2012_val_"
 _WORDS = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}

@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 
 from salient_imagenet_data.builder.build import build
+from salient_imagenet_data.builder.choices import Decoder
 from salient_imagenet_data.builder.config import BuildConfig
 from salient_imagenet_data.builder.units import decoding
-from salient_imagenet_data.builder.units.decoding import Batch, Decoder, batches, check_decoder, jpeg_of
+from salient_imagenet_data.builder.units.decoding import Batch, batches, check_decoder, jpeg_of
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
