@@ -44,7 +44,7 @@ def fetch_official(url: str = URL, *, sha256: str | None = None) -> Annotations:
     return annotations
 
 
-def annotations_of(name: str, tell: Callable[[str], None]) -> Annotations:
+def annotations_of(name: str, tell: Callable[[str], None], url: str = URL) -> Annotations:
     """A file of answers, or `official`: those of the study, whose licence is told first.
 
     Raises SalientError if there is no such file, or it holds no answers.
@@ -52,4 +52,4 @@ def annotations_of(name: str, tell: Callable[[str], None]) -> Annotations:
     if name != "official":
         return read_annotations(name)
     tell(LICENCE)
-    return fetch_official()
+    return fetch_official(url)

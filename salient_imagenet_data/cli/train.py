@@ -86,8 +86,8 @@ def train(
         preprocessing,
         config,
         on,
-        lambda epoch, loss, left: click.echo(
-            f"epoch {epoch}/{config.epochs}  loss {loss:.3f}" + (f"  {_duration(left)} left" if left else ""), err=True
+        lambda epoch, loss, left: tell(
+            f"epoch {epoch}/{config.epochs}  loss {loss:.3f}" + (f"  {_duration(left)} left" if left else "")
         ),
     )
     save_smallnet(model, out)

@@ -13,7 +13,8 @@ import pytest
 
 from salient_imagenet_data.annotation import official as official_answers
 from salient_imagenet_data.annotation.answers import OFFICIAL_COLUMNS
-from salient_imagenet_data.annotation.official import EXPECTED, fetch_official
+from salient_imagenet_data.annotation.files import read_annotations
+from salient_imagenet_data.annotation.official import EXPECTED, LICENCE, annotations_of, fetch_official
 from salient_imagenet_data.annotation.verdicts import summary
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.imagenet import wnids
@@ -69,6 +70,15 @@ def test_the_file_is_fetched_once_and_its_counts_are_checked(served: str, tmp_pa
     assert {key: counts[key] for key in EXPECTED} == EXPECTED
     (tmp_path / "served" / "whole.csv").unlink()
     assert fetch_official(f"{served}/whole.csv", sha256=fetched.sha256) == fetched
+
+
+def test_answers_are_a_file_or_official_whose_licence_is_told_first(served: str, answers_file: Path) -> None:
+    told: list[str] = []
+    assert annotations_of(str(answers_file), told.append) == read_annotations(answers_file) and told == []
+    with pytest.raises(SalientError, match="404"):
+        annotations_of("official", told.append, f"{served}/none.csv")
+    assert told == [LICENCE]
+    assert summary(annotations_of("official", told.append, f"{served}/whole.csv"))["answers"] == EXPECTED["answers"]
 
 
 def test_other_files_are_refused(served: str) -> None:

@@ -63,7 +63,10 @@ def test_the_way_from_images_to_accuracies(
     with Image.open(tmp_path / "sheets" / "0000-bar.png") as sheet:
         assert sheet.size == (5 * (224 + GAP) - GAP, HEAD + 4 * (LINE + 2 * (224 + GAP)))
     assert (tmp_path / "sheets" / "answers.csv").read_text().count("\n") == 41
-    assert run("sheets", store, "--images", images, "--out", tmp_path / "sheets")[0] != 0
+    filled = (tmp_path / "sheets" / "answers.csv").read_bytes()
+    code, _, err = run("sheets", store, "--images", images, "--out", tmp_path / "sheets")
+    assert code == 2 and "sheets: exists; expected a new folder; filled-in answers are never overwritten" in err
+    assert (tmp_path / "sheets" / "answers.csv").read_bytes() == filled
     code, _, err = run("evaluate", store, "--images", images, "--weights", weights)
     assert code == 2 and err.startswith("Error: ") and "not annotated" in err
     code, out, _ = run("annotate", store, answers_file)
@@ -106,7 +109,7 @@ def test_train_writes_weights_that_build(images: Path, tmp_path: Path, run: Run)
     assert code == 0 and "clean accuracy" in printed and "10-step l2 attack" in printed and "epoch 1/1" in err
     first = out.read_bytes()
     code, _, err = run("train", "--images", images, "--out", out, *arguments)
-    assert code == 1 and "exists" in err and out.read_bytes() == first
+    assert code == 2 and "exists" in err and out.read_bytes() == first
     assert run("train", "--images", images, "--out", out, "--overwrite", *arguments)[0] == 0
     assert out.read_bytes() == first
     assert run("build", "--images", images, "--weights", out, "--out", tmp_path / "s")[0] == 0

@@ -121,7 +121,9 @@ def test_commands_write_weights_that_evaluate_reads(
     code, _, err = run("finetune", *again, "--saliency", "grad_cam", "--loss-weight", "0.1")
     assert code == 0 and "epoch 2/2  cross entropy" in err and "rrr_star" in err
     code, _, err = run("finetune", *again)
-    assert code == 1 and "tuned.safetensors: exists; choose another --out or use --overwrite" in err
+    assert (
+        code == 2 and "tuned.safetensors: exists; expected a new file; choose another --out or use --overwrite" in err
+    )
     first = (tmp_path / "head.safetensors").read_bytes()
     assert (
         run("retrain-head", *common, "--out", tmp_path / "head.safetensors", "--choose", "random", "--overwrite")[0]
@@ -195,9 +197,11 @@ def test_bad_input_is_one_line(store: Store, images: Path, weights: Path, tmp_pa
         assert code == 2 and "Traceback" not in err and len(err.strip().splitlines()) == 1
         common = [command, store.path, "--images", images, "--weights", weights]
         code, _, err = run(*common, "--out", tmp_path / "no" / "w.safetensors")
-        assert code == 1 and "no such folder" in err
+        assert code == 2 and "no: no such folder; expected the folder of --out; make it first" in err
         code, _, err = run(*common, "--out", tmp_path / "w.pt")
-        assert code == 1 and "w.pt: expected a name that ends in .safetensors" in err
+        assert (
+            code == 2 and "w.pt: weights are written as safetensors; expected a name that ends in .safetensors" in err
+        )
         code, _, err = run(*common, *out, "--fold", "999/1000")
         assert code == 2 and "fold 999/1000 of" in err and "no images; expected some; got 0 of 40; make fewer" in err
         code, _, err = run(*common, *out, "--seed", "-1")
