@@ -111,7 +111,7 @@ class Bench:
             treatment,
             result.clean_pooled,
             wilson(int(hits.sum()), len(hits)),
-            result.corm2022[0].ratio,
+            result.ratios["rcs"][0].ratio,
             result.spurious_gap,
             mass,
         )

@@ -131,7 +131,7 @@ def measure(work: Path, seeds: tuple[int, ...]) -> list[Measured]:
             (file,), _ = run_models(opener, store, source, plan, work / "predictions", Settings(128))
             result = score(file, store)
             hits = correct(model, x, y)
-            rcs = tuple(row.ratio for row in result.corm2022)
+            rcs = tuple(row.ratio for row in result.ratios["rcs"])
             drop = {c.name: c.drop for c in result.conditions}
             drops = tuple(drop[f"noise_{LEVELS[1]:g}@{region}"] for region in ("spurious", "core"))
             plain = wilson(int(hits.sum()), len(hits))

@@ -43,12 +43,14 @@ Regions = Callable[["Store"], list[RegionOfStore]]
 
 @dataclass(frozen=True)
 class Ratio:
-    """Accuracies under corruption inside and outside a region, held against each other. name: of the figure. inside,
-    outside: names of the protocol's regions. What is random may be tried several times on them."""
+    """Accuracies under corruption inside and outside a region, held against each other. name: of the figure, short, and
+    title, in words. inside, outside: names of the protocol's regions. What is random may be tried several times on
+    them."""
 
     name: str
     inside: str
     outside: str
+    title: str
 
 
 @dataclass(frozen=True)
@@ -70,17 +72,22 @@ class Protocol:
         return [region for maker in makers if maker is not None for region in maker(store)]
 
 
-ICLR2022 = Protocol("iclr2022", top_images, single_features, left=ACCURACY_OF)
-CORM2022 = Protocol(
-    "corm2022", dilated_core, ratio=Ratio("rcs", INSIDE, OUTSIDE), left={OUTSIDE: "acc(C)", INSIDE: "acc(S)"}
+REGISTERED: tuple[Protocol, ...] = (
+    Protocol("iclr2022", top_images, single_features, left=ACCURACY_OF),
+    Protocol(
+        "corm2022",
+        dilated_core,
+        ratio=Ratio("rcs", INSIDE, OUTSIDE, "Relative core sensitivity"),
+        left={OUTSIDE: "acc(C)", INSIDE: "acc(S)"},
+    ),
+    Protocol("rival2022", core_and_rest, ratio=Ratio("rfs", FOREGROUND, BACKGROUND, "Relative foreground sensitivity")),
+    Protocol("spuriosity2023", ends=True),
 )
-RIVAL2022 = Protocol("rival2022", core_and_rest, ratio=Ratio("rfs", FOREGROUND, BACKGROUND))
-SPURIOSITY2023 = Protocol("spuriosity2023", ends=True)
-
-REGISTERED: tuple[Protocol, ...] = (ICLR2022, CORM2022, RIVAL2022, SPURIOSITY2023)
 """All of them, in the order of running."""
 PROTOCOLS = tuple(protocol.name for protocol in REGISTERED)
 """Their names."""
+RATIOS = {protocol.ratio.name: protocol.ratio for protocol in REGISTERED if protocol.ratio is not None}
+"""The ratios, by their names."""
 LEFT_OF = {region: name for protocol in REGISTERED for region, name in protocol.left.items()}
 """For every region whose protocol has a name for the accuracy that is left, that name."""
 

@@ -96,12 +96,12 @@ def cells(model: ModelResult) -> dict[str, Cell]:
     for claim in model.controls:
         if claim.random is not None:
             found[f"excess over random, {claim.name}"] = Cell(claim.random.excess)
-    for ratio, rows in (("RCS", model.corm2022), ("RFS", model.rival2022)):
+    for ratio, rows in model.ratios.items():
         for row in rows:
             if not row.control:
                 outside, inside = row.accuracy_outside.value, row.accuracy_inside.value
                 beside = f"{outside:.3f} outside, {inside:.3f} inside" + (", saturated" if row.saturated else "")
-                found[f"{ratio}, {row.corruption}"] = Cell(row.ratio, beside)
+                found[f"{ratio.upper()}, {row.corruption}"] = Cell(row.ratio, beside)
     if model.spurious_gap is not None:
         found["spurious gap"] = Cell(model.spurious_gap)
     return found

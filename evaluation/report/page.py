@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from salient_imagenet_data.evaluation.plan.protocols import REGISTERED
 from salient_imagenet_data.evaluation.report.examples import largest_drops, with_images
 from salient_imagenet_data.evaluation.report.figures import all_figures
 from salient_imagenet_data.evaluation.score.results import Summary
@@ -34,7 +35,8 @@ def write_report(summary: Summary, folder: Path, store: Store, source: ImageSour
     for model in summary.models:
         drops = largest_drops(model)
         examples[model.name] = drops if source is None else with_images(drops, store, source)
+    ratios = [(p, [m for m in summary.models if p.ratio.name in m.ratios]) for p in REGISTERED if p.ratio is not None]
     names = display_names(store.class_names)
-    drawn = {"figures": figures, "examples": examples, "names": names, "colours": COLOURS}
+    drawn = {"figures": figures, "examples": examples, "ratios": ratios, "names": names, "colours": COLOURS}
     write_text(folder / REPORT_PAGE, render(ROOM, "report.html", summary=summary, **drawn))
     return folder / REPORT_PAGE

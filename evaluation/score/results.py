@@ -93,8 +93,8 @@ class ConditionResult:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Accuracy with noise outside a region against noise inside it, and their ratio: RCS of "corm2022", RFS of
-    "rival2022". control: what stands in place of the masks. saturated: the better side is perfect, so the ratio is 1
+    """Accuracy with noise outside a region against noise inside it, and their ratio, such as RCS of "corm2022" and RFS
+    of "rival2022". control: what stands in place of the masks. saturated: the better side is perfect, so the ratio is 1
     (or -1) whatever the other is."""
 
     corruption: str
@@ -154,8 +154,8 @@ class ModelResult:
     """All that one model's predictions say.
 
     model: what is recorded of it (name, weights, preprocessing, ...). images: clean answers. clean_accuracy: class
-    average of all of them; clean_pooled over images. corm2022, rival2022, curves, controls are empty, and spurious_gap
-    is None, where the predictions lack what they need.
+    average of all of them; clean_pooled over images. ratios: by name (rcs, rfs). They, curves and controls
+    are empty, and spurious_gap is None, where the predictions lack what they need.
     """
 
     name: str
@@ -167,8 +167,7 @@ class ModelResult:
     clean_pooled: Estimate
     clean_calibration: Calibration
     conditions: tuple[ConditionResult, ...]
-    corm2022: tuple[Sensitivity, ...]
-    rival2022: tuple[Sensitivity, ...]
+    ratios: dict[str, tuple[Sensitivity, ...]]
     curves: tuple[Curve, ...]
     controls: tuple[Claim, ...]
     spurious_gap: Estimate | None

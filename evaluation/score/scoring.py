@@ -13,7 +13,8 @@ from salient_imagenet_data.evaluation.numbers.estimates import Estimate, class_a
 from salient_imagenet_data.evaluation.numbers.spuriosity import spurious_gap
 from salient_imagenet_data.evaluation.plan.condition import CLEAN, CONTROL_WORDS, Condition, Control
 from salient_imagenet_data.evaluation.plan.plan import rows_in, spuriosity_ends
-from salient_imagenet_data.evaluation.plan.regions import BACKGROUND, FOREGROUND, INSIDE, OUTSIDE, rank_of
+from salient_imagenet_data.evaluation.plan.protocols import RATIOS, Ratio
+from salient_imagenet_data.evaluation.plan.regions import rank_of
 from salient_imagenet_data.evaluation.run.predictions import PredictionsFile
 from salient_imagenet_data.evaluation.score.outcomes import Outcome, line_up
 from salient_imagenet_data.evaluation.score.results import (
@@ -51,8 +52,7 @@ def score(file: PredictionsFile, store: Store) -> ModelResult:
         clean_pooled=wilson(int(clean.hits.sum()), len(clean.hits)),
         clean_calibration=clean.calibration(),
         conditions=tuple(_condition(c, o, clean.at(o.rows), store) for c, o in by_condition.items()),
-        corm2022=_sensitivities(every, INSIDE, OUTSIDE),
-        rival2022=_sensitivities(every, FOREGROUND, BACKGROUND),
+        ratios={name: rows for name, ratio in RATIOS.items() if (rows := _sensitivities(every, ratio))},
         curves=_curves(by_condition, clean),
         controls=tuple(_claim(c, by_condition, clean) for c in by_condition if not c.control and _controlled(c)),
         spurious_gap=_gap(clean, store, fold),
@@ -102,14 +102,14 @@ def _per_class(condition: Condition, outcome: Outcome, clean: Outcome, store: St
     return tuple(rows)
 
 
-def _sensitivities(outcomes: Outcomes, within: str, without: str) -> tuple[Sensitivity, ...]:
-    """Accuracies under noise inside and outside a region, and the ratio of "corm2022" or "rival2022", by corruption,
-    of the mean of its trials; and the same with controls in place of the masks."""
+def _sensitivities(outcomes: Outcomes, ratio: Ratio) -> tuple[Sensitivity, ...]:
+    """Accuracies under noise inside and outside a region and their ratio, by corruption, of the mean of its trials; and
+    the same with controls in place of the masks."""
     rows = []
     for condition, inside in outcomes.items():
-        if condition.region != within or condition.trial > 1:
+        if condition.region != ratio.inside or condition.trial > 1:
             continue
-        kept, lost = _trials(condition, without, inside, outcomes)
+        kept, lost = _trials(condition, ratio.outside, inside, outcomes)
         if not kept:
             continue
         outside_hits, inside_hits = np.stack(kept), np.stack(lost)

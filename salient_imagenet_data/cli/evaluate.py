@@ -267,8 +267,10 @@ def table(models: Sequence[ModelResult]) -> str:
         line = partial(_line, name)
         lines.append(line("clean", model.clean_accuracy))
         lines += [line(_words(c), c.accuracy, c.clean_accuracy) for c in model.conditions if not c.control]
-        for ratio, found in (("RCS", model.corm2022), ("RFS", model.rival2022)):
-            lines += [line(f"{ratio} {row.corruption}", row.ratio) + _sides(row) for row in found if not row.control]
+        for ratio, found in model.ratios.items():
+            lines += [
+                line(f"{ratio.upper()} {row.corruption}", row.ratio) + _sides(row) for row in found if not row.control
+            ]
         if model.spurious_gap is not None:
             lines.append(line("spurious gap", model.spurious_gap))
         lines += [f"{name:<28} {claim.name}: {claim.verdict}" for claim in model.controls]

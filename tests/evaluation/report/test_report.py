@@ -46,7 +46,7 @@ def test_the_json_holds_every_figure_with_n_and_interval(report: Path) -> None:
     # Two regions of each protocol, with two controls, and four ranks without; three corruptions.
     assert len(one.conditions) == (6 * 3 + 4) * 3 and len(one.controls) == 6 * 3 and len(one.curves) == 22
     assert one.spurious_gap is not None
-    assert len(one.corm2022) == len(one.rival2022) == 9 and one.spurious_gap.classes == 9
+    assert len(one.ratios["rcs"]) == len(one.ratios["rfs"]) == 9 and one.spurious_gap.classes == 9
     for condition in one.conditions:
         for e in (condition.accuracy, condition.pooled, condition.clean_accuracy, condition.drop):
             assert e.low <= e.value + 1e-12 and e.value <= e.high + 1e-12 and e.n > 0
@@ -108,7 +108,7 @@ def test_foreign_predictions_without_images_and_with_gaps(report: Path, store: S
     few = {"clean": file.conditions["clean"], "noise_1@spurious": file.conditions["noise_1@spurious"]}
     theirs = type(file)(Path("theirs.parquet"), "theirs", {}, few)
     result = score(theirs, store)
-    assert result.corm2022 == () and result.controls[0].shown is None and result.seed is None
+    assert result.ratios == {} and result.controls[0].shown is None and result.seed is None
     assert result.left("core_accuracy", 1.0) == score(file, store).left("core_accuracy", 1.0) is not None
     page = write_report(summarise([theirs], store), tmp_path, store).read_text()
     assert "No control was run for spurious" in page and "data:image/png" not in page
@@ -245,9 +245,9 @@ def test_the_leaderboard_shows_the_ratio_of_the_masks_and_the_two_accuracies_bes
             accuracy_inside=estimate(0.8, 0.7, 0.9),
             saturated=row.corruption == "noise_1",
         )
-        for row in one.corm2022
+        for row in one.ratios["rcs"]
     ]
-    changed = replace(summary, models=(replace(one, corm2022=tuple(rows)),))
+    changed = replace(summary, models=(replace(one, ratios={"rcs": tuple(rows)}),))
     (tmp_path / "report.json").write_text(json.dumps(changed.to_json()))
     write_leaderboard(tmp_path, tmp_path / "board.html")
     page = (tmp_path / "board.html").read_text()

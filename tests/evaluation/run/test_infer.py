@@ -126,11 +126,11 @@ def test_corm2022_against_a_plain_loop_with_scipys_dilation(store: Store, images
             noisy = gaussian_noise(pixels_of(store, source, row), m, 0.5, image_generator(1, record.image_id))
             hits[name].setdefault(record.label, []).append(int(sensitive(noisy[None]).argmax()) == record.label)
     inside, outside = (float(np.mean([np.mean(h) for h in hits[name].values()])) for name in (INSIDE, OUTSIDE))
-    (own,) = [r for r in result.corm2022 if not r.control]
+    (own,) = [r for r in result.ratios["rcs"] if not r.control]
     assert own.accuracy_inside.value == pytest.approx(inside)
     assert own.accuracy_outside.value == pytest.approx(outside)
     assert own.ratio.value == pytest.approx(relative_sensitivity(outside, inside))
-    assert {r.control for r in result.corm2022} == {"", "random", "other"} and own.ratio.n == 36
+    assert {r.control for r in result.ratios["rcs"]} == {"", "random", "other"} and own.ratio.n == 36
 
 
 def test_rival2022_against_a_plain_loop(store: Store, images: Path) -> None:
@@ -146,17 +146,17 @@ def test_rival2022_against_a_plain_loop(store: Store, images: Path) -> None:
             noisy = gaussian_noise(pixels_of(store, source, row), region, 0.5, image_generator(2, record.image_id))
             hits[name].setdefault(record.label, []).append(int(sensitive(noisy[None]).argmax()) == record.label)
     inside, outside = (float(np.mean([np.mean(h) for h in hits[name].values()])) for name in hits)
-    (own,) = [r for r in result.rival2022 if not r.control]
+    (own,) = [r for r in result.ratios["rfs"] if not r.control]
     assert own.accuracy_inside.value == pytest.approx(inside)
     assert own.accuracy_outside.value == pytest.approx(outside)
     middle = (inside + outside) / 2
     assert own.ratio.value == pytest.approx((outside - inside) / (2 * min(middle, 1 - middle)))
-    assert result.corm2022 == () and own.ratio.n == 36
+    assert result.ratios.keys() == {"rfs"} and own.ratio.n == 36
 
 
 def test_three_trials_draw_three_times(store: Store, images: Path) -> None:
     source = FolderSource(images)
-    (own, *_) = evaluate(sensitive, store, source, protocols=("rival2022",), sigmas=(0.5,), trials=3).rival2022
+    (own, *_) = evaluate(sensitive, store, source, protocols=("rival2022",), sigmas=(0.5,), trials=3).ratios["rfs"]
     assert own.trials == 3 and own.control == ""
     hits: dict[int, list[bool]] = {}
     for row, record in enumerate(store.rows):
