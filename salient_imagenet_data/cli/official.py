@@ -100,6 +100,8 @@ def _summary(store: Store, out: str) -> str:
     ]
     if origin["classes_absent"]:
         lines.append(f"{origin['classes_absent']} classes of wordnet_dict.py have no folder")
+    if origin["columns_passed_over"]:
+        lines.append(f"{origin['columns_passed_over']} columns of the lists are of no feature and were passed over")
     if origin["files_not_listed"]:
         lines.append(f"{origin['files_not_listed']} files are in no list and were left aside")
     if "grid_error" in origin:

@@ -282,6 +282,7 @@ def _origin(this: _Import, reports: list[Report]) -> dict[str, Any]:
         "sha256_of": "the zip file" if archive.is_zip else "the masks read, shard by shard",
         "masks": masks,
         "classes_absent": plan.absent,
+        "columns_passed_over": plan.others,
         "files_not_listed": len(archive.index) - len(archive.tables) - int((plan.places >= 0).sum()),
     }
     if config.grid is not None:

@@ -1,7 +1,8 @@
 """What the release's tables say: its classes, their features, and which image has a mask of which feature.
 
     wordnet_dict.py                  a Python literal {class index: wnid}
-    <wnid>/image_names_map.csv       one column a feature index; below it image names without extension
+    <wnid>/image_names_map.csv       one column a feature index; below it image names without extension. Columns of
+                                     other heads, or of none, are passed over, as the authors' reader does
     <wnid>/feature_<j>/<image>.JPEG  the mask, 8-bit gray, in the crop frame
 
 All of it may lie below one folder more, as in the zip.
@@ -31,6 +32,7 @@ CLASSES_LIMIT = 100_000
 FEATURES_LIMIT = 256
 """Features of a class at most; the release has 5."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Plan:
     thousand where the release's are among them. features: by class index, the feature index of each of the K slots,
     -1 for none. names: (N,) image names, by class and name. labels: (N,) int32. places: (N, K) int64, where in the
     archive's index the mask is, -1 where the image is not listed for the feature. absent: classes that
-    wordnet_dict.py names and that have no folder.
+    wordnet_dict.py names and that have no folder. others: columns of the lists that are of no feature.
     """
 
     root: str
@@ -51,6 +53,7 @@ class Plan:
     labels: NDArray[np.int32]
     places: NDArray[np.int64]
     absent: int
+    others: int
 
     def mask_path(self, row: int, slot: int) -> str:
         """Name in the archive of a mask."""
@@ -79,9 +82,11 @@ def make_plan(archive: Archive, verdicts: Iterable[Verdict] = (), feature_count:
     features: dict[int, tuple[int, ...]] = {}
     names: list[str] = []
     labels: list[int] = []
+    others = 0
     parts: list[NDArray[np.int64]] = []
     for label, name in present.items():
-        columns = _read_columns(archive, f"{root}{name}", feature_count)
+        columns, passed_over = _read_columns(archive, f"{root}{name}", feature_count)
+        others += len(passed_over)
         features[label] = order_features(sorted(columns), ranks.get(label, {}))
         mine = sorted({image for column in columns.values() for image in column})
         names += mine
@@ -93,9 +98,8 @@ def make_plan(archive: Archive, verdicts: Iterable[Verdict] = (), feature_count:
     if slots > FEATURES_LIMIT:
         raise SalientError(f"{archive.path}: {slots} features of one class", expected=f"at most {FEATURES_LIMIT}")
     places = np.concatenate([np.pad(p, ((0, 0), (0, slots - p.shape[1])), constant_values=-1) for p in parts])
-    plan = Plan(
-        root, class_names, features, tuple(names), np.array(labels, dtype=np.int32), places, len(classes) - len(parts)
-    )
+    absent = len(classes) - len(parts)
+    plan = Plan(root, class_names, features, tuple(names), np.array(labels, dtype=np.int32), places, absent, others)
     _check_listed(archive, plan)
     return plan
 
@@ -122,29 +126,41 @@ def read_classes(text: str, place: str) -> dict[int, str]:
     return found
 
 
-def read_names(data: bytes, place: str, feature_count: int) -> dict[int, tuple[str, ...]]:
-    """image_names_map.csv: the image names of each feature index. Blank cells end a column that is shorter."""
+def read_names(data: bytes, place: str, feature_count: int) -> tuple[dict[int, tuple[str, ...]], tuple[str, ...]]:
+    """image_names_map.csv: the image names of each feature index, and the heads of the columns that are passed over,
+    which are of no number: an index that pandas wrote without a head, a text. Blank cells end a column that is shorter.
+
+    Raises SalientError for a number that is no feature's, and for what is in the features' columns and is no name.
+    """
     try:
         rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise SalientError(f"{place}: not a CSV file", got=str(error)) from error
     header = rows[0] if rows else []
     columns: dict[int, list[str]] = {}
-    for cell in header:
-        text = cell.strip()
-        index = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+    column_of: dict[int, int] = {}
+    for position, text in enumerate(cell.strip() for cell in header):
+        if not _NUMBER.fullmatch(text):
+            continue
+        index = int(text) if text.isdigit() and len(text) < 10 else -1
         if not 0 <= index < feature_count or index in columns:
             raise SalientError(
                 f"{place}: column heads are feature indices",
                 expected=f"different numbers from 0 to {feature_count - 1}",
-                got=f"{cell!r:.50}",
+                got=f"{text!r:.50}",
             )
-        columns[index] = []
+        columns[index], column_of[position] = [], index
+    if header and not columns:
+        raise SalientError(
+            f"{place}: no column of a feature",
+            expected=f"column heads that are numbers from 0 to {feature_count - 1}",
+            got=f"{', '.join(header)!r:.50}",
+        )
     for number, row in enumerate(rows[1:], start=2):
         if len(row) > len(header):
             raise SalientError(f"{place}, line {number}: too many cells", expected=str(len(header)), got=str(len(row)))
-        for index, cell in zip(columns, row, strict=False):
-            name = cell.strip()
+        for position, index in column_of.items():
+            name = row[position].strip() if position < len(row) else ""
             if name and not _NAME.fullmatch(name):
                 raise SalientError(f"{place}, line {number}: not an image name", got=f"{name!r:.50}")
             if name:
@@ -155,7 +171,8 @@ def read_names(data: bytes, place: str, feature_count: int) -> dict[int, tuple[s
         if len(set(names)) < len(names):
             twice = next(n for n in names if names.count(n) > 1)
             raise SalientError(f"{place}: {twice} twice for feature {index}", expected="every image once a feature")
-    return {index: tuple(names) for index, names in columns.items()}
+    others = tuple(head for position, head in enumerate(header) if position not in column_of)
+    return {index: tuple(names) for index, names in columns.items()}, others
 
 
 def order_features(features: list[int], ranks: dict[int, int]) -> tuple[int, ...]:
@@ -200,7 +217,9 @@ def _class_names(classes: dict[int, str], place: str) -> tuple[str, ...]:
     return tuple(classes[index] for index in range(len(classes)))
 
 
-def _read_columns(archive: Archive, folder: str, feature_count: int) -> dict[int, tuple[str, ...]]:
+def _read_columns(
+    archive: Archive, folder: str, feature_count: int
+) -> tuple[dict[int, tuple[str, ...]], tuple[str, ...]]:
     table = archive.tables.get(f"{folder}/{NAMES_TABLE}")
     if table is None:
         raise SalientError(f"{archive.path}: no {folder}/{NAMES_TABLE}", expected="one in every class's folder")

@@ -25,6 +25,7 @@ from salient_imagenet_data.imagenet import wnids
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.images.memory import MemorySource
 from salient_imagenet_data.loaders import NumpyLoader, SalientImageNet
+from salient_imagenet_data.names import LOCK
 from salient_imagenet_data.official.importing import ImportConfig, import_official
 from salient_imagenet_data.store.comparing import compare
 from salient_imagenet_data.store.manifest import file_sha256
@@ -64,7 +65,8 @@ def imported(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    files = (p for p in folder.rglob("*") if p.is_file() and p.name != LOCK)
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
 
 
 def test_maps_are_the_grids_that_made_the_masks(imported: Store) -> None:
@@ -327,6 +329,35 @@ def test_a_built_store_through_the_release_layout_and_back(store: Store, answers
     assert result["unions"]["core"]["correlation"] > 0.999
 
 
+@pytest.mark.parametrize("name", ["work/notes.txt", "manifest.json", "claim.json", "maps.zarr/mine", "thesis.txt"])
+def test_what_others_put_there_is_neither_replaced_nor_removed(
+    archive: Path, tmp_path: Path, run: Run, name: str
+) -> None:
+    frame = ("--resize", 60, "--crop", 56, "--processes", 1)
+    theirs = tmp_path / "out" / name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text('{"of": "another tool"}')
+    for option in ("--overwrite", "--resume"):
+        code, _, err = run("import-official", archive, "--out", tmp_path / "out", *frame, option)
+        assert code == 2 and err.count("\n") == 1 and name.partition("/")[0] in err, err
+        assert [p for p in (tmp_path / "out").rglob("*") if p.is_file() and p.name != LOCK] == [theirs]
+        assert theirs.read_text() == '{"of": "another tool"}'
+
+
+def test_a_folder_of_ones_own_beside_a_store_outlives_its_replacement(archive: Path, tmp_path: Path, run: Run) -> None:
+    words = ("import-official", archive, "--out", tmp_path / "out", "--resize", 60, "--crop", 56, "--processes", 1)
+    assert run(*words)[0] == 0
+    before = bytes_of(tmp_path / "out")
+    (tmp_path / "out/thesis.txt").write_text("mine")
+    assert run(*words, "--overwrite")[0] == 0
+    assert bytes_of(tmp_path / "out") == before | {"thesis.txt": b"mine"}
+    (tmp_path / "out/work").mkdir()
+    (tmp_path / "out/work/notes.txt").write_text("mine too")
+    code, _, err = run(*words, "--overwrite")
+    assert code == 2 and "out/work: not made by this package" in err and err.count("\n") == 1
+    assert bytes_of(tmp_path / "out") == before | {"thesis.txt": b"mine", "work/notes.txt": b"mine too"}
+
+
 def test_the_command_line(archive: Path, tmp_path: Path, run: Run) -> None:
     frame = ("--resize", 60, "--crop", 56, "--processes", 1)
     code, out, err = run("import-official", archive, "--out", tmp_path / "a", *frame)
@@ -341,6 +372,19 @@ def test_the_command_line(archive: Path, tmp_path: Path, run: Run) -> None:
     assert json.loads(run("compare", tmp_path / "a", tmp_path / "b", "--json")[1])["masks"]["n"] == 11
     text = run("compare", tmp_path / "a", tmp_path / "b")[1]
     assert "images: 10 in both, 0 only in the first" in text and "a store is not annotated" in text
+    files, table = release(), "salient_imagenet_dataset/n01443537/image_names_map.csv"
+    lines = files[table].decode().splitlines()
+    indexed = [f",{lines[0]},class", *(f"{i},{line},tench" for i, line in enumerate(lines[1:]))]
+    code, out, _ = run(
+        "import-official",
+        write_zip(tmp_path / "i.zip", files | {table: "\n".join(indexed).encode()}),
+        *frame,
+        "--out",
+        tmp_path / "i",
+    )
+    assert code == 0 and "\n2 columns of the lists are of no feature and were passed over\n" in out
+    plain, with_index = (bytes_of(tmp_path / name) for name in "ai")
+    assert {n for n in plain if plain[n] != with_index[n]} == {"manifest.json"}
     hostile = tmp_path / "hostile.zip"
     shutil.copy(archive, hostile)
     with zipfile.ZipFile(hostile, "a") as more:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -112,8 +113,18 @@ def test_hostile_classes(text: str, message: str) -> None:
 
 def test_names_columns_may_differ_in_length() -> None:
     columns = {7: ["n1", "n2", "n3"], 2: ["n2"]}
-    assert read_names(names_csv(columns), "f.csv", 2048) == {7: ("n1", "n2", "n3"), 2: ("n2",)}
-    assert read_names(b"\xef\xbb\xbf7\r\nn1\r\n", "f.csv", 2048) == {7: ("n1",)}
+    assert read_names(names_csv(columns), "f.csv", 2048) == ({7: ("n1", "n2", "n3"), 2: ("n2",)}, ())
+    assert read_names(b"\xef\xbb\xbf7\r\nn1\r\n", "f.csv", 2048) == ({7: ("n1",)}, ())
+
+
+def test_columns_of_no_feature_are_passed_over_as_the_authors_reader_does() -> None:
+    """pandas writes an index without a head; the authors' loader asks for the columns of its features by name."""
+    pandas = pytest.importorskip("pandas")
+    data = b',7,class,2\n0,n1,"tench, Tinca",n2\n1,n3,../../x y,\n'
+    columns, others = read_names(data, "f.csv", 2048)
+    assert columns == {7: ("n1", "n3"), 2: ("n2",)} and others == ("", "class")
+    frame = pandas.read_csv(io.BytesIO(data))
+    assert {f: tuple(frame[str(f)].dropna()) for f in columns} == columns
 
 
 @pytest.mark.parametrize(
@@ -121,10 +132,13 @@ def test_names_columns_may_differ_in_length() -> None:
     [
         (b"", "no images; expected a column of image names"),
         (b"7,2\n", "no images"),
-        (b"x\nn1\n", "column heads are feature indices; expected different numbers from 0 to 2047; got 'x'"),
+        (b"x\nn1\n", "no column of a feature; expected column heads that are numbers from 0 to 2047; got 'x'"),
+        (b"7,x\n,n1\n", "no images"),
+        (b",7\n0,n1,n2\n", "line 2: too many cells; expected 2; got 3"),
+        (b"7.0\nn1\n", "column heads are feature indices; expected different numbers from 0 to 2047; got '7.0'"),
         (b"2048\nn1\n", "from 0 to 2047; got '2048'"),
         (b"-1\nn1\n", "got '-1'"),
-        ("²\nn1\n".encode(), "column heads are feature indices"),
+        ("²\nn1\n".encode(), "no column of a feature"),
         (b"9" * 5000 + b"\nn1\n", "column heads are feature indices"),
         (b"7,7\nn1,n2\n", "column heads are feature indices"),
         (b"7\nn1,n2\n", "line 2: too many cells; expected 1; got 2"),
