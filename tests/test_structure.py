@@ -53,7 +53,6 @@ NO_TORCH = {
     ),
     *(
         "hub_errors",
-        "locks",
         "masks",
         "places",
         "geometry",
@@ -180,6 +179,20 @@ def test_no_circle_of_modules() -> None:
 
     for name in below:
         visit(name, ())
+
+
+def test_the_rooms_of_contributing_are_those_of_this_file() -> None:
+    """Row by row, each with what it says of torch."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## The rooms")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:3] == "| `"]
+    told = [tuple(name.strip("`").removesuffix("/").removesuffix(".py") for name in row[0].split(", ")) for row in rows]
+    assert tuple(told) == LEVELS
+    for names, row in zip(told, rows, strict=True):
+        for name in names:
+            wanted = "no" if name in NO_TORCH else "inside functions" if name in TORCH_INSIDE else "yes"
+            assert row[-1] == wanted, name
+            folder = (ROOT / (name if name in TOP else f"{PACKAGE}/{name}")).is_dir()
+            assert (f"`{name}/`" if folder else f"`{name}.py`") in row[0]
 
 
 def test_the_map_of_contributing_has_twenty_files_that_are_there() -> None:

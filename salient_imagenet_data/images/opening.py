@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError
@@ -11,10 +12,10 @@ from salient_imagenet_data.images.layout.names import Layout
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.places import hub_name, is_url
 
+Place = str | os.PathLike[str]
 
-def open_source(
-    images: str | os.PathLike[str] | ImageSource, split: str = "train", *, layout: Layout | None = None
-) -> ImageSource:
+
+def open_source(images: Place | ImageSource, split: str = "train", *, layout: Layout | None = None) -> ImageSource:
     """A source as it is; else a folder (class per folder, ImageNet's trees), tar shards, or a data set on the Hub.
 
     A string like "ILSVRC/imagenet-1k" that is no existing path is a data set on the Hub, downloaded by `datasets` into
@@ -23,15 +24,36 @@ def open_source(
     """
     if not isinstance(images, (str, os.PathLike)):
         return images
-    name = hub_name(images)
-    if name is not None:
-        from salient_imagenet_data.images.table import TableSource, hub_table
+    sources = (opener(images, split, layout) for opener in OPENERS)
+    return next(source for source in sources if source is not None)
 
-        return TableSource(hub_table(name, split))
-    if is_url(images):
-        raise SalientError(
-            f"{images}: images cannot be read from there",
-            expected="a folder, tar shards, or a data set on the Hub",
-            then="copy them here first",
-        )
-    return local_source(Path(images), split, layout)
+
+def _on_the_hub(place: Place, split: str, layout: Layout | None) -> ImageSource | None:
+    name = hub_name(place)
+    if name is None:
+        return None
+    from salient_imagenet_data.images.table import TableSource, hub_table
+
+    return TableSource(hub_table(name, split))
+
+
+def _behind_a_url(place: Place, split: str, layout: Layout | None) -> ImageSource | None:
+    if not is_url(place):
+        return None
+    raise SalientError(
+        f"{place}: images cannot be read from there",
+        expected="a folder, tar shards, or a data set on the Hub",
+        then="copy them here first",
+    )
+
+
+def _on_disk(place: Place, split: str, layout: Layout | None) -> ImageSource | None:
+    return local_source(Path(place), split, layout)
+
+
+OPENERS: tuple[Callable[[Place, str, Layout | None], ImageSource | None], ...] = (
+    _on_the_hub,
+    _behind_a_url,
+    _on_disk,
+)
+"""Place, split and layout -> images, or None where the place is not of this kind. The last takes all that is left."""

@@ -108,7 +108,7 @@ def _opened(
     if not kind or not rest:
         raise SalientError(
             f"model {spec!r} is not understood",
-            expected="timm:NAME, torchvision:NAME, hf:NAME, clip:NAME or MODULE:FUNCTION",
+            expected=f"{', '.join(f'{known}:NAME' for known in OPENERS)} or MODULE:FUNCTION",
         )
     if kind not in OPENERS:
         return open_function(kind, rest, checkpoint, others=":, ".join(OPENERS) + ":"), False
