@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,29 @@ def test_saliency_that_is_the_mask_is_aligned_with_it(store: Store, images: Path
     assert flat.difference.value == 0.0 and flat.auroc.value == 0.5
     with pytest.raises(SalientError, match="grad_cam needs a network; got function"):
         align(Classifier("f", lambda x: x), store, source)
+
+
+def test_each_image_is_explained_as_its_own_class(store: Store, images: Path, weights: Path) -> None:
+    """Against a plain loop over images; another class's explanation gives other figures."""
+    model, source = load_model(weights)[0], FolderSource(images)
+    index = {source.entry(i).image_id: i for i in range(len(source))}
+    saliency = saliency_of(model, "input_x_gradient", "image")
+
+    def mean(class_of: Callable[[int], int]) -> float:
+        masses: dict[int, list[float]] = {}
+        for row, record in enumerate(store.rows):
+            mask = store.mask(row, "core")
+            if mask is None:
+                continue
+            pixels = store.manifest.preprocessing.apply(source.pixels(index[record.image_id]))
+            x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+            where = saliency(x, torch.tensor([class_of(record.label)]))[0].numpy()
+            masses.setdefault(record.label, []).append(alignment(where, mask).mass)
+        return float(np.mean([np.mean(found) for found in masses.values()]))
+
+    own, of_zero = mean(lambda label: label), mean(lambda label: 0)
+    found = align(Classifier("m", model), store, source, saliency="input_x_gradient", batch_size=7)
+    assert found.mass.value == pytest.approx(own, rel=1e-5) and abs(own - of_zero) > 1e-3
 
 
 def test_the_command(store: Store, images: Path, weights: Path, run: Run) -> None:
