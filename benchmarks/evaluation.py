@@ -29,7 +29,8 @@ from salient_imagenet_data.annotation.applying import annotate
 from salient_imagenet_data.annotation.files import read_annotations, write_annotations
 from salient_imagenet_data.builder.build import BuildConfig, build
 from salient_imagenet_data.evaluation.evaluate import Conditions
-from salient_imagenet_data.evaluation.run.infer import Settings, infer
+from salient_imagenet_data.evaluation.run.infer import infer
+from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.joining import Joined, join

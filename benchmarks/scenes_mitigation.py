@@ -21,12 +21,13 @@ import torch
 from scenes_reliance import DOCS, FRAME, TEST_SEED, TRAIN_SEED, TRAINED_ON, classifier, scenes_store
 
 from salient_imagenet_data.builder.train import correct, load_images
-from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
+from salient_imagenet_data.evaluation.evaluate import run_models
 from salient_imagenet_data.evaluation.mitigation.choices import CHOICES
 from salient_imagenet_data.evaluation.mitigation.finetune import FinetuneConfig, finetune
 from salient_imagenet_data.evaluation.mitigation.heads import retrain_head
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate, wilson
-from salient_imagenet_data.evaluation.run.infer import Settings
+from salient_imagenet_data.evaluation.plan.plan import Conditions
+from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.evaluation.saliency.alignment import align
 from salient_imagenet_data.evaluation.score.scoring import score
 from salient_imagenet_data.networks.classifiers import Classifier
@@ -46,7 +47,7 @@ GUIDED: tuple[tuple[str, float, str], ...] = (
     ("corm", 0.0, ""),
 )
 """Loss, its weight, and the layer of input x gradient for the losses on attributions, "" the image."""
-RECIPE: dict[str, Any] = {"epochs": 1, "learning_rate": 5e-4, "batch_size": 32}
+RECIPE: dict[str, Any] = {"epochs": 1, "learning_rate": 5e-4}
 PAGE = """# Known reliance, mitigated
 
 Do [head retraining and guidance](mitigation.md) make a classifier rely less on a cue? Here the answer is known: the
@@ -105,7 +106,8 @@ class Bench:
             )
             result = score(file, self.store)
         hits = correct(model, self.pixels, self.labels)
-        mass = align(wrapped, self.store, self.source, saliency="input_x_gradient", batch_size=64).mass
+        settings = Settings(batch_size=64)
+        mass = align(wrapped, self.store, self.source, saliency="input_x_gradient", settings=settings).mass
         found = Measured(
             seed,
             treatment,
@@ -139,12 +141,13 @@ def treat(work: Path, bench: Bench, seed: int) -> list[Measured]:
 
     rows = [bench.measure(seed, "before", classifier(CORRELATION, seed, work))]
     for choice in CHOICES:
-        network, _ = retrain_head(start(), store, source, choice=choice, batch_size=250)
+        network, _ = retrain_head(start(), store, source, choice=choice, settings=Settings(batch_size=250))
         rows.append(bench.measure(seed, f"retrain-head, {choice}", network))
     for loss, weight, layer in GUIDED:
-        config = FinetuneConfig(loss=loss, weight=weight, layer=layer or None, seed=seed, **RECIPE)
+        config = FinetuneConfig(loss=loss, weight=weight, layer=layer or None, **RECIPE)
         name = f"finetune, {loss}" + (f", weight {weight:g}" if weight else "")
-        rows.append(bench.measure(seed, name, finetune(start(), store, source, config)))
+        network = finetune(start(), store, source, config, Settings(batch_size=32, seed=seed))
+        rows.append(bench.measure(seed, name, network))
     return rows
 
 

@@ -25,10 +25,11 @@ from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.train import TrainConfig, correct, load_images, train
 from salient_imagenet_data.demo.annotator import answer_all
 from salient_imagenet_data.demo.run import write_scenes
-from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
+from salient_imagenet_data.evaluation.evaluate import run_models
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate, wilson
+from salient_imagenet_data.evaluation.plan.plan import Conditions
 from salient_imagenet_data.evaluation.report.figures import interval
-from salient_imagenet_data.evaluation.run.infer import Settings
+from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.evaluation.score.scoring import score
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource

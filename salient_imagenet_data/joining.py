@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -58,6 +59,12 @@ def images_of(store: Store, images: Images, *, layout: Layout | None = None) -> 
             then='for a stream use load_dataset(store, images=stream, missing="skip")',
         )
     return TableSource(given, like=store.rows[0].image_id)
+
+
+def opened(store: Store | str | Path, images: Images) -> tuple[Store, ImageSource]:
+    """A store and the user's images for it, each opened where it is not yet."""
+    store = store if isinstance(store, Store) else Store(store)
+    return store, images_of(store, images)
 
 
 def table_of(store: Store, images: Images, *, streaming: bool = False, cache_dir: str | None = None) -> Any:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
+from salient_imagenet_data.evaluation.evaluate import run_models
+from salient_imagenet_data.evaluation.plan.plan import Conditions
 from salient_imagenet_data.evaluation.report.page import write_report
-from salient_imagenet_data.evaluation.run.infer import Settings
+from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.evaluation.score.results import Failure
 from salient_imagenet_data.evaluation.score.together import summarise
 from salient_imagenet_data.images.folder import FolderSource

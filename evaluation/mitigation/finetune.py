@@ -5,24 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, RandomSampler
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.mitigation.guidance import ON_MAPS, Looking, guidance
+from salient_imagenet_data.evaluation.plan.plan import rows_in
 from salient_imagenet_data.evaluation.plan.regions import FOREGROUND, foreground, labels_of
 from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
+from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
 from salient_imagenet_data.evaluation.saliency.attributions import default_layer
 from salient_imagenet_data.evaluation.saliency.methods import Method
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.images.source import ImageSource
-from salient_imagenet_data.joining import Joined, Missing, join
+from salient_imagenet_data.joining import Images, Joined, join, opened
 from salient_imagenet_data.networks.classifiers import Classifier, check_output, network_of
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.reading import Store
@@ -42,19 +43,17 @@ class FinetuneConfig:
     method: Method | None = None
     layer: str | None = None
     epochs: int = 1
-    batch_size: int = 32
     learning_rate: float = 1e-4
     weight_decay: float = 1e-4
     flip: bool = True
-    seed: int = 0
 
     def __post_init__(self) -> None:
         rates = math.isfinite(self.learning_rate + self.weight + self.weight_decay)
-        if self.epochs < 1 or self.batch_size < 1 or not (rates and 0 < self.learning_rate <= 1 and self.weight >= 0):
+        if self.epochs < 1 or not (rates and 0 < self.learning_rate <= 1 and self.weight >= 0):
             raise SalientError(
                 "recipe",
-                expected="epochs and batch size >= 1, a learning rate above 0 and at most 1, a weight >= 0",
-                got=f"{self.epochs}, {self.batch_size}, {self.learning_rate:g}, {self.weight:g}",
+                expected="epochs >= 1, a learning rate above 0 and at most 1, a weight >= 0",
+                got=f"{self.epochs}, {self.learning_rate:g}, {self.weight:g}",
             )
         if self.loss not in ON_MAPS and (self.method or self.layer):
             raise SalientError(
@@ -66,14 +65,11 @@ class FinetuneConfig:
 
 def finetune(
     classifier: Classifier,
-    store: Store,
-    source: ImageSource,
+    store: Store | str | Path,
+    images: Images,
     config: FinetuneConfig,
+    settings: Settings = SMALL,
     *,
-    rows: NDArray[np.int64] | None = None,
-    workers: int = 0,
-    missing: Missing = "error",
-    device: str = "cpu",
     report: Report | None = None,
 ) -> nn.Module:
     """Train a classifier's network further, in place, on a store's images; returns it on the CPU.
@@ -81,34 +77,35 @@ def finetune(
     Loss: mean cross entropy + weight * guidance, the mean over a batch's images whose class has a core feature; masks
     are the unions of their core maps. Images are preprocessed as the classifier wants them, cropped at the centre. The
     network stays in evaluation mode: batch normalisation keeps its statistics and dropout is off, so that images do not
-    mix.
-    rows: of the store, by default all. report: called with each epoch's number and its mean losses. On one CPU with one
-    number of threads the result is the same for the same seed. Raises SalientError for a model or store that will not
-    do.
+    mix. settings: seed and batch size are part of the recipe. report: called with each epoch's number and its mean
+    losses. On one CPU with one number of threads the result is the same for the same seed. Raises SalientError for a
+    model or store that will not do.
     """
+    store, source = opened(store, images)
+    device = settings.device
     network = network_of(classifier).to(device).eval().requires_grad_(True)
     preprocessing = classifier.preprocessing or store.manifest.preprocessing
-    joined = join(store, source, missing=missing, rows=None if rows is None else rows.tolist())
+    joined = join(store, source, missing=settings.missing, rows=rows_in(store, settings.fold).tolist())
     labels = torch.from_numpy(labels_of(store)[joined.rows])
     check_output(network, preprocessing.crop, len(store.class_names), device)
     looking = None
     if config.loss in ON_MAPS:
         method = config.method or METHOD
         looking = Looking(method, config.layer or default_layer(network, method, preprocessing.crop))
-    generator = torch.Generator().manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(settings.seed)
     guide = guidance(config.loss, network, looking, generator=generator)
-    loader = _loader(joined, preprocessing, config, workers)
+    loader = _loader(joined, preprocessing, settings)
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     with progress((), total=len(joined) * config.epochs, what="finetune") as bar:
         for epoch in range(config.epochs):
             sums = np.zeros(3)
             for batch in loader:
-                images, masks, known, guided = _ready(batch, device)
+                pixels, masks, known, guided = _ready(batch, device)
                 if config.flip:
-                    mirrored = (torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5).to(device)
-                    images, masks, known = (torch.where(mirrored, x.flip(3), x) for x in (images, masks, known))
+                    mirrored = (torch.rand(len(pixels), 1, 1, 1, generator=generator) < 0.5).to(device)
+                    pixels, masks, known = (torch.where(mirrored, x.flip(3), x) for x in (pixels, masks, known))
                 targets = labels[batch.positions].to(device)
-                logits, penalty = guide(images, targets, masks, known)
+                logits, penalty = guide(pixels, targets, masks, known)
                 classified = F.cross_entropy(logits, targets)
                 penalties, count = (penalty * guided).sum(), guided.sum()
                 penalised = penalties / count.clamp_min(1.0)
@@ -117,8 +114,8 @@ def finetune(
                 optimiser.step()
                 here = torch.stack([classified.detach(), penalties.detach(), count]).tolist()  # one wait for a device
                 _check_finite(here, epoch)
-                sums += [here[0] * len(images), *here[1:]]
-                bar.update(len(images))
+                sums += [here[0] * len(pixels), *here[1:]]
+                bar.update(len(pixels))
             if report is not None:
                 report(epoch + 1, sums[0] / len(joined), sums[1] / max(sums[2], 1.0))
     optimiser.zero_grad()
@@ -133,11 +130,11 @@ def _check_finite(numbers: Sequence[float], epoch: int) -> None:
         )
 
 
-def _loader(joined: Joined, preprocessing: Preprocessing, config: FinetuneConfig, workers: int) -> DataLoader[Any]:
+def _loader(joined: Joined, preprocessing: Preprocessing, settings: Settings) -> DataLoader[Any]:
     """Images with the unions of their core masks, in an order by the seed."""
     items = Items(joined, preprocessing, [foreground(joined.store)])
-    order = RandomSampler(items, generator=torch.Generator().manual_seed(config.seed))
-    return DataLoader(items, config.batch_size, sampler=order, num_workers=workers, collate_fn=ItemBatch.of)
+    order = RandomSampler(items, generator=torch.Generator().manual_seed(settings.seed))
+    return DataLoader(items, settings.batch_size, sampler=order, num_workers=settings.workers, collate_fn=ItemBatch.of)
 
 
 def _ready(batch: ItemBatch, device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:

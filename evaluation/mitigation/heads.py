@@ -7,6 +7,7 @@ spurious features least. The body of the network stays as it is.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,10 +19,11 @@ from torch.utils.data import DataLoader
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.mitigation.choices import CHOICES, Choice
 from salient_imagenet_data.evaluation.numbers.spuriosity import MOST, ends, spuriosity
+from salient_imagenet_data.evaluation.plan.plan import rows_in
 from salient_imagenet_data.evaluation.plan.regions import labels_of
 from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
-from salient_imagenet_data.images.source import ImageSource
-from salient_imagenet_data.joining import Missing, join
+from salient_imagenet_data.evaluation.run.settings import DEFAULT, Settings
+from salient_imagenet_data.joining import Images, join, opened
 from salient_imagenet_data.names import SPURIOUS
 from salient_imagenet_data.networks.classifiers import Classifier, Reordered, check_output, network_of
 from salient_imagenet_data.networks.grid import linear_head
@@ -168,30 +170,27 @@ def fit_head(
 
 def retrain_head(
     classifier: Classifier,
-    store: Store,
-    source: ImageSource,
+    store: Store | str | Path,
+    images: Images,
     *,
     choice: Choice = "least",
     most: int = MOST,
     decay: float = DECAY,
-    rows: NDArray[np.int64] | None = None,
-    seed: int = 0,
-    batch_size: int = 64,
-    workers: int = 0,
-    missing: Missing = "error",
-    device: str = "cpu",
+    settings: Settings = DEFAULT,
 ) -> tuple[nn.Module, Fitted]:
     """Fit the head of a classifier's network anew, in place: `fit_head` on the images of `choose_rows`, in the
     classifier's own preprocessing. Returns the network, on the CPU, and what was fitted.
 
-    rows: of the store, among which images are chosen; by default all. Images that are missing are left out before the
+    Images are chosen among those of the settings' fold. Images that are missing are left out before the
     choice. Raises SalientError for a store without answers, or a network without a linear head.
     """
+    store, source = opened(store, images)
+    device = settings.device
     network = network_of(classifier).to(device).eval()
     preprocessing = classifier.preprocessing or store.manifest.preprocessing
-    found = join(store, source, missing=missing, rows=None if rows is None else rows.tolist())
+    found = join(store, source, missing=settings.missing, rows=rows_in(store, settings.fold).tolist())
     labels, activations = labels_of(store)[found.rows], store.activations[found.rows]
-    chosen = choose_rows(activations, labels, store.kind_table[SPURIOUS], choice, most, seed)
+    chosen = choose_rows(activations, labels, store.kind_table[SPURIOUS], choice, most, settings.seed)
     joined = found.take(chosen)
     check_output(network, preprocessing.crop, len(store.class_names), device)
     example = torch.rand(2, 3, preprocessing.crop, preprocessing.crop, generator=torch.Generator().manual_seed(0))
@@ -202,7 +201,7 @@ def retrain_head(
     items = Items(joined, preprocessing)
     parts = []
     with torch.inference_mode(), progress((), total=len(items), what="features") as bar:
-        for batch in DataLoader(items, batch_size, num_workers=workers, collate_fn=ItemBatch.of):
+        for batch in DataLoader(items, settings.batch_size, num_workers=settings.workers, collate_fn=ItemBatch.of):
             parts.append(features_and_logits(inner, head, unit_images(batch.images.to(device)))[0].float())
             bar.update(len(batch))
     features = torch.cat(parts).clone()  # not an inference tensor

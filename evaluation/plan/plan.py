@@ -106,3 +106,42 @@ def make_plan(
 
 def _controls(region: RegionOfStore, wanted: bool) -> tuple[Control, ...]:
     return ("", *CONTROLS) if wanted and not region.single else ("",)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What is run. protocols: names. sigmas: levels of Gaussian noise on the [0, 1] scale. corruptions: others, by
+    name. controls: also on area-matched random regions and other images' masks. single_features: also one feature at
+    a time. boxes: also the regions' bounding boxes. trials: of what is random, where the protocol gives a ratio."""
+
+    protocols: Sequence[str] = ("iclr2022",)
+    sigmas: Sequence[float] = (0.25,)
+    corruptions: Sequence[str] = ()
+    controls: bool = True
+    single_features: bool = False
+    boxes: bool = False
+    trials: int = 1
+
+    def plan(self, store: Store, fold: Fold = WHOLE) -> Plan:
+        """The plan for a store, or a fold of its images. Raises SalientError for levels, names or a store that will not
+        do."""
+        if not self.sigmas or not all(0 < sigma <= 1 for sigma in self.sigmas):
+            expected = "one or more numbers above 0 and at most 1, the span of an image's values"
+            raise SalientError(
+                "noise levels", expected=expected, got=", ".join(f"{s:g}" for s in self.sigmas) or "none"
+            )
+        names = [f"noise_{sigma:g}" for sigma in self.sigmas] + list(self.corruptions)
+        return make_plan(
+            store,
+            self.protocols,
+            names,
+            controls=self.controls,
+            single_features=self.single_features,
+            boxes=self.boxes,
+            trials=self.trials,
+            fold=fold,
+        )
+
+
+USUAL = Conditions()
+"""Noise of the paper's level under its protocol, with controls."""

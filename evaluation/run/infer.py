@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from salient_imagenet_data.evaluation.run.predictions import (
     to_table,
     write_tables,
 )
+from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.folds import WHOLE
 from salient_imagenet_data.joining import Joined, join
 from salient_imagenet_data.loaders.corruption.records import corruption_of
@@ -47,17 +47,6 @@ PART_IMAGES = 1024
 
 RUN = "run.sha256"
 """Name of the file beside the parts that says which run they are of."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How inference runs. Batch size and workers change the speed only. top_k: classes kept a row, None: all."""
-
-    batch_size: int = 64
-    workers: int = 0
-    seed: int = 0
-    device: str = "cpu"
-    top_k: int | None = 5
 
 
 def answers_of(

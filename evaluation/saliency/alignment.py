@@ -6,8 +6,9 @@ The figures are pure functions on arrays; `attributions` makes the maps; `align`
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,12 +20,13 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.numbers.bootstrap import DRAWS, estimate
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.numbers.overlap import auroc, iou
+from salient_imagenet_data.evaluation.plan.plan import rows_in
 from salient_imagenet_data.evaluation.plan.regions import foreground
 from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
+from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
 from salient_imagenet_data.evaluation.saliency.attributions import default_layer, saliency_of
 from salient_imagenet_data.evaluation.saliency.methods import Method
-from salient_imagenet_data.images.source import ImageSource
-from salient_imagenet_data.joining import Missing, join
+from salient_imagenet_data.joining import Images, join, opened
 from salient_imagenet_data.networks.classifiers import Classifier, check_output
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.reading import Store
@@ -94,45 +96,42 @@ def average_precision(scores: NDArray[np.floating], truth: NDArray[np.bool_]) ->
 
 def align(
     classifier: Classifier,
-    store: Store,
-    source: ImageSource,
+    store: Store | str | Path,
+    images: Images,
     *,
     saliency: Saliency | Method = "grad_cam",
     layer: str | None = None,
-    rows: Sequence[int] | None = None,
-    batch_size: int = 32,
-    workers: int = 0,
-    missing: Missing = "error",
-    device: str = "cpu",
+    settings: Settings = SMALL,
 ) -> Alignment:
     """The figures of `alignment` over a store's images, against the union of their core masks.
 
     saliency: of the images' own classes: a method of `attributions` at a layer, by default its `default_layer`, or a
-    function. rows: store rows, by default all whose class has a core feature. Where nothing is known of a pixel it does
+    function. Images whose class has no core feature do not count. Where nothing is known of a pixel it does
     not count. Intervals are percentile bootstraps over images within class; images of which a figure is NaN are left
     out of it. Raises SalientError where no image has a core feature.
     """
+    store, source = opened(store, images)
     region = foreground(store)
-    wanted = region.rows if rows is None else np.intersect1d(region.rows, np.asarray(rows, dtype=np.int64))
+    wanted = np.intersect1d(region.rows, rows_in(store, settings.fold))
     if not len(wanted):
         raise SalientError(f"{store.path}: nothing to align with", expected="images with a core feature", got="none")
-    joined = join(store, source, missing=missing, rows=wanted.tolist())
+    joined = join(store, source, missing=settings.missing, rows=wanted.tolist())
     preprocessing = classifier.preprocessing or store.manifest.preprocessing
-    model = classifier.to(device).model
+    model = classifier.to(settings.device).model
     if isinstance(saliency, str):
         if not isinstance(model, nn.Module):
             raise SalientError(f"{classifier.name}: {saliency} needs a network", got=type(model).__name__)
-        check_output(model, preprocessing.crop, len(store.class_names), device)
+        check_output(model, preprocessing.crop, len(store.class_names), settings.device)
         saliency = saliency_of(model, saliency, layer or default_layer(model, saliency, preprocessing.crop))
     items = Items(joined, preprocessing, [region])
     labels = store.rows.labels[joined.rows].astype(np.int64)
     found: list[OfImage] = []
     with progress((), total=len(items), what=classifier.name) as bar:
-        for batch in DataLoader(items, batch_size, collate_fn=ItemBatch.of, num_workers=workers):
-            images = unit_images(batch.images.to(device))
-            images = images.contiguous(memory_format=torch.channels_last) if classifier.channels_last else images
-            classes = torch.from_numpy(labels[batch.positions]).to(device)
-            maps = saliency(images, classes).float().cpu().numpy()
+        for batch in DataLoader(items, settings.batch_size, collate_fn=ItemBatch.of, num_workers=settings.workers):
+            pixels = unit_images(batch.images.to(settings.device))
+            pixels = pixels.contiguous(memory_format=torch.channels_last) if classifier.channels_last else pixels
+            classes = torch.from_numpy(labels[batch.positions]).to(settings.device)
+            maps = saliency(pixels, classes).float().cpu().numpy()
             for saliency_map, known, mask in zip(maps, batch.known[:, 0], batch.masks[region.name][:, 0], strict=True):
                 there = known.numpy()
                 found.append(alignment(saliency_map[there], mask.numpy()[there]))

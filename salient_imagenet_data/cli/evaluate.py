@@ -7,7 +7,7 @@ import json
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
     from salient_imagenet_data.evaluation.numbers.estimates import Estimate
     from salient_imagenet_data.evaluation.run.predictions import PredictionsFile
+    from salient_imagenet_data.evaluation.saliency.methods import Method
     from salient_imagenet_data.evaluation.score.results import ConditionResult, Failure, ModelResult, Sensitivity
     from salient_imagenet_data.folds import Fold
     from salient_imagenet_data.images.source import ImageSource
+    from salient_imagenet_data.joining import Missing
     from salient_imagenet_data.store.reading import Store
 
 
@@ -102,8 +104,9 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Measure how much classifiers rely on core and on spurious pixels, with controls."""
-    from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
-    from salient_imagenet_data.evaluation.run.infer import Settings
+    from salient_imagenet_data.evaluation.evaluate import run_models
+    from salient_imagenet_data.evaluation.plan.plan import Conditions
+    from salient_imagenet_data.evaluation.run.settings import Settings
     from salient_imagenet_data.networks.devices import check_device
     from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.store.reading import Store
@@ -111,9 +114,11 @@ def evaluate(
     opened = Store(store)
     source = images.of(opened)
     levels = numbers(sigma, float, "--sigma")
-    plan = Conditions(protocols, levels, corruptions, controls, single_features, boxes, trials, fold).plan(opened)
+    conditions = Conditions(protocols, levels, corruptions, controls, single_features, boxes, trials)
+    plan = conditions.plan(opened, fold)
     openers = open_networks(opened, models, weights, architecture, own_preprocessing=frame == "model")
-    settings = Settings(batch_size, workers, seed, check_device(device), top_k or None)
+    missing: Missing = "skip" if skip_missing else "error"
+    settings = Settings(batch_size, workers, seed, check_device(device), top_k or None, missing, fold)
     with tempfile.TemporaryDirectory() as scratch:
         files, failed = run_models(
             openers,
@@ -122,7 +127,6 @@ def evaluate(
             plan,
             (out or Path(scratch)) / "predictions",
             settings,
-            missing="skip" if skip_missing else "error",
             overwrite=overwrite,
             report=tell,
         )
@@ -163,7 +167,7 @@ def align(
     models: tuple[str, ...],
     weights: tuple[str, ...],
     architecture: str | None,
-    saliency: str,
+    saliency: Method,
     layer: str | None,
     fold: Fold,
     batch_size: int,
@@ -173,7 +177,7 @@ def align(
     as_json: bool,
 ) -> None:
     """Measure how far classifiers look at the core masks: saliency maps against the masks."""
-    from salient_imagenet_data.evaluation.plan.plan import rows_in
+    from salient_imagenet_data.evaluation.run.settings import Settings
     from salient_imagenet_data.evaluation.saliency.alignment import align as align_model
     from salient_imagenet_data.folds import WHOLE
     from salient_imagenet_data.networks.devices import check_device
@@ -182,11 +186,10 @@ def align(
 
     opened = Store(store)
     source = images.of(opened)
-    missing: Any = "skip" if skip_missing else "error"
-    how: dict[str, Any] = {"saliency": saliency, "layer": layer, "rows": rows_in(opened, fold).tolist()}
-    how |= {"batch_size": batch_size, "workers": workers, "missing": missing, "device": check_device(device)}
+    missing: Missing = "skip" if skip_missing else "error"
+    settings = Settings(batch_size, workers, device=check_device(device), missing=missing, fold=fold)
     results = {
-        name: align_model(opener(), opened, source, **how)
+        name: align_model(opener(), opened, source, saliency=saliency, layer=layer, settings=settings)
         for name, opener in open_networks(opened, models, weights, architecture).items()
     }
     if as_json:

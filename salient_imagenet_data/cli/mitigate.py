@@ -13,8 +13,10 @@ from salient_imagenet_data.evaluation.mitigation.choices import CHOICES, LOSSES
 from salient_imagenet_data.evaluation.saliency.methods import METHODS
 
 if TYPE_CHECKING:
+    from salient_imagenet_data.evaluation.run.settings import Settings
     from salient_imagenet_data.folds import Fold
     from salient_imagenet_data.images.source import ImageSource
+    from salient_imagenet_data.joining import Missing
     from salient_imagenet_data.networks.classifiers import Classifier
     from salient_imagenet_data.store.reading import Store
 
@@ -68,8 +70,8 @@ def retrain_head(
 
     check_out(out, overwrite)
     inputs = _inputs(store, images, model, weights, architecture)
-    how = _how(inputs[1], fold, workers, skip_missing, device)
-    network, fitted = retrain(*inputs, choice=choose, most=most, decay=decay, seed=seed, batch_size=batch_size, **how)
+    settings = _settings(batch_size, workers, seed, device, skip_missing, fold)
+    network, fitted = retrain(*inputs, choice=choose, most=most, decay=decay, settings=settings)
     save_as_read(network, out, model)
     before, after = fitted.loss
     click.echo(f"wrote {out}: loss {before:.4f} -> {after:.4f} on {fitted.images} images, {fitted.steps} steps")
@@ -103,8 +105,10 @@ def finetune(
     overwrite: bool,
     fold: Fold,
     workers: int,
+    seed: int,
     skip_missing: bool,
     device: str | None,
+    batch_size: int,
     **recipe: Any,
 ) -> None:
     """Train a classifier further, guided to look at the core masks."""
@@ -119,8 +123,8 @@ def finetune(
     check_out(out, overwrite)
     config = FinetuneConfig(**recipe)
     inputs = _inputs(store, images, model, weights, architecture)
-    how = _how(inputs[1], fold, workers, skip_missing, device)
-    network = train_further(*inputs, config, report=report, **how)
+    settings = _settings(batch_size, workers, seed, device, skip_missing, fold)
+    network = train_further(*inputs, config, settings, report=report)
     save_as_read(network, out, model)
     click.echo(f"wrote {out}")
 
@@ -138,10 +142,10 @@ def _inputs(
     return opener(), opened, images.of(opened)
 
 
-def _how(store: Store, fold: Fold, workers: int, skip_missing: bool, device: str | None) -> dict[str, Any]:
-    """How the images are gone through, as the functions of the room want it."""
-    from salient_imagenet_data.evaluation.plan.plan import rows_in
+def _settings(batch_size: int, workers: int, seed: int, device: str | None, skip_missing: bool, fold: Fold) -> Settings:
+    """How the images are gone through."""
+    from salient_imagenet_data.evaluation.run.settings import Settings
     from salient_imagenet_data.networks.devices import check_device
 
-    missing = "skip" if skip_missing else "error"
-    return {"rows": rows_in(store, fold), "workers": workers, "missing": missing, "device": check_device(device)}
+    missing: Missing = "skip" if skip_missing else "error"
+    return Settings(batch_size, workers, seed, check_device(device), missing=missing, fold=fold)

@@ -51,9 +51,10 @@ def figures_of(
 ) -> Figures:
     """The figures of a classifier. source: the store's images. decorrelated: others, of the same classes."""
     from salient_imagenet_data.evaluation.evaluate import evaluate
+    from salient_imagenet_data.evaluation.plan.plan import Conditions
 
     preprocessing = store.manifest.preprocessing
-    result = evaluate(model, store, source, sigmas=sigmas, controls=False)
+    result = evaluate(model, store, source, Conditions(sigmas=sigmas, controls=False))
 
     def masked(left: str) -> dict[str, Masked]:
         found = {f"{sigma:g}": result.left(left, sigma) for sigma in sigmas}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.mitigation.choices import LOSSES
 from salient_imagenet_data.evaluation.mitigation.finetune import FinetuneConfig, finetune
 from salient_imagenet_data.evaluation.mitigation.heads import retrain_head
+from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.evaluation.saliency.alignment import align
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
@@ -30,15 +32,17 @@ from tests.conftest import Run
 
 
 def tuned(
-    store: Store, images: Path, weights: Path, **options: object
+    store: Store, images: Path, weights: Path, **options: Any
 ) -> tuple[torch.nn.Module, list[tuple[float, float]]]:
     losses: list[tuple[float, float]] = []
-    config = FinetuneConfig(**{"learning_rate": 3e-3, "batch_size": 10, **options})
+    seed = int(options.pop("seed", 0))
+    config = FinetuneConfig(**{"learning_rate": 3e-3, **options})
     net = finetune(
         Classifier("m", load_model(weights)[0]),
         store,
         FolderSource(images),
         config,
+        Settings(batch_size=10, seed=seed),
         report=lambda epoch, classified, guided: losses.append((classified, guided)),
     )
     return net, losses
@@ -103,11 +107,13 @@ def test_a_frame_wider_than_the_stores_and_a_network_that_is_left_tidy(store: St
     torch.manual_seed(0)
     net = SmallNet(SmallNetConfig(10, (8, 8, 8), 1, 2))
     classifier = Classifier("wide", net, Preprocessing(80, 80))
-    config = FinetuneConfig(loss="l1", weight=1.0, learning_rate=1e-3, batch_size=20)
-    tidy = finetune(classifier, store, FolderSource(images), config)
+    config = FinetuneConfig(loss="l1", weight=1.0, learning_rate=1e-3)
+    tidy = finetune(classifier, store, FolderSource(images), config, Settings(batch_size=20))
     assert all(p.grad is None and not p.requires_grad for p in tidy.parameters())
     wrapped = ImageClassifier("resnet18", torchvision.models.resnet18(num_classes=10), Preprocessing(64, 64))
-    other = finetune(Classifier("r", wrapped), store, FolderSource(images), FinetuneConfig(loss="none", batch_size=40))
+    other = finetune(
+        Classifier("r", wrapped), store, FolderSource(images), FinetuneConfig(loss="none"), Settings(batch_size=40)
+    )
     copy.deepcopy(other)  # holds no graph
 
 

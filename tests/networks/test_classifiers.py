@@ -18,7 +18,7 @@ from torchvision.transforms.v2.functional import normalize
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.evaluate import evaluate
-from salient_imagenet_data.evaluation.plan.plan import make_plan
+from salient_imagenet_data.evaluation.plan.plan import Conditions, make_plan
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.classifiers import Classifier
@@ -200,7 +200,7 @@ def test_a_function_of_ones_own(module: str, store: Store, images: Path) -> None
     assert torch.equal(ours(again), ours(opened))
     plain = open_network(f"{module}:plain", NAMES)
     assert plain.preprocessing is None
-    assert evaluate(plain.model, store, FolderSource(images), controls=False).clean_accuracy.n == len(
+    assert evaluate(plain.model, store, FolderSource(images), Conditions(controls=False)).clean_accuracy.n == len(
         make_plan(store).rows
     )
 

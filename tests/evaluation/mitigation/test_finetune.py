@@ -14,6 +14,7 @@ from salient_imagenet_data.evaluation.mitigation import finetune as room
 from salient_imagenet_data.evaluation.mitigation.finetune import FinetuneConfig, finetune
 from salient_imagenet_data.evaluation.plan.regions import foreground, labels_of
 from salient_imagenet_data.evaluation.run.images import Items
+from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.joining import join
 from salient_imagenet_data.networks.classifiers import Classifier
@@ -47,7 +48,8 @@ def test_masks_are_mirrored_with_their_images(
     flip: bool, seen: list[Seen], store: Store, images: Path, weights: Path
 ) -> None:
     source = FolderSource(images)
-    finetune(Classifier("m", load_model(weights)[0]), store, source, FinetuneConfig(batch_size=10, flip=flip, seed=2))
+    settings = Settings(batch_size=10, seed=2)
+    finetune(Classifier("m", load_model(weights)[0]), store, source, FinetuneConfig(flip=flip), settings)
     joined = join(store, source)
     items = Items(joined, store.manifest.preprocessing, [foreground(store)])
     labels = labels_of(store)[joined.rows].tolist()

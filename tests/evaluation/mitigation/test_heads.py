@@ -21,6 +21,9 @@ from salient_imagenet_data.evaluation.mitigation.heads import (
     head_of,
     retrain_head,
 )
+from salient_imagenet_data.evaluation.plan.plan import rows_in
+from salient_imagenet_data.evaluation.run.settings import Settings
+from salient_imagenet_data.folds import Fold
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.classifiers import Classifier, Normalised
 from salient_imagenet_data.networks.robust import load_model
@@ -186,15 +189,15 @@ def test_only_the_head_changes_and_the_control_takes_as_many(store: Store, image
     model, _ = load_model(weights)
     source = FolderSource(images)
     before = copy.deepcopy(model.state_dict())
-    network, fitted = retrain_head(Classifier("m", model), store, source, batch_size=7)
+    network, fitted = retrain_head(Classifier("m", model), store, source, settings=Settings(batch_size=7))
     after = network.state_dict()
     assert {k for k in before if not torch.equal(before[k], after[k])} == {"net.head.weight", "net.head.bias"}
     assert fitted.images == 20 and fitted.loss[1] < fitted.loss[0]  # 2 of 4 scenes a class
     again, _ = load_model(weights)
-    _, other = retrain_head(Classifier("m", again), store, source, choice="random", batch_size=40)
+    _, other = retrain_head(Classifier("m", again), store, source, choice="random", settings=Settings(batch_size=40))
     assert other.images == 20
-    half = np.arange(0, 40, 2)
-    _, few = retrain_head(Classifier("m", load_model(weights)[0]), store, source, rows=half)
-    assert few.images == 10
+    half = store.rows.labels[rows_in(store, Fold(1, 2))]
+    _, few = retrain_head(Classifier("m", load_model(weights)[0]), store, source, settings=Settings(fold=Fold(1, 2)))
+    assert few.images == sum(max(1, n // 2) for n in np.bincount(half) if n) < 20
     with pytest.raises(SalientError, match="cannot be trained; expected a network; got function"):
         retrain_head(Classifier("f", lambda x: x), store, source)

@@ -13,15 +13,16 @@ import pytest
 from PIL import Image
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.evaluate import Conditions, run_models
+from salient_imagenet_data.evaluation.evaluate import run_models
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.numbers.paired import mcnemar_exact
+from salient_imagenet_data.evaluation.plan.plan import Conditions
 from salient_imagenet_data.evaluation.report.examples import data_uri, largest_drops, with_images
 from salient_imagenet_data.evaluation.report.figures import controls_figure, noise_curves
 from salient_imagenet_data.evaluation.report.leaderboard import boards, read_summaries, write_leaderboard
 from salient_imagenet_data.evaluation.report.page import write_report
-from salient_imagenet_data.evaluation.run.infer import Settings
 from salient_imagenet_data.evaluation.run.predictions import read_predictions
+from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.evaluation.score.outcomes import line_up
 from salient_imagenet_data.evaluation.score.results import Against, Curve, Point, Summary
 from salient_imagenet_data.evaluation.score.scoring import score, verdict
@@ -310,7 +311,7 @@ def test_examples_are_of_the_class_that_loses(report: Path, store: Store, images
 def test_folds_are_told_apart(store: Store, images: Path, tmp_path: Path) -> None:
     source, files = FolderSource(images), {}
     for text in ("1/2", "2/2"):
-        plan = Conditions(controls=False, fold=Fold.parse(text)).plan(store)
+        plan = Conditions(controls=False).plan(store, Fold.parse(text))
         folder = tmp_path / text.replace("/", "-of-")
         opener = {"linear": lambda: Classifier("linear", linear(1))}
         files[text], _ = run_models(opener, store, source, plan, folder / "predictions", Settings())

@@ -19,16 +19,17 @@ from scipy import ndimage
 from torchvision.transforms import functional
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.evaluate import Conditions, evaluate, run_models
+from salient_imagenet_data.evaluation.evaluate import evaluate, run_models
 from salient_imagenet_data.evaluation.numbers.bootstrap import relative_sensitivity
 from salient_imagenet_data.evaluation.numbers.spuriosity import spuriosity
 from salient_imagenet_data.evaluation.plan.condition import CLEAN, Condition
-from salient_imagenet_data.evaluation.plan.plan import Plan, make_plan, rows_in, spuriosity_ends
+from salient_imagenet_data.evaluation.plan.plan import Conditions, Plan, make_plan, rows_in, spuriosity_ends
 from salient_imagenet_data.evaluation.plan.regions import INSIDE, OUTSIDE, top_images
 from salient_imagenet_data.evaluation.run import infer as infer_module
 from salient_imagenet_data.evaluation.run.images import ItemBatch, corrupted, items_of, partner_images
-from salient_imagenet_data.evaluation.run.infer import Settings, infer
+from salient_imagenet_data.evaluation.run.infer import infer
 from salient_imagenet_data.evaluation.run.predictions import PredictionsFile
+from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.evaluation.score.scoring import score
 from salient_imagenet_data.folds import Fold
 from salient_imagenet_data.geometry import Preprocessing
@@ -92,7 +93,7 @@ def test_trap_images_without_such_a_feature_do_not_count(store: Store) -> None:
 
 def test_iclr2022_against_a_plain_loop(store: Store, images: Path) -> None:
     source = FolderSource(images)
-    result = evaluate(sensitive, store, source, sigmas=(0.25, 1.0), seed=4)
+    result = evaluate(sensitive, store, source, Conditions(sigmas=(0.25, 1.0)), Settings(seed=4))
     for kind, name in (("spurious", "core_accuracy"), ("core", "spurious_accuracy")):
         hits: dict[int, list[bool]] = {}
         for row, record in enumerate(store.rows):
@@ -112,7 +113,7 @@ def test_iclr2022_against_a_plain_loop(store: Store, images: Path) -> None:
 
 def test_corm2022_against_a_plain_loop_with_scipys_dilation(store: Store, images: Path) -> None:
     source = FolderSource(images)
-    result = evaluate(sensitive, store, source, protocols=("corm2022",), sigmas=(0.5,), seed=1)
+    result = evaluate(sensitive, store, source, Conditions(protocols=("corm2022",), sigmas=(0.5,)), Settings(seed=1))
     hits: dict[str, dict[int, list[bool]]] = {INSIDE: {}, OUTSIDE: {}}
     plus = ndimage.generate_binary_structure(2, 1)
     for row, record in enumerate(store.rows):
@@ -135,7 +136,7 @@ def test_corm2022_against_a_plain_loop_with_scipys_dilation(store: Store, images
 
 def test_rival2022_against_a_plain_loop(store: Store, images: Path) -> None:
     source = FolderSource(images)
-    result = evaluate(sensitive, store, source, protocols=("rival2022",), sigmas=(0.5,), seed=2)
+    result = evaluate(sensitive, store, source, Conditions(protocols=("rival2022",), sigmas=(0.5,)), Settings(seed=2))
     hits: dict[str, dict[int, list[bool]]] = {"foreground": {}, "background": {}}
     for row, record in enumerate(store.rows):
         mask = store.mask(row, "core")
@@ -156,7 +157,9 @@ def test_rival2022_against_a_plain_loop(store: Store, images: Path) -> None:
 
 def test_three_trials_draw_three_times(store: Store, images: Path) -> None:
     source = FolderSource(images)
-    (own, *_) = evaluate(sensitive, store, source, protocols=("rival2022",), sigmas=(0.5,), trials=3).ratios["rfs"]
+    (own, *_) = evaluate(
+        sensitive, store, source, Conditions(protocols=("rival2022",), sigmas=(0.5,), trials=3)
+    ).ratios["rfs"]
     assert own.trials == 3 and own.control == ""
     hits: dict[int, list[bool]] = {}
     for row, record in enumerate(store.rows):
@@ -342,7 +345,7 @@ def test_missing_pixels_are_not_shown(store: Store, images: Path, kind: str) -> 
             compared += not np.allclose(expected.numpy(), shown.numpy(), atol=1e-3)
     assert compared > 5
     with pytest.raises(SalientError, match="pixels cannot be missing to a function; expected an nn.Module"):
-        evaluate(sensitive, store, source, corruptions=("missing",))
+        evaluate(sensitive, store, source, Conditions(corruptions=("missing",)))
 
 
 def test_missing_pixels_of_models_by_name_and_of_the_builders(
@@ -365,7 +368,7 @@ def test_missing_pixels_of_models_by_name_and_of_the_builders(
             changed[:, :, :, :28] = 0.5
             assert torch.allclose(hide(changed, half), hide(x, half), atol=1e-5)
             assert not torch.allclose(hide(x, half), model(x), atol=1e-4)
-    result = evaluate(ours, store, FolderSource(images), corruptions=("missing",))
+    result = evaluate(ours, store, FolderSource(images), Conditions(corruptions=("missing",)))
     assert {c.corruption for c in result.conditions} == {"noise_0.25", "missing"}
 
 
@@ -383,7 +386,7 @@ def test_no_noise_is_clean(store: Store, images: Path, tmp_path: Path) -> None:
 
 def test_single_features(store: Store, images: Path, weights: Path) -> None:
     model, _ = load_model(weights)
-    result = evaluate(model, store, FolderSource(images), single_features=True)
+    result = evaluate(model, store, FolderSource(images), Conditions(single_features=True))
     found = result.condition("noise_0.25@rank_2")
     assert found is not None and found.single_feature and not found.claim
     rows = found.per_class
@@ -401,11 +404,11 @@ def test_wrong_number_of_classes_and_bad_conditions(store: Store, images: Path) 
         evaluate(lambda x: torch.full((len(x), 10), torch.nan), store, source)
     for level in (-1.0, 0.0, 1.5, float("nan"), float("inf")):
         with pytest.raises(SalientError, match=f"noise levels; expected .*; got 0.5, {level:g}$"):
-            evaluate(lambda x: torch.zeros(len(x), 10), store, source, sigmas=(0.5, level))
+            evaluate(lambda x: torch.zeros(len(x), 10), store, source, Conditions(sigmas=(0.5, level)))
     with pytest.raises(SalientError, match="corruption 'fill_pink' is not known"):
-        evaluate(lambda x: torch.zeros(len(x), 10), store, source, corruptions=("fill_pink",))
+        evaluate(lambda x: torch.zeros(len(x), 10), store, source, Conditions(corruptions=("fill_pink",)))
     with pytest.raises(SalientError, match="protocol is not known"):
-        evaluate(lambda x: torch.zeros(len(x), 10), store, source, protocols=("iclr2021",))
+        evaluate(lambda x: torch.zeros(len(x), 10), store, source, Conditions(protocols=("iclr2021",)))
 
 
 class Counting:
@@ -511,13 +514,14 @@ def test_workers_with_few_file_descriptors(store: Store, images: Path, tmp_path:
     program = tmp_path / "few.py"
     program.write_text(
         "import resource, sys\n"
-        "from salient_imagenet_data import FolderSource, Store\n"
+        "from salient_imagenet_data.evaluation.plan.plan import Conditions\n"
+        "from salient_imagenet_data.evaluation.run.settings import Settings\n"
         "from salient_imagenet_data.evaluation.evaluate import evaluate\n"
         "if __name__ == '__main__':\n"
         "    resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160))\n"
         "    model = lambda images: images.mean((2, 3)) @ images.new_ones(3, 10)\n"
-        "    options = {'protocols': ('iclr2022', 'corm2022'), 'workers': 2, 'batch_size': 40}\n"
-        "    result = evaluate(model, Store(sys.argv[1]), FolderSource(sys.argv[2]), **options)\n"
+        "    conditions = Conditions(protocols=('iclr2022', 'corm2022'))\n"
+        "    result = evaluate(model, sys.argv[1], sys.argv[2], conditions, Settings(workers=2, batch_size=40))\n"
         "    print(result.images)\n"
     )
     done = subprocess.run(
@@ -530,7 +534,7 @@ def test_workers_with_few_file_descriptors(store: Store, images: Path, tmp_path:
 def test_a_fold_is_evaluated_by_itself(store: Store, images: Path, tmp_path: Path) -> None:
     """Its images, its spuriosity ranking, and a predictions file that says so."""
     parts = [Fold(1, 2), Fold(2, 2)]
-    plans = [Conditions(("iclr2022", "spuriosity2023"), (0.5,), fold=fold).plan(store) for fold in parts]
+    plans = [Conditions(("iclr2022", "spuriosity2023"), (0.5,)).plan(store, fold) for fold in parts]
     whole = Conditions(("iclr2022", "spuriosity2023"), (0.5,)).plan(store)
     ids = store.rows.image_ids.to_pylist()
     for fold, plan in zip(parts, plans, strict=True):
@@ -553,5 +557,7 @@ def test_a_fold_is_evaluated_by_itself(store: Store, images: Path, tmp_path: Pat
     assert result.fold == "1/2" and result.spurious_gap.n == 2 * len(found.top)
     with pytest.raises(SalientError, match="made by another run; fold differs; expected 2/2; got 1/2"):
         run(store, images, tmp_path / "a.parquet", plans[1])
-    direct = evaluate(sensitive, store, FolderSource(images), protocols=("spuriosity2023",), fold=parts[0])
+    direct = evaluate(
+        sensitive, store, FolderSource(images), Conditions(protocols=("spuriosity2023",)), Settings(fold=parts[0])
+    )
     assert direct.spurious_gap == result.spurious_gap and direct.fold == "1/2"

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.evaluation.saliency.alignment import align, alignment, average_precision
 from salient_imagenet_data.evaluation.saliency.attributions import last_grid, saliency_of
 from salient_imagenet_data.images.folder import FolderSource
@@ -104,7 +105,7 @@ def test_saliency_that_is_the_mask_is_aligned_with_it(store: Store, images: Path
     def own_mask(x: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         return torch.stack([torch.from_numpy(store.mask(next(order), "core")) for _ in x])
 
-    perfect = align(Classifier("mask", lambda x: x), store, source, saliency=own_mask, batch_size=7)
+    perfect = align(Classifier("mask", lambda x: x), store, source, saliency=own_mask, settings=Settings(batch_size=7))
     assert len(ids) == 40 and perfect.iou.n == len(queue) == 36 and perfect.iou.classes == 9
     # Saliency is scaled to a peak of 1 before the threshold, a mask of several maps' maximum need not reach 1.
     assert perfect.iou.value > 0.95 and perfect.auroc.value == pytest.approx(1.0)
@@ -133,7 +134,7 @@ def test_each_image_is_explained_as_its_own_class(store: Store, images: Path, we
         return float(np.mean([np.mean(found) for found in masses.values()]))
 
     own, of_zero = mean(lambda label: label), mean(lambda label: 0)
-    found = align(Classifier("m", model), store, source, saliency="input_x_gradient", batch_size=7)
+    found = align(Classifier("m", model), store, source, saliency="input_x_gradient", settings=Settings(batch_size=7))
     assert found.mass.value == pytest.approx(own, rel=1e-5) and abs(own - of_zero) > 1e-3
 
 

@@ -1,0 +1,29 @@
+"""How a store's images are gone through, the same for all that runs a network over them. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from salient_imagenet_data.folds import WHOLE, Fold
+from salient_imagenet_data.joining import Missing
+
+
+@dataclass(frozen=True)
+class Settings:
+    """batch_size: images at a time; where nothing is trained it changes the speed only. workers: processes that read
+    images, likewise. seed: of all random numbers. device: torch's name. top_k: classes that are kept of each answer,
+    None: all. missing: what becomes of images that are not there, as in `join`. fold: the part of the store's images
+    that is used."""
+
+    batch_size: int = 64
+    workers: int = 0
+    seed: int = 0
+    device: str = "cpu"
+    top_k: int | None = 5
+    missing: Missing = "error"
+    fold: Fold = WHOLE
+
+
+DEFAULT = Settings()
+SMALL = Settings(batch_size=32)
+"""Where gradients take their share of the memory."""
