@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.resources import files
@@ -87,6 +88,13 @@ def _portable(value: Any) -> Any:
     return [_portable(part) for part in value] if isinstance(value, list) else value
 
 
+def code(text: str) -> str:
+    """A stranger's text as a code span of one line, in which Markdown and HTML mean nothing."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    return f"{fence}{line}{fence}" if len(fence) == 1 and line else f"{fence} {line or 'nothing'} {fence}"
+
+
 def _fields(store: Store, facts: Facts) -> dict[str, object]:
     m = store.manifest
     kinds = [feature.kind for feature in store.features]
@@ -112,13 +120,13 @@ def _fields(store: Store, facts: Facts) -> dict[str, object]:
         "quarantined": f"{m.quarantined:,}",
         "grid": f"{m.grid[0]} x {m.grid[1]}",
         "preprocessing": str(m.preprocessing),
-        "architecture": m.architecture,
+        "architecture": code(m.architecture),
         "group_by": {"prediction": "predicted as the class", "label": "labelled with the class"}.get(
-            m.group_by, m.group_by
+            m.group_by, code(m.group_by)
         ),
-        "weights_sha256": m.weights_sha256,
-        "annotations_sha256": m.annotations_sha256,
-        "versions": ", ".join(f"{name} {number}" for name, number in sorted(m.versions.items())),
+        "weights_sha256": code(m.weights_sha256),
+        "annotations_sha256": code(str(m.annotations_sha256)),
+        "versions": ", ".join(code(f"{name} {number}") for name, number in sorted(m.versions.items())),
         "package_version": version("salient-imagenet-data"),
         "configs": _configs_table(facts),
         "image_terms": _image_terms(m, has_images),

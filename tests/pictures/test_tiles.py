@@ -35,6 +35,11 @@ def test_a_table_has_names_above_and_aside_and_its_tiles_in_lines() -> None:
         assert words.min() < 100  # something is written there
 
 
+def test_a_name_of_several_lines_is_written_on_one() -> None:
+    made, plain_name = (np.asarray(table((name,), [("a", [RED])], 200)) for name in ("two\n lines\t", "two lines"))
+    assert np.array_equal(made, plain_name)
+
+
 def test_small_tiles_keep_their_pixels_where_they_fit_evenly_and_are_smoothed_where_not() -> None:
     half = np.zeros((2, 2), dtype=np.uint8)
     half[:, 1] = 255

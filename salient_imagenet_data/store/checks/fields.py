@@ -15,6 +15,7 @@ from salient_imagenet_data.geometry import Preprocessing
 MOST = 2**31 - 1
 MOST_PIXELS = 2**14
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ def is_whole(value: Any, least: int = 0, most: int = MOST) -> bool:
 
 
 def is_text(value: Any, longest: int = 1000) -> bool:
-    """Whether a value is a string of at most so many characters."""
-    return isinstance(value, str) and len(value) <= longest
+    """Whether a value is a string of at most so many characters, which UTF-8 can hold."""
+    return isinstance(value, str) and len(value) <= longest and _HALF.search(value) is None
 
 
 def is_inside(path: Any) -> bool:
