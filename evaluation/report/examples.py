@@ -15,6 +15,7 @@ from PIL import Image
 
 from salient_imagenet_data.evaluation.plan.protocols import every_region
 from salient_imagenet_data.evaluation.plan.regions import RegionOfStore, labels_of
+from salient_imagenet_data.evaluation.plan.vocabulary import corrupted_words
 from salient_imagenet_data.evaluation.score.results import ModelResult, OfClass
 from salient_imagenet_data.images.source import ImageSource, ids_of
 from salient_imagenet_data.joining import join
@@ -29,10 +30,11 @@ THUMBNAIL = 112
 
 @dataclass(frozen=True)
 class Example:
-    """A class, under a condition, that loses accuracy. of: its figures there. images: (photograph, the same with the
-    region over it) pairs as data URIs, none without the user's images."""
+    """A class, under a condition, that loses accuracy. what: of the condition, in words. of: its figures there. images:
+    (photograph, the same with the region over it) pairs as data URIs, none without the user's images."""
 
     condition: str
+    what: str
     region: str
     of: OfClass
     images: tuple[tuple[str, str], ...] = ()
@@ -48,7 +50,8 @@ def largest_drops(result: ModelResult, count: int = 6) -> list[Example]:
         for row in condition.per_class:
             key = (row.class_index, condition.region)
             if row.loss > 0 and (key not in worst or row.loss > worst[key].of.loss):
-                worst[key] = Example(condition.name, condition.region, row)
+                what = corrupted_words(condition.corruption, condition.region)
+                worst[key] = Example(condition.name, what, condition.region, row)
     ordered = sorted(worst.values(), key=lambda e: (-e.of.loss, -e.of.accuracy.n, e.of.class_index, e.region))
     return ordered[:count]
 

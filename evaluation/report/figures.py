@@ -9,15 +9,10 @@ from collections.abc import Sequence
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.plan.condition import CONTROLS
 from salient_imagenet_data.evaluation.plan.regions import rank_of
+from salient_imagenet_data.evaluation.plan.vocabulary import corrupted_words, region_words
 from salient_imagenet_data.evaluation.score.results import Claim, ModelResult
 from salient_imagenet_data.pictures.charts import BOTTOM, COLOURS, TOP, Canvas
 
-REGION_WORDS = {
-    "spurious": "noise on spurious pixels",
-    "core": "noise on core pixels",
-    "core_dilated15": "noise inside the dilated core",
-    "not_core_dilated15": "noise outside the dilated core",
-}
 MOST_LETTERS = 80
 
 
@@ -32,7 +27,7 @@ def noise_curves(models: Sequence[ModelResult], region: str) -> str | None:
     if not curves:
         return None
     ticks = sorted({point.sigma for _, _, curve in curves for point in curve.points})
-    canvas = Canvas((0.0, ticks[-1]), (0.0, 1.0), REGION_WORDS.get(region, f"noise on {region}"))
+    canvas = Canvas((0.0, ticks[-1]), (0.0, 1.0), f"noise on {region_words(region)}")
     canvas.axes(ticks, (0, 0.2, 0.4, 0.6, 0.8, 1.0), "standard deviation of the noise", "accuracy, class average")
     for index, model, curve in curves:
         colour = COLOURS[index % len(COLOURS)]
@@ -53,20 +48,20 @@ def class_spread(models: Sequence[ModelResult], condition: str) -> str | None:
         found = model.condition(condition)
         if found is not None:
             drops = sorted(((c.loss, c.class_name) for c in found.per_class), reverse=True)
-            series.append((index, model.name, drops))
+            series.append((index, model.name, drops, found.figure))
     if not series:
         return None
-    low = min(-0.1, *(drops[-1][0] for _, _, drops in series))
-    most = max(len(drops) for _, _, drops in series)
-    canvas = Canvas((0.5, most + 0.5), (low, 1.0), f"drop by class, {condition}")
+    low = min(-0.1, *(drops[-1][0] for _, _, drops, _ in series))
+    most = max(len(drops) for _, _, drops, _ in series)
+    canvas = Canvas((0.5, most + 0.5), (low, 1.0), f"drop by class, {series[0][3]}")
     steps = range(1, most + 1, max(1, most // 10))
     canvas.axes(list(steps), (0, 0.25, 0.5, 0.75, 1.0), "classes, from the largest drop", "clean accuracy lost")
-    for index, name, drops in series:
+    for index, name, drops, _ in series:
         colour = COLOURS[index % len(COLOURS)]
         canvas.line([(i, drop) for i, (drop, _) in enumerate(drops, start=1)], colour)
         for i, (drop, class_name) in enumerate(drops, start=1):
             canvas.dot(i, drop, colour, f"{name}, {class_name}: {drop:.3f}")
-    canvas.legend({index: name for index, name, _ in series}, right=True)
+    canvas.legend({index: name for index, name, _, _ in series}, right=True)
     return canvas.svg()
 
 
@@ -88,7 +83,7 @@ def controls_figure(models: Sequence[ModelResult]) -> str | None:
     canvas.line([(0.0, 0.0), (0.0, float(len(rows)))], "#888", width=1)
     for place, (index, name, claim) in enumerate(rows):
         colour, middle = COLOURS[index % len(COLOURS)], len(rows) - place - 0.5
-        words = f"{name}, {claim.name}"
+        words = f"{name}, {corrupted_words(claim.corruption, claim.region)}"
         canvas.text(
             canvas.left - 10,
             canvas.py(middle) + 4,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
+from salient_imagenet_data.evaluation.plan.vocabulary import BY_KEY, corrupted_words, corruption_words
 from salient_imagenet_data.evaluation.report.page import ROOM
 from salient_imagenet_data.evaluation.score.results import FAMILY, ModelResult, StoreFacts, Summary
 from salient_imagenet_data.pictures.page import render
@@ -91,19 +92,20 @@ def _board(store: StoreFacts, models: Sequence[ModelResult]) -> Board:
 
 def cells(model: ModelResult) -> dict[str, Cell]:
     """A model's figures by column."""
-    found = {"clean": Cell(model.clean_accuracy)}
-    found |= {condition.name: Cell(condition.accuracy) for condition in model.conditions if condition.claim}
+    found = {BY_KEY["clean_accuracy"].name: Cell(model.clean_accuracy)}
+    found |= {condition.figure: Cell(condition.accuracy) for condition in model.conditions if condition.claim}
     for claim in model.controls:
         if claim.random is not None:
-            found[f"excess over random, {claim.name}"] = Cell(claim.random.excess)
+            what = corrupted_words(claim.corruption, claim.region)
+            found[f"{BY_KEY['excess'].name}, {what}"] = Cell(claim.random.excess)
     for ratio, rows in model.ratios.items():
         for row in rows:
             if not row.control:
                 outside, inside = row.accuracy_outside.value, row.accuracy_inside.value
                 beside = f"{outside:.3f} outside, {inside:.3f} inside" + (", saturated" if row.saturated else "")
-                found[f"{ratio.upper()}, {row.corruption}"] = Cell(row.ratio, beside)
+                found[f"{ratio.upper()}, {corruption_words(row.corruption)}"] = Cell(row.ratio, beside)
     if model.spurious_gap is not None:
-        found["spurious gap"] = Cell(model.spurious_gap)
+        found[BY_KEY["spurious_gap"].name] = Cell(model.spurious_gap)
     return found
 
 

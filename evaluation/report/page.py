@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 from salient_imagenet_data.evaluation.plan.protocols import REGISTERED
+from salient_imagenet_data.evaluation.plan.vocabulary import BY_KEY, corrupted_words
+from salient_imagenet_data.evaluation.report.answer import answers
 from salient_imagenet_data.evaluation.report.examples import largest_drops, with_images
 from salient_imagenet_data.evaluation.report.figures import all_figures
 from salient_imagenet_data.evaluation.score.results import Summary
@@ -38,5 +40,6 @@ def write_report(summary: Summary, folder: Path, store: Store, source: ImageSour
     ratios = [(p, [m for m in summary.models if p.ratio.name in m.ratios]) for p in REGISTERED if p.ratio is not None]
     names = display_names(store.class_names)
     drawn = {"figures": figures, "examples": examples, "ratios": ratios, "names": names, "colours": COLOURS}
+    drawn |= {"answers": answers(summary.models, summary.store.classes), "compare": BY_KEY, "words": corrupted_words}
     write_text(folder / REPORT_PAGE, render(ROOM, "report.html", summary=summary, **drawn))
     return folder / REPORT_PAGE

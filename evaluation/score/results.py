@@ -56,13 +56,15 @@ class OfClass:
 
 @dataclass(frozen=True)
 class ConditionResult:
-    """One condition, `corruption@region`. sigma: of Gaussian noise, else None.
+    """One condition, `corruption@region`. figure: what its accuracy is called (`plan.vocabulary`). sigma: of Gaussian
+    noise, else None.
 
     accuracy, clean_accuracy: class averages, corrupted and not, of the same images. drop: the latter minus the former.
     pooled: over images. per_class: empty for a control.
     """
 
     name: str
+    figure: str
     corruption: str
     region: str
     control: Control

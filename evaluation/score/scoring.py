@@ -15,6 +15,7 @@ from salient_imagenet_data.evaluation.plan.condition import CLEAN, CONTROL_WORDS
 from salient_imagenet_data.evaluation.plan.plan import rows_in, spuriosity_ends
 from salient_imagenet_data.evaluation.plan.protocols import RATIOS, Ratio
 from salient_imagenet_data.evaluation.plan.regions import rank_of
+from salient_imagenet_data.evaluation.plan.vocabulary import accuracy_words, region_words
 from salient_imagenet_data.evaluation.run.predictions import PredictionsFile
 from salient_imagenet_data.evaluation.score.outcomes import Outcome, line_up
 from salient_imagenet_data.evaluation.score.results import (
@@ -63,6 +64,7 @@ def _condition(condition: Condition, outcome: Outcome, clean: Outcome, store: St
     """Accuracy, drop and calibration of one condition, and the clean figures of the same images."""
     return ConditionResult(
         name=condition.name,
+        figure=accuracy_words(condition),
         corruption=condition.corruption,
         region=condition.region,
         control=condition.control,
@@ -183,20 +185,21 @@ def _claim(condition: Condition, outcomes: Outcomes, clean: Outcome) -> Claim:
 
 def verdict(region: str, drop: Estimate, random: Against | None, other: Against | None) -> tuple[bool | None, str]:
     """Whether reliance on the region is shown (None: not tested), and the sentence that says so."""
+    what = region_words(region)
     if random is None:
-        return None, f"No control was run for {region}: the loss may be that of any region of this size."
+        return None, f"No control was run for {what}: the loss may be that of any region of this size."
     if drop.low <= 0.0:
-        return False, f"No loss is shown when {region} is corrupted: the interval of the drop includes 0."
+        return False, f"No loss is shown when {what} is corrupted: the interval of the drop includes 0."
     words = CONTROL_WORDS["random"]
     if random.excess.low <= 0.0:
         return False, (
-            f"It loses as much on the {words} as on {region} (or the difference is within its interval): "
-            f"reliance on {region} has not been shown."
+            f"It loses as much on the {words} as on {what} (or the difference is within its interval): "
+            f"reliance on {what} has not been shown."
         )
     tail = ""
     if other is not None and other.excess.low <= 0.0:
         tail = " It loses as much under another image's mask, so the shape or place of the mask may be what matters."
-    return True, f"It loses more on {region} than on the {words}.{tail}"
+    return True, f"It loses more on {what} than on the {words}.{tail}"
 
 
 def _gap(clean: Outcome, store: Store, fold: Fold) -> Estimate | None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from salient_imagenet_data.evaluation.numbers.estimates import Estimate
     from salient_imagenet_data.evaluation.run.predictions import PredictionsFile
     from salient_imagenet_data.evaluation.saliency.methods import Method
-    from salient_imagenet_data.evaluation.score.results import ConditionResult, Failure, ModelResult, Sensitivity
+    from salient_imagenet_data.evaluation.score.results import Failure, ModelResult, Sensitivity
     from salient_imagenet_data.folds import Fold
     from salient_imagenet_data.images.source import ImageSource
     from salient_imagenet_data.joining import Missing
@@ -239,7 +239,7 @@ def _finish(
         page = write_report(summary, out, store, source)
         tell(f"wrote {page}")
     if not as_json:
-        click.echo(table(summary.models))
+        click.echo(table(summary.models, summary.store.classes))
         if summary.store.fold != "1/1":
             click.echo(f"only fold {summary.store.fold} of the images")
         _tell_absent(store, protocols)
@@ -254,29 +254,40 @@ def _finish(
 def _tell_absent(store: Store, protocols: Sequence[str] | None) -> None:
     """Say which accuracy of "iclr2022" is not there, and why."""
     from salient_imagenet_data.evaluation.plan.regions import ACCURACY_OF
+    from salient_imagenet_data.evaluation.plan.vocabulary import BY_KEY
     from salient_imagenet_data.names import KINDS
 
     for kind in KINDS:
         if not store.has(kind).any() and (protocols is None or "iclr2022" in protocols):
-            tell(f"no class of {store.path} has a {kind} feature, so there is no {ACCURACY_OF[kind]}")
+            tell(f"no class of {store.path} has a {kind} feature, so there is no {BY_KEY[ACCURACY_OF[kind]].name}")
 
 
-def table(models: Sequence[ModelResult]) -> str:
-    """Accuracies in lines of text, and under each model its ratios and gap and what its controls say."""
-    head = f"{'classifier':<28} {'condition':<34} {'n':>6} {'classes':>7}  {'value':>6}  95 % interval    clean"
-    lines = [head]
-    for model in models:
-        name = Path(model.name).name[:28]
+def table(models: Sequence[ModelResult], classes: int) -> str:
+    """First one answer a model; then accuracies in lines of text, and under each model its ratios and gap and what its
+    controls say. classes: of the store."""
+    from salient_imagenet_data.evaluation.plan.vocabulary import BY_KEY, corrupted_words, corruption_words
+    from salient_imagenet_data.evaluation.report.answer import answers
+    from salient_imagenet_data.evaluation.report.answer import lines as answer_lines
+
+    told = answers(models, classes)
+    lines = [*map(answer_lines, told), ""]
+    lines.append(f"{'model':<28} {'figure':<46} {'n':>6} {'classes':>7}  {'value':>6}  95 % interval    clean")
+    for model, short in zip(models, told, strict=True):
+        name = short.name if len(short.name) <= 28 else "…" + short.name[-27:]
         line = partial(_line, name)
-        lines.append(line("clean", model.clean_accuracy))
-        lines += [line(_words(c), c.accuracy, c.clean_accuracy) for c in model.conditions if not c.control]
+        lines.append(line(BY_KEY["clean_accuracy"].name, model.clean_accuracy))
+        lines += [line(c.figure, c.accuracy, c.clean_accuracy) for c in model.conditions if not c.control]
         for ratio, found in model.ratios.items():
             lines += [
-                line(f"{ratio.upper()} {row.corruption}", row.ratio) + _sides(row) for row in found if not row.control
+                line(f"{ratio.upper()}, {corruption_words(row.corruption)}", row.ratio) + _sides(row)
+                for row in found
+                if not row.control
             ]
         if model.spurious_gap is not None:
-            lines.append(line("spurious gap", model.spurious_gap))
-        lines += [f"{name:<28} {claim.name}: {claim.verdict}" for claim in model.controls]
+            lines.append(line(BY_KEY["spurious_gap"].name, model.spurious_gap))
+        lines += [
+            f"{name:<28} {corrupted_words(claim.corruption, claim.region)}: {claim.verdict}" for claim in model.controls
+        ]
     lines.append("accuracies are means over classes; clean: of the same images without corruption")
     return "\n".join(lines)
 
@@ -286,18 +297,10 @@ def _line(name: str, words: str, e: Estimate, clean: Estimate | None = None) -> 
     beside = f"  {clean.value:6.3f}" if clean is not None else ""
     interval = f"[{e.low:.3f}, {e.high:.3f}]"
     numbers = f"{e.n:>6} {e.classes:>7}  {e.value:6.3f}  {interval:<16}"
-    return f"{name:<28} {words:<34} {numbers}{beside}".rstrip()
+    return f"{name:<28} {words:<46} {numbers}{beside}".rstrip()
 
 
 def _sides(row: Sensitivity) -> str:
     """The two accuracies of a ratio, and whether it says more than that one of them is at an end."""
     outside, inside = row.accuracy_outside.value, row.accuracy_inside.value
     return f"  of {outside:.3f} outside, {inside:.3f} inside" + (", saturated" if row.saturated else "")
-
-
-def _words(condition: ConditionResult) -> str:
-    """A condition's name; where its protocol has a name for the accuracy that is left, that instead of the region's."""
-    from salient_imagenet_data.evaluation.plan.protocols import LEFT_OF
-
-    left = LEFT_OF.get(condition.region)
-    return f"{left} {condition.corruption}" if left else condition.name

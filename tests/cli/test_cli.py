@@ -83,7 +83,7 @@ def test_the_way_from_images_to_accuracies(
         code == 0 and {c["sigma"] for c in result["conditions"]} == {0.1, 0.5} and result["protocols"] == ["iclr2022"]
     )
     code, out, _ = run("evaluate", store, "--images", images, "--weights", weights)
-    assert code == 0 and "core_accuracy" in out and "spurious_accuracy" in out
+    assert code == 0 and "core accuracy" in out and "spurious accuracy" in out
     code, out, _ = run("verify", store)
     assert code == 0 and "all as the manifest says" in out
     code, out, _ = run("info", store, "--json")

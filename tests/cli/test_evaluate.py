@@ -39,7 +39,7 @@ def test_evaluate_score_and_leaderboard(store: Store, images: Path, weights: Pat
     models = ["--model", "cli_models:good", "--model", "cli_models:seven", "--model", "cli_models:absent"]
     evaluate = ["evaluate", store.path, "--images", images, *models, "--out", tmp_path / "a"]
     code, out, err = run(*evaluate)
-    assert code == 1 and "core_accuracy noise_0.25" in out and "noise_0.25@spurious: " in out
+    assert code == 1 and "core accuracy, noise 0.25" in out and "noise 0.25 on the spurious pixels: " in out
     assert "cli_models:seven: failed: model's output does not fit the store; expected (batch, 10) logits" in err
     assert "cli_models:absent: failed: model cli_models:absent cannot be imported" in err and "Traceback" not in err
     (file,) = (tmp_path / "a" / "predictions").glob("*.parquet")
@@ -101,15 +101,15 @@ def test_ratios_and_gap_are_printed_and_an_absent_accuracy_is_told(
     protocols = [x for p in PROTOCOLS for x in ("--protocol", p)]
     code, out, err = run("evaluate", store.path, *options, *protocols)
     starts = {line[29:].split("  ")[0] for line in out.splitlines()}
-    wanted = {"clean", "core_accuracy noise_0.25", "spurious_accuracy noise_0.25", "acc(C) noise_0.25"}
-    wanted |= {"acc(S) noise_0.25", "RCS noise_0.25", "RFS noise_0.25", "spurious gap"}
+    wanted = {"clean accuracy", "core accuracy, noise 0.25", "spurious accuracy, noise 0.25", "acc(C), noise 0.25"}
+    wanted |= {"acc(S), noise 0.25", "RCS, noise 0.25", "RFS, noise 0.25", "spurious gap"}
     assert code == 0 and wanted <= starts and "so there is no" not in err
     plain = Path(shutil.copytree(store.path, tmp_path / "store"))
     core = [dataclasses.replace(a, answer="main_object") for a in answers_for(store)]
     write_annotations(tmp_path / "core.csv", core)
     annotate(plain, read_annotations(tmp_path / "core.csv"))
     code, out, err = run("evaluate", plain, *options)
-    assert code == 0 and f"no class of {plain} has a spurious feature, so there is no core_accuracy" in err
+    assert code == 0 and f"no class of {plain} has a spurious feature, so there is no core accuracy" in err
 
 
 def test_score_needs_no_torch(report: Path, store: Store, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_score_needs_no_torch(report: Path, store: Store, tmp_path: Path) -> Non
     command = [sys.executable, "-c", code, "score", str(store.path), str(file), "--out", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / "index.html").is_file() and "core_accuracy" in done.stdout
+    assert (tmp_path / "out" / "index.html").is_file() and "core accuracy" in done.stdout
     failing = subprocess.run(
         [sys.executable, "-c", code, "train", "--scenes", "1", "--out", "w"],
         capture_output=True,
@@ -133,14 +133,14 @@ def test_score_needs_no_torch(report: Path, store: Store, tmp_path: Path) -> Non
 def test_each_line_shows_its_own_figure_and_beside_it_the_clean_one(store: Store, report: Path, run: Run) -> None:
     arguments = ["score", store.path, report / "predictions" / "linear-one.parquet"]
     (figures,) = json.loads(run(*arguments, "--json")[1]).values()
-    lines = {line[29:63].strip(): line[63:].split() for line in run(*arguments)[1].splitlines()}
+    lines = {line[29:75].strip(): line[75:].split() for line in run(*arguments)[1].splitlines()}
     masked = {c["region"]: c for c in figures["conditions"] if c["sigma"] == 1.0 and not c["control"]}
     told = 0
     for kind, noised in (("core", "spurious"), ("spurious", "core")):
         e, clean = (masked[noised][key] for key in ("accuracy", "clean_accuracy"))
-        n, _, value, low, high, beside = lines[f"{kind}_accuracy noise_1"]
+        n, _, value, low, high, beside = lines[f"{kind} accuracy, noise 1"]
         assert (n, value, beside) == (str(e["n"]), f"{e['value']:.3f}", f"{clean['value']:.3f}")
         assert (low, high) == (f"[{e['low']:.3f},", f"{e['high']:.3f}]")
         told += value != beside
     assert told, "no figure differs from its clean one, so that this would not see them swapped"
-    assert lines["clean"][2] == f"{figures['clean_accuracy']['value']:.3f}"
+    assert lines["clean accuracy"][2] == f"{figures['clean_accuracy']['value']:.3f}"

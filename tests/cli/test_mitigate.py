@@ -189,7 +189,7 @@ def test_a_network_of_a_function_stays_one(
     common = [store.path, "--images", images, "--model", "own_models:make"]
     assert run("retrain-head", *common, "--out", tmp_path / "o.safetensors")[0] == 0
     code, out, err = run("evaluate", *common, "--weights", tmp_path / "o.safetensors", "--no-controls")
-    assert code == 0 and "core_accuracy" in out, err
+    assert code == 0 and "core accuracy" in out, err
 
 
 def test_bad_input_is_one_line(store: Store, images: Path, weights: Path, tmp_path: Path, run: Run) -> None:

@@ -17,6 +17,8 @@ from salient_imagenet_data.evaluation.evaluate import run_models
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.numbers.paired import mcnemar_exact
 from salient_imagenet_data.evaluation.plan.plan import Conditions
+from salient_imagenet_data.evaluation.plan.condition import Condition
+from salient_imagenet_data.evaluation.plan.vocabulary import accuracy_words, corruption_words
 from salient_imagenet_data.evaluation.report.examples import data_uri, largest_drops, with_images
 from salient_imagenet_data.evaluation.report.figures import controls_figure, noise_curves
 from salient_imagenet_data.evaluation.report.leaderboard import boards, read_summaries, write_leaderboard
@@ -86,9 +88,14 @@ def estimate(value: float, low: float, high: float) -> Estimate:
 @pytest.mark.parametrize(
     ("drop", "excess", "shown", "words"),
     [
-        ((0.3, 0.2, 0.4), (0.2, 0.1, 0.3), True, "It loses more on spurious than on the area-matched random region."),
-        ((0.3, 0.2, 0.4), (0.0, -0.1, 0.1), False, "reliance on spurious has not been shown"),
-        ((0.3, 0.2, 0.4), (-0.2, -0.3, -0.1), False, "reliance on spurious has not been shown"),
+        (
+            (0.3, 0.2, 0.4),
+            (0.2, 0.1, 0.3),
+            True,
+            "It loses more on the spurious pixels than on the area-matched random region.",
+        ),
+        ((0.3, 0.2, 0.4), (0.0, -0.1, 0.1), False, "reliance on the spurious pixels has not been shown"),
+        ((0.3, 0.2, 0.4), (-0.2, -0.3, -0.1), False, "reliance on the spurious pixels has not been shown"),
         ((0.01, -0.05, 0.07), (0.0, -0.1, 0.1), False, "No loss is shown"),
     ],
 )
@@ -112,7 +119,7 @@ def test_foreign_predictions_without_images_and_with_gaps(report: Path, store: S
     assert result.ratios == {} and result.controls[0].shown is None and result.seed is None
     assert result.left("core_accuracy", 1.0) == score(file, store).left("core_accuracy", 1.0) is not None
     page = write_report(summarise([theirs], store), tmp_path, store).read_text()
-    assert "No control was run for spurious" in page and "data:image/png" not in page
+    assert "No control was run for the spurious pixels" in page and "data:image/png" not in page
     with pytest.raises(SalientError, match="no clean answers"):
         score(type(file)(Path("x"), "x", {}, {"noise_1@spurious": few["noise_1@spurious"]}), store)
     renamed = copy.deepcopy(few["clean"])
@@ -144,7 +151,10 @@ def test_a_strangers_condition_is_scored_and_drawn_inside_the_folder(
     written = [p for p in tmp_path.rglob("*") if p.is_file()]
     assert all(p.is_relative_to(tmp_path / "deep" / "er" / "report") and len(p.name) < 120 for p in written)
     (figure,) = (tmp_path / "deep/er/report/figures").glob("classes_*")
-    assert html.escape(name) in page and html.escape(name) in figure.read_text()
+    corruption, _, region = name.partition("@")
+    shown = html.escape(accuracy_words(Condition.parse(name)))
+    assert corruption_words(corruption) in accuracy_words(Condition.parse(name)) and region
+    assert shown in page and shown in figure.read_text()
 
 
 def test_a_rank_that_the_store_lacks_is_one_line(report: Path, store: Store) -> None:
@@ -211,7 +221,7 @@ def test_leaderboard_merges_and_sorts_in_the_browser(report: Path, browser: Brow
     assert write_leaderboard(tmp_path, tmp_path / "lb.html") == 4
     first, second = boards(read_summaries(tmp_path))
     assert first.rows[0].name == "third" and len(second.rows) == 1
-    assert {"clean", "noise_1@core", "RCS, noise_1", "spurious gap"} <= set(first.columns)
+    assert {"clean accuracy", "spurious accuracy, noise 1", "RCS, noise 1", "spurious gap"} <= set(first.columns)
     page = (tmp_path / "lb.html").read_text()
     click = '<script>const b = document.querySelectorAll("th button")[1]; b.click(); b.click();</script></body>'
     (tmp_path / "clicked.html").write_text(page.replace("</body>", click))

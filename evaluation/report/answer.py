@@ -1,0 +1,104 @@
+"""One answer about a model, before all tables: what it loses without the core, and without the spurious pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from salient_imagenet_data.evaluation.numbers.estimates import Estimate
+from salient_imagenet_data.evaluation.plan.vocabulary import corruption_words
+from salient_imagenet_data.evaluation.score.results import Claim, ModelResult
+from salient_imagenet_data.names import CORE, SPURIOUS
+
+
+@dataclass(frozen=True)
+class Answer:
+    """name: as short as tells it from the other models. core, spurious: what the model loses when those pixels are
+    corrupted, each None where the store has no such features or it was not run. sentence: what that means. notes: what
+    stands against reading the figures at all: chance level, saturated ratios."""
+
+    name: str
+    core: Claim | None
+    spurious: Claim | None
+    sentence: str
+    notes: tuple[str, ...]
+
+
+def answers(models: Sequence[ModelResult], classes: int) -> list[Answer]:
+    """One answer a model. classes: of the store."""
+    names = short_names([model.name for model in models])
+    return [answer(model, name, classes) for model, name in zip(models, names, strict=True)]
+
+
+def answer(model: ModelResult, name: str, classes: int) -> Answer:
+    """The answer about a model, under the last corruption that was run on both kinds of pixels: of noise levels, the
+    strongest."""
+    core, spurious = _strongest(model.controls, CORE), _strongest(model.controls, SPURIOUS)
+    if core is not None and spurious is not None and core.corruption != spurious.corruption:
+        core = next((c for c in model.controls if (c.corruption, c.region) == (spurious.corruption, CORE)), core)
+    notes = []
+    if model.clean_accuracy.low <= 1.0 / classes:
+        notes.append("Its clean accuracy is that of guessing: nothing it loses says what it relies on.")
+    if any(row.saturated for rows in model.ratios.values() for row in rows if not row.control):
+        notes.append("A ratio is saturated: one of its two accuracies is perfect, so it says nothing of the other.")
+    return Answer(name, core, spurious, _sentence(model, core, spurious), tuple(notes))
+
+
+def _strongest(claims: Sequence[Claim], region: str) -> Claim | None:
+    mine = [claim for claim in claims if claim.region == region]
+    return max(mine, key=lambda claim: _level(claim.corruption), default=None)
+
+
+def _level(corruption: str) -> float:
+    """Noise levels in their order; other corruptions before them."""
+    try:
+        return float(corruption.removeprefix("noise_"))
+    except ValueError:
+        return -1.0
+
+
+def _sentence(model: ModelResult, core: Claim | None, spurious: Claim | None) -> str:
+    parts = [f"Clean accuracy {model.clean_accuracy.value:.3f}."]
+    found = [(kind, claim) for kind, claim in ((CORE, core), (SPURIOUS, spurious)) if claim is not None]
+    for kind, claim in found:
+        parts.append(f"With {corruption_words(claim.corruption)} on the {kind} pixels it loses {_words(claim)}.")
+    shown = [kind for kind, claim in found if claim.shown]
+    hidden = [kind for kind, claim in found if claim.shown is False]
+    if shown:
+        parts.append(f"So it relies on {' and '.join(shown)} pixels.")
+    if hidden:
+        parts.append(f"Reliance on {' and '.join(hidden)} pixels is not shown.")
+    return " ".join(parts)
+
+
+def _words(claim: Claim) -> str:
+    words = f"{claim.drop.value:.3f}"
+    if claim.random is None:
+        return words + ", and no control was run"
+    excess = claim.random.excess.value
+    return words + f", {abs(excess):.3f} {'more' if excess >= 0 else 'less'} than on as many pixels elsewhere"
+
+
+def cell(e: Estimate) -> str:
+    """An estimate with its interval, in words."""
+    return f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names of models as short as tells them apart: the last parts of paths, more of them where two would be alike."""
+    parts = [name.replace("\\", "/").split("/") for name in names]
+    for length in range(1, max(map(len, parts), default=1) + 1):
+        short = ["/".join(part[-length:]) for part in parts]
+        if len(set(short)) == len(set(names)):
+            return short
+    return list(names)
+
+
+def lines(model: Answer) -> str:
+    """The answer in lines of text, for a terminal."""
+    rows = [f"{model.name}: {model.sentence}", *(f"  note: {note}" for note in model.notes)]
+    for what, claim in (("without the core", model.core), ("without the spurious", model.spurious)):
+        if claim is not None:
+            beyond = "" if claim.random is None else f"   beyond the control {cell(claim.random.excess)}"
+            rows.append(f"  {what:<22} loses {cell(claim.drop)}{beyond}")
+    return "\n".join(rows)
