@@ -16,8 +16,8 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.evaluate import run_models
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.numbers.paired import mcnemar_exact
-from salient_imagenet_data.evaluation.plan.plan import Conditions
 from salient_imagenet_data.evaluation.plan.condition import Condition
+from salient_imagenet_data.evaluation.plan.plan import Conditions
 from salient_imagenet_data.evaluation.plan.vocabulary import accuracy_words, corruption_words
 from salient_imagenet_data.evaluation.report.examples import data_uri, largest_drops, with_images
 from salient_imagenet_data.evaluation.report.figures import controls_figure, noise_curves
