@@ -127,6 +127,13 @@ def robust_model(opened: Classifier, preprocessing: Preprocessing | None = None)
     if isinstance(model, Reordered):
         model = model.net
     if isinstance(model, SmallNetModel):
+        if preprocessing not in (None, model.preprocessing):
+            raise SalientError(
+                f"{opened.name}: the weights say themselves how they want images",
+                expected=f"{model.preprocessing}",
+                got=f"{preprocessing}",
+                then="leave --resize and --crop out",
+            )
         robust: SmallNetModel | ImageClassifier = model
         head = model.net.head
     elif isinstance(model, Normalised):

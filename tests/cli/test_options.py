@@ -6,47 +6,81 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torchvision
 
+from salient_imagenet_data.annotation.answers import Answer
 from salient_imagenet_data.annotation.files import write_annotations
 from salient_imagenet_data.cli import cli
 from salient_imagenet_data.names import MAIN_OBJECT
 from salient_imagenet_data.store.reading import Store
 from tests.conftest import Run, answers_for
+from tests.release_files import FEATURES, WNIDS, release, write_zip
 
-RUN_ONLY = {
-    "device", "workers", "threads", "processes", "engine", "address", "overwrite", "resume", "as_json", "skip_missing",
-    "skip_broken", "trust_annotations", "verbose", "quiet",
-}  # fmt: skip
-"""How a thing is run, or what is let pass. They change no figure; their own tests are with what they do."""
-INPUTS = {
-    "store", "images", "weights", "model", "models", "out", "answers", "annotations", "file", "folder", "predictions", "release",
-    "store_a", "store_b", "architecture", "attack", "boxes_file", "test_images", "scenes", "layout",
-}  # fmt: skip
-"""What a command reads and where it writes: every other test of a command gives them."""
-ELSEWHERE = {
-    "build": {"resize", "crop", "compiled", "precision", "decoder", "split", "stop_after", "trust_annotations"},
-    "publish": {"repo", "private", "gated", "revision", "redistribute"},  # tests/hub/test_http.py, against a server
-    "import-official": {
-        "grid",
-        "majority",
-        "resize",
-        "crop",
-        "feature_count",
-        "split",
-        "data_version",
-    },  # tests/official
-    "train": {"split", "test_split", "correlation", "scene_seed"},
-    "localise": {"boxes"},
-    "look": {"count", "classes"},
-    "annotations": {"majority"},
-    "export": {"redistribute"},
+RUN_ONLY: dict[str, set[str]] = {
+    "demo": {"overwrite", "as_json"},
+    "annotations": {"as_json"},
+    "info": {"as_json"},
+    "build": {"verbose", "engine", "address", "workers", "threads", "device", "resume", "overwrite"},
+    "sheets": {"verbose", "device"},
+    "evaluate": {"verbose", "skip_missing", "device", "as_json", "overwrite", "workers"},
+    "score": {"verbose", "as_json"},
+    "align": {"verbose", "skip_missing", "device", "as_json", "workers"},
+    "export": {"verbose", "workers", "overwrite"},
+    "publish": {"verbose", "workers", "overwrite"},
+    "localise": {"as_json"},
+    "look": {"verbose", "overwrite"},
+    "retrain-head": {"verbose", "overwrite", "workers", "skip_missing", "device"},
+    "finetune": {"verbose", "overwrite", "workers", "skip_missing", "device"},
+    "import-official": {"verbose", "skip_broken", "processes", "resume", "overwrite"},
+    "compare": {"as_json"},
+    "train": {"verbose", "overwrite", "device"},
 }
-"""Options that need more than a tiny store: another test of their command changes them."""
+"""How a thing is run, or what is let pass. They change no figure; their own tests are with what they do."""
+_READ = {"store", "images", "layout"}
+_MODEL = {"weights", "architecture"}
+INPUTS: dict[str, set[str]] = {
+    "demo": {"out"},
+    "annotations": {"file"},
+    "info": {"store"},
+    "verify": {"store"},
+    "build": {"images", "layout", "out", "annotations", *_MODEL},
+    "sheets": {"out", "attack", "architecture", *_READ},
+    "annotate": {"store", "answers"},
+    "evaluate": {"models", "out", *_READ, *_MODEL},
+    "score": {"predictions", "out", *_READ},
+    "align": {"models", *_READ, *_MODEL},
+    "leaderboard": {"folder", "out"},
+    "export": {"out", *_READ},
+    "publish": {"out", *_READ},
+    "localise": {"store"},
+    "look": {"out", *_READ},
+    "retrain-head": {"model", "out", *_READ, *_MODEL},
+    "finetune": {"model", "out", *_READ, *_MODEL},
+    "import-official": {"release", "out", "annotations", "images", "layout"},
+    "compare": {"store_a", "store_b"},
+    "train": {"images", "layout", "scenes", "test_images", "out"},
+}
+"""What a command reads and where it writes: every other test of a command gives them."""
+ELSEWHERE: dict[str, dict[str, str]] = {
+    "build": {"compiled": "builder/units/test_forward.py", "trust_annotations": "builder/discovery/test_belonging.py"},
+    "publish": dict.fromkeys(("repo", "private", "gated", "revision"), "hub/test_http.py")
+    | {"redistribute": "hub/test_export.py"},  # the same decorator as of export
+    "localise": {"boxes": "evaluation/localisation/test_localise.py"},
+    "look": {"count": "test_looking.py", "classes": "test_looking.py"},
+    "export": {"redistribute": "hub/test_export.py"},
+}
+"""Options that need more than a tiny store, and the file of tests that gives them to the command."""
+SPLITS, WEIGHTS = "a folder of splits", "weights of a plain state dict"
+"""Stand for paths in what is given."""
+PLAIN = ("--weights", WEIGHTS, "--architecture", "resnet18")
+SCENES = ("--scenes", 30)
 CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
     "build": {
         "weights_sha256": ("--weights-sha256", "0" * 64),
@@ -57,7 +91,14 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
         "majority": ("--majority", 4),
         "data_version": ("--data-version", "2.0.0"),
         "batch_size": ("--batch-size", 7),
+        "precision": ("--precision", "bf16"),
+        "decoder": ("--decoder", "pillow+torch"),
+        "split": ("--split", "val"),
+        "stop_after": ("--stop-after", "ranking"),
+        "resize": (*PLAIN, "--resize", 60, "--crop", 56),
+        "crop": (*PLAIN, "--resize", 64, "--crop", 48),
     },
+    "annotations": {"majority": ("--majority", 4)},
     "annotate": {"majority": ("--majority", 4), "data_version": ("--data-version", "2.0.0")},
     "evaluate": {
         "fold": ("--fold", "1/2"),
@@ -113,17 +154,37 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
         "shift": ("--shift", 0),
         "stem_stride": ("--stem-stride", 2),
         "seed": ("--seed", 1),
+        "split": ("--images", SPLITS, "--split", "test"),
+        "test_split": ("--test-images", SPLITS, "--test-split", "train"),
+        "correlation": (*SCENES, "--correlation", 0.1),
+        "scene_seed": (*SCENES, "--scene-seed", 2),
+    },
+    "import-official": {
+        "grid": ("--grid", "14x14"),
+        "majority": ("--majority", 4),
+        "resize": ("--resize", 64),
+        "crop": ("--crop", 55),
+        "feature_count": ("--feature-count", 17),
+        "split": ("--split", "val"),
+        "data_version": ("--data-version", "2.0.0"),
     },
     "export": {"repo": ("--repo", "org/other")},
 }
 BESIDE = {  # what the option is compared with, where it is not the command alone
     ("build", "edition"): ("--top-images", 1),
+    ("build", "resize"): (*PLAIN, "--resize", 64, "--crop", 56),
+    ("build", "crop"): (*PLAIN, "--resize", 64, "--crop", 56),
+    ("train", "split"): ("--images", SPLITS),
+    ("train", "test_split"): ("--test-images", SPLITS),
+    ("train", "correlation"): SCENES,
+    ("train", "scene_seed"): SCENES,
     ("evaluate", "trials"): ("--protocol", "corm2022"),
     ("retrain-head", "seed"): ("--choose", "random"),
 }
 SAME = {("build", "batch_size"), ("align", "batch_size"), ("evaluate", "batch_size"), ("retrain-head", "batch_size")}
 """Changed, they must change no figure but by rounding: the sums of floats are over other numbers of images."""
-REFUSED = {("build", "weights_sha256")}
+REFUSED = {("build", "weights_sha256"), ("import-official", "crop"), ("import-official", "feature_count")}
+"""That are held against what is there."""
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -147,18 +208,52 @@ def divided(bare_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path
     return path
 
 
+@pytest.fixture(scope="module")
+def others(divided: Path, images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What some commands need beside the tests' own store, images and weights."""
+    folder = tmp_path_factory.mktemp("others")
+    for number, path in enumerate(sorted(images.glob("*/*"))):  # one of four is for testing
+        copy = folder / "splits" / ("train" if number % 4 else "test") / path.relative_to(images)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.symlink_to(path)
+    torch.manual_seed(0)
+    torch.save(torchvision.models.resnet18(num_classes=10).state_dict(), folder / "resnet18.pt")
+    answers = [
+        Answer(f"p{person}", WNIDS[k], k, feature, rank, "main_object" if person < 2 else "background", 4, "so")
+        for k, features in FEATURES.items()
+        for rank, feature in enumerate(features, start=1)
+        for person in range(5)
+    ]
+    write_annotations(folder / "release.csv", answers)
+    return {
+        "answers": divided,
+        SPLITS: folder / "splits",
+        WEIGHTS: folder / "resnet18.pt",
+        "release": write_zip(folder / "release.zip", release()),
+        "release answers": folder / "release.csv",
+    }
+
+
 def outcome(
     name: str, extra: tuple[object, ...], run: Run, folder: Path, given: dict[str, Any]
 ) -> tuple[int, Any, dict[str, Any]]:
     """Exit status, what a command made or said, and the figures in it that a batch size must leave."""
     store, images, weights = given["store"], given["images"], given["weights"]
+    extra = tuple(given[word] if word in (SPLITS, WEIGHTS) else word for word in extra)
     if name == "build":
         how = ("--group-by", "label", "--top-features", 4, "--annotations", given["answers"], "--trust-annotations")
         code, _, _ = run(name, "--images", images, "--weights", weights, "--out", folder / "s", *how, *extra)
-        if code:
+        if code or not (folder / "s" / "manifest.json").exists():
             return code, None, {}
         made = Store(folder / "s")
         return code, digest(folder / "s"), {"maps": np.asarray(made.maps), "kinds": [f.kind for f in made.features]}
+    if name == "annotations":
+        code, out, _ = run(name, given["answers"], *extra)
+        return code, out, {}
+    if name == "import-official":
+        how = ("--annotations", given["release answers"], "--resize", 60, "--crop", 56, "--processes", 1)
+        code, _, err = run(name, given["release"], "--out", folder / "s", *how, *extra)
+        return code, err if code else digest(folder / "s"), {}
     if name == "annotate":
         copy = Path(shutil.copytree(given["bare"], folder / "s"))
         code, out, err = run(name, copy, given["answers"], *extra)
@@ -173,10 +268,10 @@ def outcome(
         where = (store, "--images", images, "--weights", weights)
         if name == "train":
             small = ("--crop", 32, "--epochs", 1, "--batch-size", 16, "--widths", "4,4", "--blocks", 1)
-            where = ("--images", images, *small)
+            where = (*(() if "--scenes" in extra else ("--images", images)), *small)
         folder.mkdir(parents=True, exist_ok=True)
         code, out, err = run(name, *where, "--out", folder / "w.safetensors", *extra)
-        return code, digest(folder) or err, {"line": out.partition(": ")[2]}
+        return code, (digest(folder) or err, out.replace(str(folder), "")), {"line": out.partition(": ")[2]}
     code, _, _ = run(name, store, "--out", folder / "x", *extra)
     return code, digest(folder / "x"), {}
 
@@ -194,10 +289,18 @@ def alike(a: Any, b: Any) -> bool:
 
 def test_every_option_of_every_command_is_in_one_of_the_lists() -> None:
     for name, command in cli.commands.items():
-        listed = RUN_ONLY | INPUTS | ELSEWHERE.get(name, set()) | set(CHANGES.get(name, ()))
-        assert {str(p.name) for p in command.params} <= listed, name
-    for name, changed in {**CHANGES, **ELSEWHERE}.items():
-        assert set(changed) <= {str(p.name) for p in cli.commands[name].params}, name
+        lists: list[Collection[str]] = [table.get(name, ()) for table in (RUN_ONLY, INPUTS, ELSEWHERE, CHANGES)]
+        assert sorted(option for listed in lists for option in listed) == sorted(str(p.name) for p in command.params), (
+            name
+        )
+    assert {*RUN_ONLY, *INPUTS, *ELSEWHERE, *CHANGES} == set(cli.commands)
+
+
+@pytest.mark.parametrize(("name", "option"), [(name, option) for name in ELSEWHERE for option in ELSEWHERE[name]])
+def test_an_option_that_is_tested_elsewhere_is_given_there(name: str, option: str) -> None:
+    (flag,) = next(p.opts for p in cli.commands[name].params if p.name == option)
+    text = (Path(__file__).parents[1] / ELSEWHERE[name][option]).read_text()
+    assert f'"{flag}"' in text or f"{flag} " in text
 
 
 @pytest.mark.parametrize(("name", "option"), [(name, option) for name in CHANGES for option in CHANGES[name]])
@@ -208,12 +311,12 @@ def test_an_option_that_is_changed_changes_the_result(
     bare_store: Store,
     images: Path,
     weights: Path,
-    divided: Path,
+    others: dict[str, Path],
     tmp_path: Path,
     run: Run,
     done: dict[tuple[object, ...], Any],
 ) -> None:
-    given = {"store": store.path, "bare": bare_store.path, "images": images, "weights": weights, "answers": divided}
+    given = {"store": store.path, "bare": bare_store.path, "images": images, "weights": weights, **others}
     beside = BESIDE.get((name, option), ())
     if (name, beside) not in done:
         done[name, beside] = outcome(name, beside, run, tmp_path / "before", given)
