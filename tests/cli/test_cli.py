@@ -151,7 +151,9 @@ def test_weights_that_do_not_fit(images: Path, weights: Path, tmp_path: Path, ru
     code, _, err = run("build", "--images", images, "--weights", weights, "--architecture", "resnet5O", *out)
     assert code == 2 and "say themselves what network they are for; got torchvision:resnet5O; leave it out" in err
     code, _, err = run("build", "--images", images, "--weights", weights, "--resize", 64, "--crop", 56, *out)
-    assert code == 2 and "small.safetensors: the weights say themselves how they want images; expected shorter side" in err
+    assert (
+        code == 2 and "small.safetensors: the weights say themselves how they want images; expected shorter side" in err
+    )
     code, _, err = run("build", "--images", images, "--weights", weights, "--device", "cuad", *out)
     assert code == 2 and "device 'cuad' cannot be used; expected cpu, cuda or cuda:N; got another device type" in err
     (tmp_path / "w.safetensors").write_bytes(b"nonsense")
