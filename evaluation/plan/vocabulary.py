@@ -119,6 +119,12 @@ _REGIONS = {
 _LEFT = {SPURIOUS: "core accuracy", CORE: "spurious accuracy", OUTSIDE: "acc(C)", INSIDE: "acc(S)"}
 
 
+def better(words: str) -> str:
+    """Which way a figure is better, by its name, whatever stands behind a comma: "higher", "nearer 0", or ""."""
+    name = words.partition(",")[0]
+    return next((figure.better for figure in FIGURES if name in (figure.name, figure.key)), "")
+
+
 def region_words(region: str) -> str:
     """A region's name in words: "the core pixels", "the box of the foreground", "the feature of rank 2"."""
     rank = rank_of(region)

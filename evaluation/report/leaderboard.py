@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
-from salient_imagenet_data.evaluation.plan.vocabulary import BY_KEY, corrupted_words, corruption_words
+from salient_imagenet_data.evaluation.plan.vocabulary import BY_KEY, better, corrupted_words, corruption_words
 from salient_imagenet_data.evaluation.report.page import ROOM
 from salient_imagenet_data.evaluation.score.results import FAMILY, ModelResult, StoreFacts, Summary
 from salient_imagenet_data.pictures.page import render
@@ -43,20 +43,20 @@ class Board:
     rows: tuple[Row, ...]
 
 
-def read_summaries(folder: Path) -> list[Summary]:
-    """The evaluations in the .json files at and below a folder, by path; other JSON files are passed over.
+def read_summaries(folder: Path) -> dict[str, Summary]:
+    """The evaluations in the .json files at and below a folder, by file; other JSON files are passed over.
 
     Raises SalientError, naming the file, for one that is no JSON, or an evaluation with fields that cannot be, and for
     a folder without an evaluation.
     """
-    found = []
+    found = {}
     for path in sorted(folder.rglob("*.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
             raise SalientError(f"{path}: not JSON", got=str(error)) from error
         if isinstance(content, dict) and str(content.get("format", "")).startswith(FAMILY):
-            found.append(Summary.from_json(content, str(path)))
+            found[str(path)] = Summary.from_json(content, str(path))
     if not found:
         raise SalientError(
             f"{folder}: no evaluation in it", expected="report.json files", then="run `salient-imagenet evaluate --out`"
@@ -64,23 +64,54 @@ def read_summaries(folder: Path) -> list[Summary]:
     return found
 
 
-def boards(summaries: Sequence[Summary]) -> list[Board]:
-    """One table a store (its weights, annotations and split) and fold.
+def boards(summaries: Mapping[str, Summary]) -> list[Board]:
+    """One table a store (its weights, annotations and split) and fold. summaries: by file. Several evaluations of one
+    model, under other protocols or conditions, are merged.
 
-    Raises SalientError where one store has two different results of one model.
+    Raises SalientError, naming both files, where one store has two different results of one model.
     """
     stores: dict[tuple[object, ...], StoreFacts] = {}
-    models: dict[tuple[object, ...], dict[str, ModelResult]] = {}
-    for summary in summaries:
+    models: dict[tuple[object, ...], dict[str, tuple[str, ModelResult]]] = {}
+    for file, summary in summaries.items():
         key = summary.store.identity
         stores.setdefault(key, summary.store)
         rows = models.setdefault(key, {})
         for model in summary.models:
-            if rows.setdefault(model.name, model) != model:
+            before, merged = rows.get(model.name, (file, model))
+            both = merge(merged, model)
+            if both is None:
                 raise SalientError(
-                    f"two different results of {model.name} on {summary.store.name}", then="keep one of them"
+                    f"two different results of {model.name} on {summary.store.name}",
+                    got=f"{before} and {file}",
+                    then="keep one of them",
                 )
-    return [_board(stores[key], list(rows.values())) for key, rows in models.items()]
+            rows[model.name] = (before, both)
+    return [_board(stores[key], [model for _, model in rows.values()]) for key, rows in models.items()]
+
+
+def merge(first: ModelResult, second: ModelResult) -> ModelResult | None:
+    """Two evaluations of one model as one; None where they contradict each other. Other protocols may look at other
+    images: the clean accuracy is then of the larger part."""
+    same = all(getattr(first, part) == getattr(second, part) for part in ("name", "model", "seed", "fold"))
+    if not same or (first.images == second.images and first.clean_accuracy != second.clean_accuracy):
+        return None
+    first, second = (first, second) if first.images >= second.images else (second, first)
+    conditions = {c.name: c for c in first.conditions}
+    claims = {c.name: c for c in first.controls}
+    if any(conditions.setdefault(c.name, c) != c for c in second.conditions):
+        return None
+    for claim in second.controls:
+        if claims.setdefault(claim.name, claim).drop != claim.drop:
+            return None
+    ratios = {**second.ratios, **first.ratios}
+    gap = first.spurious_gap or second.spurious_gap
+    return replace(
+        first,
+        conditions=tuple(conditions.values()),
+        controls=tuple(claims.values()),
+        ratios=ratios,
+        spurious_gap=gap,
+    )
 
 
 def _board(store: StoreFacts, models: Sequence[ModelResult]) -> Board:
@@ -112,5 +143,5 @@ def cells(model: ModelResult) -> dict[str, Cell]:
 def write_leaderboard(folder: Path, out: Path) -> int:
     """Write the page over all evaluations below `folder`; returns how many models are on it."""
     tables = boards(read_summaries(folder))
-    write_text(out, render(ROOM, "leaderboard.html", boards=tables))
+    write_text(out, render(ROOM, "leaderboard.html", boards=tables, better=better))
     return sum(len(table.rows) for table in tables)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from salient_imagenet_data.evaluation.plan.condition import Condition
-from salient_imagenet_data.evaluation.plan.vocabulary import FIGURES, accuracy_words, region_words
+from salient_imagenet_data.evaluation.plan.vocabulary import FIGURES, accuracy_words, better, region_words
 
 DOCS = Path(__file__).parents[3] / "docs" / "evaluation.md"
 
@@ -43,3 +43,8 @@ def test_conditions_in_words(name: str, words: str) -> None:
 def test_names_are_told_apart() -> None:
     assert len({f.name for f in FIGURES}) == len({f.key for f in FIGURES}) == len(FIGURES)
     assert region_words("their_own") == "their_own" and not any(re.search("[_@]", f.name) for f in FIGURES)
+
+
+def test_which_way_is_better() -> None:
+    assert better("core accuracy, noise 0.25") == "higher" and better("RCS, noise 1") == "higher"
+    assert better("spurious gap") == "nearer 0" and better("spurious accuracy, noise 1") == better("model") == ""

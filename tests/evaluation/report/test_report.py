@@ -234,9 +234,11 @@ def test_leaderboard_merges_and_sorts_in_the_browser(report: Path, browser: Brow
         )
     ]
     assert len(values) == 3 and values == sorted(values) and 'aria-sort="ascending"' in dom
-    changed = replace(other, models=(replace(third, images=1),))
+    wrong = replace(third.conditions[0], accuracy=replace(third.conditions[0].accuracy, value=0.123))
+    changed = replace(other, models=(replace(third, conditions=(wrong,)),))
     (tmp_path / "b" / "again.json").write_text(json.dumps(changed.to_json()))
-    with pytest.raises(SalientError, match="two different results of third"):
+    files = rf"{tmp_path}/b/again.json and {tmp_path}/b/report.json"
+    with pytest.raises(SalientError, match=f"two different results of third on .*; got {files}; keep one"):
         boards(read_summaries(tmp_path))
     with pytest.raises(SalientError, match="no evaluation in it"):
         read_summaries(tmp_path / "unrelated")
@@ -335,3 +337,17 @@ def test_folds_are_told_apart(store: Store, images: Path, tmp_path: Path) -> Non
         SalientError, match="predictions of different folds; expected one part of the images; got 1/2, 2/2"
     ):
         summarise([*files["1/2"], other], store)
+
+
+def test_evaluations_of_one_model_under_several_protocols_are_one_row(report: Path) -> None:
+    summary = summary_of(report)
+    one = summary.models[0]
+    noise, fill = (tuple(c for c in one.conditions if c.corruption.startswith(k)) for k in ("noise", "fill"))
+    first = replace(one, conditions=noise, ratios={}, spurious_gap=None)
+    second = replace(one, conditions=fill, images=one.images - 1, clean_accuracy=estimate(0.1, 0.0, 0.2))
+    parts = {"a": replace(summary, models=(first,)), "b": replace(summary, models=(second,))}
+    (board,) = boards(parts)
+    (row,) = board.rows
+    (whole,) = boards({"whole": replace(summary, models=(one,))})
+    assert row.cells == whole.rows[0].cells and set(board.columns) == set(whole.columns)
+    assert boards(dict(reversed(parts.items())))[0].rows[0].cells == row.cells
