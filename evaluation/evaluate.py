@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.plan.condition import CLEAN
 from salient_imagenet_data.evaluation.plan.plan import USUAL, Conditions, Plan
 from salient_imagenet_data.evaluation.run.infer import answers_of, infer
-from salient_imagenet_data.evaluation.run.predictions import Answers, PredictionsFile, concatenated
+from salient_imagenet_data.evaluation.run.predictions import Answers, PredictionsFile, concatenated, read_predictions
 from salient_imagenet_data.evaluation.run.settings import DEFAULT, Settings
 from salient_imagenet_data.evaluation.score.results import Failure, ModelResult
 from salient_imagenet_data.evaluation.score.scoring import score
@@ -82,6 +82,25 @@ def run_models(
                 failed.append(Failure(name, one_line(error)))
                 report(f"{name}: failed: {failed[-1].reason}")
     return files, failed
+
+
+def earlier(
+    folder: Path, files: Sequence[PredictionsFile], store: Store, report: Callable[[str], None]
+) -> list[PredictionsFile]:
+    """Predictions of other models that a folder holds already, of the same store as `files` and the same part of its
+    images; those that are not are told and left out."""
+    mine = {file.path.name for file in files}
+    wanted = {key: files[0].metadata.get(key) for key in ("store_sha256", "fold")}
+    found = []
+    for path in sorted(folder.glob("*.parquet")):
+        if path.name in mine:
+            continue
+        other = read_predictions(path, len(store.class_names))
+        if all(other.metadata.get(key) == value for key, value in wanted.items()):
+            found.append(other)
+        else:
+            report(f"{path}: predictions on another store, or another part of its images: not in this report")
+    return found
 
 
 def file_name(model: str) -> str:

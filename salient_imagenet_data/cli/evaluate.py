@@ -59,6 +59,7 @@ _models = options(_MODELS)
 
 @cli.command()
 @_models
+@click.option("--name", "names", multiple=True, help="What a model is called in the report; one for each, in order.")
 @click.option("--protocol", "protocols", type=click.Choice(PROTOCOLS), multiple=True, default=("iclr2022",))
 @click.option("--sigma", default="0.25", help="Noise levels on the [0, 1] scale, with commas.")
 @click.option(
@@ -84,6 +85,7 @@ def evaluate(
     models: tuple[str, ...],
     weights: tuple[str, ...],
     architecture: str | None,
+    names: tuple[str, ...],
     protocols: tuple[str, ...],
     sigma: str,
     corruptions: tuple[str, ...],
@@ -104,7 +106,7 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Measure how much classifiers rely on core and on spurious pixels, with controls."""
-    from salient_imagenet_data.evaluation.evaluate import run_models
+    from salient_imagenet_data.evaluation.evaluate import earlier, run_models
     from salient_imagenet_data.evaluation.plan.plan import Conditions
     from salient_imagenet_data.evaluation.run.settings import Settings
     from salient_imagenet_data.networks.devices import check_device
@@ -116,7 +118,9 @@ def evaluate(
     levels = numbers(sigma, float, "--sigma")
     conditions = Conditions(protocols, levels, corruptions, controls, single_features, boxes, trials)
     plan = conditions.plan(opened, fold)
-    openers = open_networks(opened, models, weights, architecture, own_preprocessing=frame == "model")
+    openers = open_networks(
+        opened, models, weights, architecture, own_preprocessing=frame == "model", names=names or None
+    )
     missing: Missing = "skip" if skip_missing else "error"
     settings = Settings(batch_size, workers, seed, check_device(device), top_k or None, missing, fold)
     with tempfile.TemporaryDirectory() as scratch:
@@ -132,6 +136,8 @@ def evaluate(
         )
     if not files:
         raise click.exceptions.Exit(2)
+    if out is not None:  # the page is of all that the folder holds, this run's models first
+        files += earlier(out / "predictions", files, opened, tell)
     _finish(files, failed, opened, out, source, as_json, list(plan.protocols))
     if failed:
         raise click.exceptions.Exit(1)

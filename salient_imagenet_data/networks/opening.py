@@ -137,25 +137,28 @@ def open_networks(
     architecture: str | None = None,
     *,
     own_preprocessing: bool = True,
+    names: Sequence[str] | None = None,
 ) -> dict[str, Opener]:
     """What opens each network, by its name: nothing is read before it is called, so that one is in memory at a time.
 
     models: specs of `open_network`. weights: files, one for each spec, or alone, then of `architecture` or of
     `salient-imagenet train`. own_preprocessing: images as the network wants them, else the store's crop; the network
-    that the store was built with wants the store's. Raises SalientError for numbers that do not fit, or a name given
-    twice.
+    that the store was built with wants the store's. names: what they are called, one each; by default after spec and
+    file. Raises SalientError for numbers that do not fit, or a name given twice.
     """
     if not models and not weights:
         raise SalientError("give --model SPEC, --weights FILE, or both")
     if models and weights and len(weights) != len(models):
         raise SalientError(f"give one --weights for each --model, or none; got {len(weights)} for {len(models)}")
+    if names is not None and len(names) != len(models or weights):
+        raise SalientError(f"give one --name for each model, or none; got {len(names)} for {len(models or weights)}")
     alone = None if architecture is None else spec_of(architecture)
     openers: dict[str, Opener] = {}
     for index, given in enumerate(models or weights):
         file = weights[index] if weights else None
-        name = f"{given} ({Path(file).name})" if models and file else given
+        name = names[index] if names else (f"{given} ({Path(file).name})" if models and file else given)
         if name in openers:
-            raise SalientError(f"{name} is given twice")
+            raise SalientError(f"{name} is given twice", then="tell them apart with --name")
         openers[name] = partial(_for_store, store, given if models else alone, file, name, own_preprocessing)
     return openers
 

@@ -144,3 +144,23 @@ def test_each_line_shows_its_own_figure_and_beside_it_the_clean_one(store: Store
         told += value != beside
     assert told, "no figure differs from its clean one, so that this would not see them swapped"
     assert lines["clean accuracy"][2] == f"{figures['clean_accuracy']['value']:.3f}"
+
+
+def test_another_model_into_the_same_folder_is_added_to_the_report(
+    store: Store, images: Path, weights: Path, tmp_path: Path, run: Run
+) -> None:
+    one, two = tmp_path / "a" / "best.safetensors", tmp_path / "b" / "best.safetensors"
+    for path in (one, two):
+        path.parent.mkdir()
+        shutil.copy(weights, path)
+    common = ("evaluate", store.path, "--images", images, "--no-controls", "--out", tmp_path / "out")
+    assert run(*common, "--weights", one, "--name", "first")[0] == 0
+    code, out, _ = run(*common, "--weights", two, "--name", "second")
+    assert code == 0 and out.splitlines()[0].startswith("second: ") and "\nfirst: " in out
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [m["name"] for m in report["models"]] == ["second", "first"]
+    code, _, err = run(*common, "--weights", one, "--name", "third", "--fold", "1/2")
+    assert code == 0 and err.count("another part of its images: not in this report") == 2
+    assert [m["name"] for m in json.loads((tmp_path / "out" / "report.json").read_text())["models"]] == ["third"]
+    code, _, err = run(*common, "--weights", one, "--weights", two, "--name", "alone")
+    assert code == 2 and "give one --name for each model, or none; got 1 for 2" in err
