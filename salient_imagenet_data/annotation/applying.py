@@ -18,7 +18,8 @@ from salient_imagenet_data.store.manifest import check_version
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.store.replacing import replace_features, settle
 
-_FROM_VERDICTS = ("kind", "cue", "votes_main_object", "votes_separate_object", "votes_background")
+_FROM_VERDICTS = ("kind", "cue", "votes_main_object", "votes_separate_object", "votes_background", "reasons")
+_UNJUDGED = Feature(0, "", 0, 1)
 
 
 def annotate(
@@ -61,7 +62,7 @@ def _annotate(place: Folder, store: Store, annotations: Annotations, majority: i
 def with_verdicts(
     features: Iterable[Feature], verdicts: Iterable[Verdict], class_names: tuple[str, ...]
 ) -> tuple[Feature, ...]:
-    """The features with kind, cue and votes of the verdicts; pairs without a verdict get null.
+    """The features with kind, cue, votes and reasons of the verdicts; pairs without a verdict get null and no reasons.
 
     A class without any feature here (never predicted, or not in a release of some classes) leaves its verdicts
     unused. Raises SalientError for a verdict whose pair is not among the features of its class.
@@ -89,5 +90,5 @@ def with_verdicts(
 
 
 def _judged(feature: Feature, verdict: Verdict | None) -> Feature:
-    changes: dict[str, Any] = {name: getattr(verdict, name, None) for name in _FROM_VERDICTS}
+    changes: dict[str, Any] = {name: getattr(verdict or _UNJUDGED, name) for name in _FROM_VERDICTS}
     return dataclasses.replace(feature, **changes)

@@ -22,7 +22,8 @@ from salient_imagenet_data.names import (
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the answers make of a pair. kind: core or spurious. cue: None for core."""
+    """What the answers make of a pair. kind: core or spurious. cue: None for core. reasons: in words, in the order of
+    the answers, without the empty ones."""
 
     class_index: int
     class_name: str
@@ -33,6 +34,7 @@ class Verdict:
     votes_main_object: int
     votes_separate_object: int
     votes_background: int
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Annotations:
                     count[MAIN_OBJECT],
                     count[SEPARATE_OBJECT],
                     count[BACKGROUND],
+                    tuple(a.reason for a in pair if a.reason),
                 )
             )
         return tuple(sorted(result, key=lambda v: (v.class_index, v.feature_rank)))

@@ -109,9 +109,9 @@ class Rows:
 
     def _features(self, start: int, stop: int) -> Any:
         table = self.store.features_table.slice(start, stop - start)
-        labels = table["class_index"].combine_chunks().cast(pa.int64())
-        rest = [table[name].combine_chunks() for name in self.schema(FEATURES).names[1:]]
-        return pa.RecordBatch.from_arrays([labels, *rest], schema=self.schema(FEATURES))
+        schema, names = self.schema(FEATURES), ["class_index", *self.schema(FEATURES).names[1:]]
+        columns = [table[name].combine_chunks().cast(field.type) for name, field in zip(names, schema, strict=True)]
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
 
     @cached_property
     def _index(self) -> dict[str, int]:

@@ -28,7 +28,7 @@ Facts = Mapping[str, tuple[int, int, int]]
 _ABOUT = {
     layout.MASKS: "the masks as 8-bit gray images, in the crop frame",
     layout.GRIDS: "the maps as they are stored, with peaks, activations and feature indices",
-    layout.FEATURES: "one row a (class, feature): importance, votes, kind and cue",
+    layout.FEATURES: "one row a (class, feature): importance, votes, kind, cue and reasons",
     layout.WITH_IMAGES: "images with their masks in the image frame",
 }
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
@@ -112,6 +112,7 @@ def _fields(store: Store, facts: Facts) -> dict[str, object]:
         "core": f"{kinds.count(CORE):,}",
         "spurious": f"{kinds.count(SPURIOUS):,}",
         "unanswered": f"{kinds.count(None):,}",
+        "with_reasons": f"{sum(bool(feature.reasons) for feature in store.features):,}",
         "cues": ", ".join(f"{cues.count(cue):,} {cue.replace('_', ' ')}" for cue in CUES),
         "classes_with_spurious": f"{int(store.has(SPURIOUS).sum()):,}",
         "classes_without_core": f"{int((~store.has(CORE)).sum()):,}",

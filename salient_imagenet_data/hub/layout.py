@@ -5,7 +5,7 @@ croissant.json     the same for machines (Croissant)
 picture.png
 masks/             image_id, label, core_mask and spurious_mask as 8-bit gray images in the crop frame (default)
 grids/             image_id, label, the K maps as they are stored, peaks, activations, feature indices
-features/          one row a (class, feature), with votes and kind
+features/          one row a (class, feature), with votes, kind and people's reasons
 with_images/       image, label, masks in the image frame; only where images may be passed on
 store/             the store itself, for the loaders
 """
@@ -75,5 +75,6 @@ def columns(manifest: Manifest, config: str) -> datasets.Features:
             "votes_background": datasets.Value("int32"),
             "kind": datasets.Value("string"),
             "cue": datasets.Value("string"),
+            "reasons": several(datasets.Value("string")),
         }
     )

@@ -17,7 +17,8 @@ class Feature:
     """A (class, feature) pair: one row of features.parquet.
 
     rank: from 1; its map is that of slot rank - 1. importance: what the ranking went by, None where not known. votes:
-    of people, by answer. kind and cue: what the votes made of it. All five are None while nobody has answered.
+    of people, by answer. kind and cue: what the votes made of it. All five are None while nobody has answered. reasons:
+    what people wrote, in the order of their answers, without the empty ones.
     """
 
     class_index: int
@@ -30,6 +31,7 @@ class Feature:
     votes_background: int | None = None
     kind: Kind | None = None
     cue: str | None = None
+    reasons: tuple[str, ...] = ()
 
     @property
     def slot(self) -> int:
@@ -37,12 +39,13 @@ class Feature:
         return self.rank - 1
 
 
-_ALWAYS_KNOWN = ("class_index", "class_name", "feature_index", "rank")
+_ALWAYS_KNOWN = ("class_index", "class_name", "feature_index", "rank", "reasons")
 _TYPES: dict[str, Any] = {
     "class_name": pa.string(),
     "importance": pa.float64(),
     "kind": pa.string(),
     "cue": pa.string(),
+    "reasons": pa.list_(pa.string()),
 }
 FEATURES_SCHEMA: Any = pa.schema(
     [
@@ -60,4 +63,4 @@ def features_table(features: Iterable[Feature]) -> Any:
 
 def features_of(table: Any) -> tuple[Feature, ...]:
     """The records of such a table."""
-    return tuple(Feature(**row) for row in table.to_pylist())
+    return tuple(Feature(**row | {"reasons": tuple(row["reasons"])}) for row in table.to_pylist())

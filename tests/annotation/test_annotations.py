@@ -72,6 +72,14 @@ def test_round_trip_and_counts(tmp_path: Path) -> None:
         found.verdicts(6)
 
 
+def test_reasons_in_the_order_of_the_answers_without_the_empty_ones(tmp_path: Path) -> None:
+    said = ["its fin", "", "  ", "water, blue", "its fin"]
+    rows = [[f"p{i}", "deer", "4", "17", "1", "background", "", text] for i, text in enumerate(said)]
+    rows += [[f"p{i}", "deer", "4", "9", "2", "main_object", "", ""] for i in range(5)]
+    first, second = read_annotations(write(tmp_path / "a.csv", rows)).verdicts()
+    assert first.reasons == ("its fin", "water, blue", "its fin") and second.reasons == ()
+
+
 def test_official_columns_and_float_confidence(tmp_path: Path) -> None:
     row = ["52", "n01440764", "0", "59", "1", "main_object", "4.0", "focus is on the body"]
     (answer,) = read_annotations(write(tmp_path / "official.csv", [row], OFFICIAL_COLUMNS)).answers

@@ -60,7 +60,7 @@ def make_store(folder: Path) -> Store:
         feature
         for label, name in enumerate(source.class_names)
         for feature in (
-            Feature(label, name, 2 * label, 1, 0.5, 5, 0, 0, "core", None),
+            Feature(label, name, 2 * label, 1, 0.5, 5, 0, 0, "core", None, ("on the shape", "its edge")),
             Feature(label, name, 2 * label + 1, 2, 0.25, 0, 0, 5, "spurious", "background"),
         )
     ]

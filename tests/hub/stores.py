@@ -100,7 +100,14 @@ def _feature(label: int, rank: int, name: str, annotated: bool) -> Feature:
     if not annotated:
         return bare
     if {0: True, 1: False}.get(label, rank in (1, 3)):
-        return replace(bare, votes_main_object=5, votes_separate_object=0, votes_background=0, kind="core")
+        return replace(
+            bare,
+            votes_main_object=5,
+            votes_separate_object=0,
+            votes_background=0,
+            kind="core",
+            reasons=(f"on the {name}", "all of it"),
+        )
     return replace(
         bare, votes_main_object=0, votes_separate_object=0, votes_background=5, kind="spurious", cue="background"
     )

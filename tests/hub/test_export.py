@@ -80,6 +80,8 @@ def test_the_card_is_filled_in(exported: Path, drawn: Store) -> None:
     head, body = text.removeprefix("---\n").split("\n---\n", 1)
     kinds = [f.kind for f in drawn.features]
     assert f"{kinds.count('core')} core,\n  {kinds.count('spurious')} spurious" in body
+    told = sum(bool(f.reasons) for f in drawn.features)
+    assert 0 < told < 20 and f"0 without answers; {told} with reasons in words." in body
     assert "3 classes have a spurious\n  feature, 1 have no core feature" in body
     for config in ("masks", "grids", "features"):
         size = sum(p.stat().st_size for p in (exported / config).iterdir())

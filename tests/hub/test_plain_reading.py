@@ -44,6 +44,8 @@ def test_features_and_configs(exported: Path, drawn: Store, cache: str) -> None:
     table = datasets.load_dataset(str(exported), "features", split="train", cache_dir=cache)
     assert len(table) == 20 and table[5]["kind"] == "spurious" and table[5]["label"] == 1
     assert [r["feature_index"] for r in table] == [f.feature_index for f in drawn.features]
+    assert table[0]["reasons"] == ["on the bar", "all of it"] and table[5]["reasons"] == []
+    assert [tuple(r["reasons"]) for r in table] == [f.reasons for f in drawn.features]
 
 
 @pytest.mark.parametrize("config", ["masks", "grids", "features"])

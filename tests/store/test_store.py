@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,20 @@ def test_annotating_changes_two_files_and_is_repeatable(bare_store: Store, answe
     (folder / "manifest.json").write_bytes(first[folder / "manifest.json"])
     annotate(folder, read_annotations(answers_file)).verify()
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == first
+
+
+def test_reasons_are_kept_and_go_with_the_answers_that_gave_them(bare_store: Store, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(bare_store.path, tmp_path / "s"))
+    assert {f.reasons for f in bare_store.features} == {()}
+    answers = [
+        replace(a, reason=f"{a.annotator} saw it" if a.class_index == 2 else "") for a in answers_for(bare_store)
+    ]
+    store = annotate(folder, Annotations(tuple(answers), "ab" * 32))
+    said = tuple(f"p{i} saw it" for i in range(5))
+    assert {(f.class_index == 2, f.reasons) for f in Store(folder).features} == {(True, said), (False, ())}
+    assert store.features_table["reasons"].to_pylist()[8] == list(said)
+    fewer = tuple(a for a in answers if a.class_index != 2)
+    assert {f.reasons for f in annotate(folder, Annotations(fewer, "cd" * 32)).features} == {()}
 
 
 def test_annotations_for_another_model(bare_store: Store, tmp_path: Path) -> None:
