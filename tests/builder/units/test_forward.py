@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -45,12 +46,8 @@ SET_BEFORE = {
 }
 
 
-@pytest.mark.parametrize("what", SET_BEFORE)
-def test_tensor_float_32_is_set_and_put_back(what: str) -> None:
-    """Whatever way the process had set it, each in a process of its own. The compiler reads the old function."""
-    if "fp32_precision" in SET_BEFORE[what] and not hasattr(torch.backends.cudnn, "conv"):
-        pytest.skip("this torch has no such setting")
-    program = f"""
+PROGRAM = """
+import json, os, sys, traceback
 import torch
 from torch import backends
 from salient_imagenet_data.builder.units.forward import _allow_tf32, numerics
@@ -66,18 +63,50 @@ def state():
 def same(before, after):
     return before[0] == after[0] and before[1] in (None, after[1])
 
-{SET_BEFORE[what]}
-before = state()
-with numerics("fp32", "cpu"):
-    assert torch.get_float32_matmul_precision() == "highest" and not backends.cudnn.allow_tf32
-assert same(before, state()), (before, state())
-put_back = _allow_tf32(True)
-assert torch.get_float32_matmul_precision() == "high" and backends.cudnn.allow_tf32
-put_back()
-assert same(before, state()), (before, state())
+def check(set_before):
+    exec(set_before)
+    before = state()
+    with numerics("fp32", "cpu"):
+        assert torch.get_float32_matmul_precision() == "highest" and not backends.cudnn.allow_tf32
+    assert same(before, state()), (before, state())
+    put_back = _allow_tf32(True)
+    assert torch.get_float32_matmul_precision() == "high" and backends.cudnn.allow_tf32
+    put_back()
+    assert same(before, state()), (before, state())
+    return "as before"
+
+for what, set_before in json.loads(sys.argv[1]).items():
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        try:
+            said = check(set_before)
+        except BaseException:
+            said = traceback.format_exc()
+        os.write(writing, said.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        print(json.dumps([what, pipe.read()]), flush=True)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+"""Each way in a process of its own, forked from one that has torch: to load it six times takes long."""
+
+
+@pytest.fixture(scope="module")
+def put_back() -> dict[str, str]:
+    """What was said of each way, in one process for all of them."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(SET_BEFORE)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
+    return dict(json.loads(line) for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("what", SET_BEFORE)
+def test_tensor_float_32_is_set_and_put_back(what: str, put_back: dict[str, str]) -> None:
+    """Whatever way the process had set it. The compiler reads the old function."""
+    if "fp32_precision" in SET_BEFORE[what] and not hasattr(torch.backends.cudnn, "conv"):
+        pytest.skip("this torch has no such setting")
+    assert put_back[what] == "as before"
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
