@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from salient_imagenet_data.evaluation.plan.condition import Condition
+from salient_imagenet_data.evaluation.plan.protocols import LEFT_OF
 from salient_imagenet_data.evaluation.plan.regions import BACKGROUND, FOREGROUND, INSIDE, OUTSIDE, rank_of
 from salient_imagenet_data.names import CORE, SPURIOUS
 
@@ -116,7 +117,6 @@ _REGIONS = {
     FOREGROUND: "the foreground",
     BACKGROUND: "the background",
 }
-_LEFT = {SPURIOUS: "core accuracy", CORE: "spurious accuracy", OUTSIDE: "acc(C)", INSIDE: "acc(S)"}
 
 
 def better(words: str) -> str:
@@ -149,8 +149,12 @@ def accuracy_words(condition: Condition) -> str:
     """What the accuracy under a condition is called: "core accuracy, noise 0.25", or "accuracy, fill gray on the
     background" where the field has no name for what is left."""
     what = corruption_words(condition.corruption)
-    left = _LEFT.get(condition.region)
-    words = f"{left}, {what}" if left else f"accuracy, {corrupted_words(condition.corruption, condition.region)}"
+    left = LEFT_OF.get(condition.region)
+    words = (
+        f"{left.replace('_', ' ')}, {what}"
+        if left
+        else f"accuracy, {corrupted_words(condition.corruption, condition.region)}"
+    )
     if condition.control:
         at = "a random region as large" if condition.control == "random" else "another image's mask"
         words = f"accuracy, {what} on {at} as {region_words(condition.region)}"
