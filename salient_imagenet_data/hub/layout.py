@@ -29,6 +29,12 @@ def shard_path(config: str, split: str, shard: int, shards: int) -> str:
     return f"{config}/{split}-{shard:05d}-of-{shards:05d}.parquet"
 
 
+def belongs(path: str) -> bool:
+    """Whether a file of a repository stands where an export has one."""
+    folder = path.partition("/")[0]
+    return path in (README, CROISSANT, PICTURE) or folder in (MASKS, GRIDS, FEATURES, WITH_IMAGES, STORE_FOLDER)
+
+
 def tag_of(data_version: str) -> str:
     """The repository's tag of a data version."""
     return f"v{data_version}"

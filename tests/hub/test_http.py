@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from salient_imagenet_data.hub.export import files_of
+from salient_imagenet_data.hub.target import files_of
 from salient_imagenet_data.imagenet import wnids
 from salient_imagenet_data.store.reading import Store
 from tests.hub.conftest import IDS, LABELS
@@ -229,7 +229,22 @@ def test_a_conflicting_commit_is_one_line_and_goes_on(client: Client, drawn: Sto
     assert "HTTP 412" in line and "someone else changed it meanwhile" in line
     repository = client.server.repositories[REPO]
     assert sorted(repository.commits[-1][1]) == [".gitattributes", "NOTES.md"] and not repository.tags
-    assert client.publish(drawn).returncode == 0 and "NOTES.md" not in repository.commits[-1][1]
+    done = client.publish(drawn)
+    assert done.returncode == 0 and repository.commits[-1][1]["NOTES.md"] == b"by someone else"
+    assert "org/name: 1 files that are not of this package stay, such as NOTES.md" in done.stderr
+
+
+def test_another_data_set_is_neither_replaced_nor_gated(client: Client, drawn: Store) -> None:
+    theirs = {"README.md": b"# Theirs", "data/train.parquet": b"rows", "masks/0.png": b"a mask"}
+    repository = client.server.repositories[REPO] = Repository.new(False)
+    repository.commit({**repository.commits[-1][1], **theirs})
+    line = one_line(client.publish(drawn, "--gated", "--private"))
+    assert "org/name: holds another data set; expected an empty one, or one that this package published" in line
+    assert "got README.md, data/train.parquet, masks/0.png; choose another name" in line
+    assert len(repository.commits) == 2 and not (repository.tags or repository.gated or repository.private)
+    repository.commit({".gitattributes": b"", "README.md": b"---\nlicense: mit\n---\n"})  # as the Hub's page makes it
+    assert client.publish(drawn).returncode == 0
+    assert b"Core and spurious masks" in repository.commits[-1][1]["README.md"] and repository.tags
 
 
 def test_a_download_ends_or_goes_on(client: Client, exported: Path) -> None:
