@@ -30,7 +30,7 @@ OPENERS: dict[str, Callable[[str, tuple[str, ...] | None, Checkpoint | None], Op
     "hf": open_hf,
     "clip": open_clip,
 }
-KNOWN = {"resnet50_l2_eps3.ckpt": "resnet50"}
+KNOWN = {"imagenet_l2_3_0.pt": "resnet50", "resnet50_l2_eps3.ckpt": "resnet50"}
 """Architectures of published robust checkpoints, by file name, where the file does not say."""
 
 
