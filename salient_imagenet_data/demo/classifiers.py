@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 SIGMAS = (0.25, 0.5)
 """Noise levels. 0.25 is the paper's, for photographs; these scenes are plainer, and 0.5 tells more."""
+PROTOCOLS = ("iclr2022", "spuriosity2023")
+"""Noise on core and spurious pixels, and the spurious gap."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,13 @@ class Masked:
 @dataclass(frozen=True)
 class Figures:
     """What the demo says of a classifier. clean: accuracy on the store's scenes. decorrelated: on scenes whose cue says
-    nothing about the class. core, spurious: by noise level, the evaluation's core and spurious accuracy."""
+    nothing about the class. spurious_gap: accuracy on each class's images that show most of its spurious features minus that on
+    those that show least, None without such features. core, spurious: by noise level, the evaluation's core and spurious accuracy."""
 
     weights_sha256: str
     clean: Estimate
     decorrelated: Estimate
+    spurious_gap: Estimate | None
     core: dict[str, Masked]
     spurious: dict[str, Masked]
 
@@ -54,7 +58,7 @@ def figures_of(
     from salient_imagenet_data.evaluation.plan.plan import Conditions
 
     preprocessing = store.manifest.preprocessing
-    result = evaluate(model, store, source, Conditions(sigmas=sigmas, controls=False))
+    result = evaluate(model, store, source, Conditions(PROTOCOLS, sigmas, controls=False))
 
     def masked(left: str) -> dict[str, Masked]:
         found = {f"{sigma:g}": result.left(left, sigma) for sigma in sigmas}
@@ -64,6 +68,7 @@ def figures_of(
         weights_sha256,
         accuracy(model, source, preprocessing),
         accuracy(model, decorrelated, preprocessing),
+        result.spurious_gap,
         masked("core_accuracy"),
         masked("spurious_accuracy"),
     )

@@ -12,20 +12,21 @@ from PIL import Image
 
 from salient_imagenet_data.demo.classifiers import Figures
 from salient_imagenet_data.demo.truth import FalseAlarm, MaskScores, PlantedCue
+from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import join
-from salient_imagenet_data.masks import to_uint8
-from salient_imagenet_data.names import IMAGE, KINDS
+from salient_imagenet_data.names import KINDS
+from salient_imagenet_data.pictures.classes import SIDE, Shown, cell_size, corner, sheet
 from salient_imagenet_data.pictures.page import render
-from salient_imagenet_data.pictures.tiles import Tile, table
+from salient_imagenet_data.scenes import CLASSES
 from salient_imagenet_data.store.reading import Store
 
 if TYPE_CHECKING:
     from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 
-TILE = 128
-"""Pixels of a tile of the sheet."""
 PAGE, SHEET = "index.html", "contact_sheet.png"
+TILES = 1 + len(KINDS)
+"""Of a class on the sheet: the scene, and a mask of each kind."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +58,20 @@ class DemoResult:
 def page(result: DemoResult) -> str:
     """The page, without times and memory, so that a second run writes the same."""
     shown = {key: value for key, value in result.to_json().items() if key != "resources"}
-    return render("salient_imagenet_data.demo", "demo.html", **shown)
+    places = [corner(number, TILES) for number in range(len(CLASSES))]
+    classes = [{"name": c.name, "left": left, "top": top} for c, (left, top) in zip(CLASSES, places, strict=True)]
+    pixels = {"width": cell_size(TILES)[0], "side": SIDE}
+    return render("salient_imagenet_data.demo", "demo.html", sheet=SHEET, classes=classes, **pixels, **shown)
 
 
 def contact_sheet(store: Store, source: ImageSource) -> Image.Image:
-    """Image, core mask and spurious mask of each class's first image; hatched where there is no such mask."""
+    """Photograph, core mask in blue and spurious mask in orange of each class's first image; hatched where there is no
+    such mask."""
     joined = join(store, source)
     rows = [int(np.flatnonzero(store.rows.labels == label)[0]) for label in range(len(store.class_names))]
-    lines: list[tuple[str, list[Tile | None]]] = [(IMAGE, [joined.crop(row) for row in rows])]
-    for kind in KINDS:
-        masks = [store.mask(row, kind) for row in rows]
-        lines.append((kind, [None if mask is None else to_uint8(mask) for mask in masks]))
-    return table(store.class_names, lines, TILE)
+    masks = [{kind: store.mask(row, kind) for kind in KINDS} for row in rows]
+    names = display_names(store.class_names)
+    return sheet([Shown(*one) for one in zip(names, map(joined.crop, rows), masks, strict=True)])
 
 
 def words(result: DemoResult, out: Path) -> str:
@@ -77,8 +80,13 @@ def words(result: DemoResult, out: Path) -> str:
     def cell(e: Estimate) -> str:
         return f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"
 
+    lines = [
+        f"{name}: spurious gap {cell(figures.spurious_gap)}, accuracy without the cue {cell(figures.decorrelated)}"
+        for name, figures in result.classifiers.items()
+        if figures.spurious_gap is not None
+    ]
     heads = ("core accuracy", "spurious accuracy", "accuracy", "decorrelated")
-    lines = [f"{'classifier':<10} {'sigma':>5} " + " ".join(f"{head:>20}" for head in heads)]
+    lines += ["", f"{'classifier':<10} {'sigma':>5} " + " ".join(f"{head:>20}" for head in heads)]
     for name, figures in result.classifiers.items():
         plain = [figures.clean, figures.decorrelated]
         for sigma in figures.core:

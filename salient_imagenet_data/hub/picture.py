@@ -1,4 +1,4 @@
-"""The card's picture: core and spurious masks of a few classes."""
+"""The card's picture: core and spurious masks of a few classes, in colour and with a legend."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from numpy.typing import NDArray
 from salient_imagenet_data.hub.batches import Rows
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.images.source import index_by_id
-from salient_imagenet_data.masks import to_uint8, union_in_crop
-from salient_imagenet_data.names import IMAGE, KINDS, Kind
-from salient_imagenet_data.pictures.tiles import Tile, table
+from salient_imagenet_data.masks import union_in_crop
+from salient_imagenet_data.names import KINDS, Kind
+from salient_imagenet_data.pictures.classes import SIDE, Shown, sheet
 from salient_imagenet_data.whole_file import whole_file
 
-TILE, CLASSES = 112, 8
-"""Pixels of a tile, and how many classes are shown at most."""
+CLASSES = 8
+"""How many classes are shown at most."""
 
 
 def write_picture(rows: Rows, path: Path) -> None:
-    """One column a class, at most eight, spread over the classes: the image (only where images may be shown), then its
-    core and its spurious mask; a hatched tile where the class has no such feature."""
-    store, shown, names = rows.store, _first_rows(rows.labels), display_names(rows.store.class_names)
-    lines: list[tuple[str, list[Tile | None]]] = []
-    if rows.source is not None:
-        index = index_by_id(rows.source)
-        photographs = [rows.source.pixels(index[rows.image_id(row)]) for _, row in shown]
-        lines.append((IMAGE, [store.manifest.preprocessing.apply(pixels) for pixels in photographs]))
-    lines += [(kind, [_mask(rows, kind, *place) for place in shown]) for kind in KINDS]
+    """At most eight classes, spread over all: the first image of each (only where images may be shown), its core mask
+    in blue and its spurious mask in orange; a hatched tile where the class has no such feature."""
+    store, names = rows.store, display_names(rows.store.class_names)
+    index = None if rows.source is None else index_by_id(rows.source)
+    shown = []
+    for label, row in _first_rows(rows.labels):
+        image = None
+        if rows.source is not None and index is not None:
+            image = store.manifest.preprocessing.apply(rows.source.pixels(index[rows.image_id(row)]))
+        shown.append(Shown(names[label], image, {kind: _mask(rows, kind, label, row) for kind in KINDS}))
     with whole_file(path) as file:
-        table([names[label] for label, _ in shown], lines, TILE).save(file, format="PNG")
+        sheet(shown).save(file, format="PNG")
 
 
-def _mask(rows: Rows, kind: Kind, label: int, row: int) -> Tile | None:
-    """(TILE, TILE) uint8: the mask of a row in the crop frame; None where its class has no feature of the kind."""
+def _mask(rows: Rows, kind: Kind, label: int, row: int) -> NDArray[np.float32] | None:
+    """(SIDE, SIDE) in [0, 1]: the mask of a row in the crop frame; None where its class has no feature of the kind."""
     chosen = rows.store.kind_table[kind][label]
-    return to_uint8(union_in_crop(rows.grid(row), chosen, TILE, TILE)) if chosen.any() else None
+    return union_in_crop(rows.grid(row), chosen, SIDE, SIDE) if chosen.any() else None
 
 
 def _first_rows(labels: NDArray[np.int64]) -> list[tuple[int, int]]:

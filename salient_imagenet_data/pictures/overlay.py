@@ -40,6 +40,15 @@ def tint(image: NDArray[np.uint8], mask: NDArray[np.floating], colour: tuple[int
     return result
 
 
+def wash(mask: NDArray[np.floating], colour: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """A mask alone: white in the colour, as strong as the mask, with its outline. mask: (H, W) in [0, 1]."""
+    weight = np.clip(mask, 0.0, 1.0).astype(np.float32)[..., None] * STRONGEST
+    mixed = 255.0 * (1.0 - weight) + np.array(colour, dtype=np.float32) * weight
+    mixed[outline(mask)] = colour
+    result: NDArray[np.uint8] = np.rint(mixed).astype(np.uint8)
+    return result
+
+
 def outline(mask: NDArray[np.floating], level: float = LEVEL) -> NDArray[np.bool_]:
     """(H, W) bool: pixels at least `level` beside one that is below it. A mask that is so everywhere has none."""
     inside = np.asarray(mask) >= level

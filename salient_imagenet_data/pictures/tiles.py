@@ -32,24 +32,6 @@ def row(tiles: Sequence[Tile], side: int) -> Image.Image:
     return sheet
 
 
-def table(
-    columns: Sequence[str], lines: Sequence[tuple[str, Sequence[Tile | None]]], side: int, *, aside: int = 60
-) -> Image.Image:
-    """A table of tiles: column names above, each line's name to the left of its tiles; None is a hatched tile that says
-    "none". side: pixels of a tile. aside: pixels for the lines' names. The tile of line i and column j has its upper
-    left corner at (aside + j * side, LINE + i * side)."""
-    sheet = Image.new("RGB", (aside + len(columns) * side, LINE + len(lines) * side), "white")
-    draw = ImageDraw.Draw(sheet)
-    for column, name in enumerate(columns):
-        write(draw, (aside + column * side + 3, 3), name, side - 6)
-    for line, (name, tiles) in enumerate(lines):
-        write(draw, (3, LINE + line * side + side // 2), name, aside - 6)
-        for column, tile in enumerate(tiles):
-            one = nothing((side, side), "none") if tile is None else fitted(tile, side)
-            sheet.paste(one, (aside + column * side, LINE + line * side))
-    return sheet
-
-
 def nothing(size: tuple[int, int], words: str) -> Image.Image:
     """A hatched tile that says why there is nothing to see. size: (width, height)."""
     tile = Image.new("RGB", size, "white")

@@ -66,6 +66,13 @@ def test_the_standard_classifiers_spurious_reliance_is_visible(result: dict[str,
             assert estimate["low"] <= estimate["value"] <= estimate["high"] and estimate["n"] > 300
 
 
+def test_the_figure_that_leads_agrees_with_the_truth(result: dict[str, Any]) -> None:
+    robust, standard = (result["classifiers"][name] for name in ("robust", "standard"))
+    assert robust["spurious_gap"]["high"] < standard["spurious_gap"]["low"]
+    assert robust["decorrelated"]["low"] > standard["decorrelated"]["high"]
+    assert [round(c["spurious_gap"]["value"], 3) for c in (robust, standard)] == pytest.approx([0.098, 0.160], abs=0.01)
+
+
 def test_memory_stays_under_two_gigabytes(result: dict[str, Any]) -> None:
     assert result["resources"]["peak_mib"] < 2000
 
@@ -79,13 +86,18 @@ def test_a_second_run_says_the_same_but_for_times(result: dict[str, Any], tmp_pa
 
 def test_pictures_and_page(result: dict[str, Any], folder: Path) -> None:
     with Image.open(folder / "demo" / "contact_sheet.png") as sheet:
-        assert sheet.size == (60 + len(CLASSES) * 128, 3 * 128 + 20)
+        assert sheet.size == (2 * 352 + 24, 28 + len(CLASSES) // 2 * 140)
         assert np.asarray(sheet.convert("L")).std() > 20
     page = (folder / "demo" / "index.html").read_text()
     HTMLParser().feed(page)
     for scene_class in CLASSES:
         assert scene_class.cue is None or scene_class.cue in page
-    assert "http" not in page
+        assert f"<figcaption>{scene_class.name}</figcaption>" in page
+    assert "http" not in page and 'name="viewport"' in page
+    lead = page.index('<div class="figure spurious">')  # before every table, and as the terminal has it
+    gaps = [result["classifiers"][name]["spurious_gap"]["value"] for name in ("robust", "standard")]
+    told = re.findall(r'<div class="figure spurious">([\d.]+)</div>', page)
+    assert lead < page.index("<table>") and told == [f"{gap:.3f}" for gap in gaps]
     Store(folder / "demo" / "store").verify()
 
 

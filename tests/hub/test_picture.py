@@ -8,42 +8,63 @@ import numpy as np
 from PIL import Image
 
 from salient_imagenet_data.hub.batches import Rows
-from salient_imagenet_data.hub.picture import CLASSES, TILE, write_picture
+from salient_imagenet_data.hub.picture import CLASSES, write_picture
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.names import KINDS
-from salient_imagenet_data.pictures.tiles import LINE
+from salient_imagenet_data.pictures.classes import SIDE, corner
+from salient_imagenet_data.pictures.overlay import COLOURS, outline
+from salient_imagenet_data.pictures.tiles import GAP
 from salient_imagenet_data.store.reading import Store
 
-ASIDE = 60
+LABELS = [0, 1, 3, 4, 5, 6, 8, 9]
+"""Eight of ten, spread evenly."""
 
 
-def tile(sheet: np.ndarray, line: int, column: int) -> np.ndarray:
-    top, left = LINE + line * TILE, ASIDE + column * TILE
-    return sheet[top : top + TILE, left : left + TILE]
+def tile(sheet: np.ndarray, number: int, column: int, tiles: int) -> np.ndarray:
+    left, top = corner(number, tiles)
+    left += column * (SIDE + GAP)
+    return sheet[top : top + SIDE, left : left + SIDE].astype(float)
 
 
-def test_core_stands_above_spurious_and_each_is_the_rows_own_mask(store: Store, images: Path, tmp_path: Path) -> None:
-    rows = Rows(store, FolderSource(images))
-    write_picture(rows, tmp_path / "p.png")
-    sheet = np.asarray(Image.open(tmp_path / "p.png"))
-    assert sheet.shape == (LINE + 3 * TILE, ASIDE + CLASSES * TILE, 3)
-    labels = [0, 1, 3, 4, 5, 6, 8, 9]  # eight of ten, spread evenly
-    seen = 0
-    for column, label in enumerate(labels):
+def drawn(rows: Rows, path: Path) -> np.ndarray:
+    write_picture(rows, path)
+    return np.asarray(Image.open(path))
+
+
+def test_beside_each_photograph_its_own_masks_core_blue_and_spurious_orange(
+    store: Store, images: Path, tmp_path: Path
+) -> None:
+    source = FolderSource(images)
+    sheet = drawn(Rows(store, source), tmp_path / "p.png")
+    assert len(LABELS) == CLASSES
+    places, seen = {source.entry(i).image_id: i for i in range(len(source))}, 0
+    for number, label in enumerate(LABELS):
         row = int(np.flatnonzero(store.rows.labels == label)[0])
-        for line, kind in enumerate(KINDS, start=1):
-            shown, mask = tile(sheet, line, column), store.mask(row, kind)
+        pixels = store.manifest.preprocessing.apply(source.pixels(places[store.rows[row].image_id]))
+        photo = np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.NEAREST))
+        assert np.abs(tile(sheet, number, 0, 3) - photo).mean() < 3
+        for column, kind in enumerate(KINDS, start=1):
+            shown, mask = tile(sheet, number, column, 3), store.mask(row, kind)
             if mask is None:
                 assert np.median(shown) == 255
                 continue
             seen += 1
-            small = np.asarray(Image.fromarray(mask).resize((TILE, TILE), Image.Resampling.BILINEAR)) * 255.0
-            assert np.abs(small - shown[..., 0]).mean() < 3 and (shown == shown[..., :1]).all()
+            small = np.asarray(Image.fromarray(mask).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+            blueness = (shown[..., 2] - shown[..., 0]) * (1 if kind == "core" else -1)
+            assert blueness[small > 0.8].mean() > 60
+            assert np.corrcoef(blueness.ravel(), small.ravel())[0, 1] > 0.8  # as strong as the mask, and nowhere else
     assert seen == 14
-    assert tile(sheet, 0, 0).std() > 10  # a photograph
 
 
-def test_without_images_only_masks_are_shown(store: Store, tmp_path: Path) -> None:
-    write_picture(Rows(store), tmp_path / "p.png")
-    with Image.open(tmp_path / "p.png") as sheet:
-        assert sheet.size == (ASIDE + CLASSES * TILE, LINE + 2 * TILE)
+def test_without_images_only_masks_are_shown_over_white(store: Store, tmp_path: Path) -> None:
+    sheet = drawn(Rows(store), tmp_path / "p.png")
+    for number, label in enumerate(LABELS):
+        row = int(np.flatnonzero(store.rows.labels == label)[0])
+        for column, kind in enumerate(KINDS):
+            mask = store.mask(row, kind)
+            if mask is None:
+                continue
+            small = np.asarray(Image.fromarray(mask).resize((SIDE, SIDE), Image.Resampling.BILINEAR))[..., None]
+            expected = 255.0 + (np.array(COLOURS[kind]) - 255.0) * 0.85 * small
+            off_line = ~outline(small[..., 0], 0.45) & ~outline(small[..., 0], 0.5) & ~outline(small[..., 0], 0.55)
+            assert np.abs(tile(sheet, number, column, 2) - expected)[off_line].mean() < 5
