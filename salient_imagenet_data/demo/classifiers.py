@@ -31,8 +31,9 @@ class Masked:
 @dataclass(frozen=True)
 class Figures:
     """What the demo says of a classifier. clean: accuracy on the store's scenes. decorrelated: on scenes whose cue says
-    nothing about the class. spurious_gap: accuracy on each class's images that show most of its spurious features minus that on
-    those that show least, None without such features. core, spurious: by noise level, the evaluation's core and spurious accuracy."""
+    nothing about the class. spurious_gap: accuracy on each class's images that show most of its spurious features,
+    minus that on those that show least; None without such features. core, spurious: by noise level, the evaluation's
+    core and spurious accuracy."""
 
     weights_sha256: str
     clean: Estimate
