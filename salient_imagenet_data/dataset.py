@@ -30,7 +30,7 @@ from salient_imagenet_data.store.checks.checking import read_manifest
 from salient_imagenet_data.store.manifest import FORMAT_VERSION, file_sha256
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.table.join import join_stream, join_table, tell_joined
-from salient_imagenet_data.table.mask_table import MaskTable, features
+from salient_imagenet_data.table.mask_table import Empty, MaskTable, features
 
 _ROWS_COME_FROM = (
     *("dataset", "table", "joining", "store", "images"),
@@ -50,6 +50,7 @@ class SalientConfig(datasets.BuilderConfig):  # type: ignore[misc]
     images: str | None = None
     frame: str = "crop"
     missing: str = "error"
+    empty: str = "none"
     identity: str = ""
 
     def __post_init__(self) -> None:
@@ -69,7 +70,7 @@ class SalientConfig(datasets.BuilderConfig):  # type: ignore[misc]
 
 
 class SalientImageNetBuilder(datasets.ArrowBasedBuilder):  # type: ignore[misc]
-    """Rows `image_id, (image,) label, core_mask, spurious_mask` of one store."""
+    """Rows `image_id, (image,) label, core_mask, spurious_mask, has_core, has_spurious` of one store."""
 
     VERSION = datasets.Version(f"{FORMAT_VERSION}.0.0")
     BUILDER_CONFIG_CLASS = SalientConfig
@@ -89,7 +90,7 @@ class SalientImageNetBuilder(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         config = self.config
         store = Store(config.store)
         joined = None if config.images is None else join(store, config.images, missing=_missing(config.missing))
-        yield from enumerate(_tables(store, joined, _frame(config.frame)))
+        yield from enumerate(_tables(store, joined, _frame(config.frame), _empty(config.empty)))
 
 
 def load_dataset(
@@ -100,6 +101,7 @@ def load_dataset(
     streaming: bool = False,
     frame: Frame = "crop",
     missing: Missing = "error",
+    empty: Empty = "none",
     cache_dir: str | None = None,
 ) -> Any:
     """A store as a `datasets.Dataset`, or an `IterableDataset` with streaming.
@@ -112,9 +114,11 @@ def load_dataset(
     model saw them; "image" the original image, masks 0 outside the crop. missing: what to do about images of the store
     that are not found, "error" or "skip"; how many rows were joined is told on stderr. A stream of images cannot be
     searched before it is read: it needs missing="skip", and its rows are told after each of its shards.
+    empty: a mask of a class without such a feature is None with "none", black with "zeros" (for tensors in batches,
+    which cannot hold None).
 
     Columns: image_id string; image RGB; label ClassLabel; core_mask and spurious_mask 8-bit gray images of the
-    image's size, 255 = 1, or None where the class has no such feature. Images are read and masks are made when they
+    image's size, 255 = 1; has_core and has_spurious bool, whether the class has such a feature. Images are read and masks are made when they
     are used; files and tables of images are referred to, never copied.
     """
     opened = Store(store)
@@ -126,17 +130,17 @@ def load_dataset(
             expected=repr(opened.manifest.split)
             + (" (streaming takes no slices)" if streaming else " or a slice of it"),
         )
-    frame, missing = _frame(frame), _missing(missing)
+    frame, missing, empty = _frame(frame), _missing(missing), _empty(empty)
     given = None if images is None else table_of(opened, images, streaming=streaming, cache_dir=cache_dir)
     if isinstance(given, datasets.IterableDataset):
-        return join_stream(opened, given, frame, missing)
+        return join_stream(opened, given, frame, missing, empty)
     joined = None if images is None else _told(join(opened, images if given is None else given, missing=missing))
     if given is not None and joined is not None:
-        table = _slice(join_table(joined, frame), wanted, opened.manifest.split)
+        table = _slice(join_table(joined, frame, empty), wanted, opened.manifest.split)
         # Shards are what workers of a DataLoader share.
         return table.to_iterable_dataset(num_shards=min(64, max(1, len(table)))) if streaming else table
     if joined is not None and not isinstance(images, (str, os.PathLike)):
-        return _from_source(joined, wanted, streaming, frame)
+        return _from_source(joined, wanted, streaming, frame, empty)
     with _cache_errors(cache_dir):
         builder = SalientImageNetBuilder(
             cache_dir=cache_dir,
@@ -144,6 +148,7 @@ def load_dataset(
             images=None if images is None else os.path.abspath(images),
             frame=frame,
             missing=missing,
+            empty=empty,
             identity="" if joined is None else _identity(joined.source),
         )
         if streaming:
@@ -196,30 +201,30 @@ def _quiet_unless_terminal() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _tables(store: Store, joined: Joined | None, frame: Frame) -> Iterator[Any]:
+def _tables(store: Store, joined: Joined | None, frame: Frame, empty: Empty) -> Iterator[Any]:
     if joined is None:
-        return MaskTable(store, frame).tables(range(len(store)), None)
+        return MaskTable(store, frame, empty).tables(range(len(store)), None)
     source = joined.source
     encoded = source.referred if isinstance(source, FiledSource) else source.encoded
-    return MaskTable(store, frame).tables(joined.rows.tolist(), lambda item: encoded(int(joined.indices[item])))
+    return MaskTable(store, frame, empty).tables(joined.rows.tolist(), lambda item: encoded(int(joined.indices[item])))
 
 
 def _identity(source: ImageSource) -> str:
     return identity_of(source) if isinstance(source, FiledSource) else ""
 
 
-def _rows(joined: Joined, frame: Frame) -> Iterator[dict[str, Any]]:
-    for table in _tables(joined.store, joined, frame):
+def _rows(joined: Joined, frame: Frame, empty: Empty) -> Iterator[dict[str, Any]]:
+    for table in _tables(joined.store, joined, frame, empty):
         yield from table.to_pylist()
 
 
-def _from_source(joined: Joined, split: str, streaming: bool, frame: Frame) -> Any:
+def _from_source(joined: Joined, split: str, streaming: bool, frame: Frame, empty: Empty) -> Any:
     """Sources without files on disk go in as bytes."""
     columns = features(joined.store, True, frame)
     if streaming:
-        kwargs = {"joined": joined, "frame": frame}
+        kwargs = {"joined": joined, "frame": frame, "empty": empty}
         return datasets.IterableDataset.from_generator(_rows, features=columns, gen_kwargs=kwargs)
-    table = datasets.Dataset.from_list(list(_rows(joined, frame)), features=columns)
+    table = datasets.Dataset.from_list(list(_rows(joined, frame, empty)), features=columns)
     return _slice(table, split, joined.store.manifest.split)
 
 
@@ -257,3 +262,9 @@ def _missing(missing: str) -> Missing:
     if missing not in ("error", "skip"):
         raise SalientError("missing", expected="error or skip", got=repr(missing))
     return "skip" if missing == "skip" else "error"
+
+
+def _empty(empty: str) -> Empty:
+    if empty not in ("none", "zeros"):
+        raise SalientError("empty", expected="none or zeros", got=repr(empty))
+    return "zeros" if empty == "zeros" else "none"

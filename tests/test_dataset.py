@@ -31,7 +31,15 @@ MASKS = ("core_mask", "spurious_mask")
 def test_columns_rows_and_alignment(store: Store, images: Path, tmp_path: Path) -> None:
     table = load_dataset(store.path, images=images, cache_dir=str(tmp_path))
     assert isinstance(table, datasets.Dataset) and len(table) == 40
-    assert table.column_names == ["image_id", "image", "label", "core_mask", "spurious_mask"]
+    assert table.column_names == [
+        "image_id",
+        "image",
+        "label",
+        "core_mask",
+        "spurious_mask",
+        "has_core",
+        "has_spurious",
+    ]
     assert table.features["label"].names == list(store.class_names)
     source = FolderSource(images)
     for row in (0, 9, 39):
@@ -51,6 +59,32 @@ def test_classes_without_a_feature_hold_null(store: Store, tmp_path: Path) -> No
     assert "image" not in table.column_names
     assert all((row["spurious_mask"] is None) == (row["label"] == 0) for row in table)
     assert all((row["core_mask"] is None) == (row["label"] == 1) for row in table)
+
+
+def test_shuffled_batches_of_tensors_need_zeros_for_classes_without_a_mask(
+    store: Store, images: Path, tmp_path: Path
+) -> None:
+    table = load_dataset(store.path, images=images, empty="zeros", cache_dir=str(tmp_path))
+    few = table.shuffle(seed=0).with_format("torch")
+    for row in table:
+        for kind in ("core", "spurious"):
+            has = bool(store.has(kind)[row["label"]])
+            assert row[f"has_{kind}"] is has and row[f"{kind}_mask"].size == row["image"].size
+            assert has or not np.asarray(row[f"{kind}_mask"]).any()
+    import torch
+
+    batches = list(torch.utils.data.DataLoader(few, batch_size=8))
+    assert [tuple(b["core_mask"].shape) for b in batches] == [(8, 1, *table[0]["core_mask"].size)] * 5
+    assert all(b["has_core"].dtype == torch.bool for b in batches)
+    assert any(not b["has_core"].all() for b in batches)
+    with pytest.raises(TypeError):  # without it, as the page says
+        none = load_dataset(store.path, cache_dir=str(tmp_path)).with_format("torch")
+        list(torch.utils.data.DataLoader(none, batch_size=8))
+    whole = load_dataset(store.path, images=images, empty="zeros", frame="image", cache_dir=str(tmp_path))
+    row = next(row for row in whole if not row["has_core"])
+    assert row["core_mask"].size == row["image"].size and not np.asarray(row["core_mask"]).any()
+    with pytest.raises(SalientError, match="empty; expected none or zeros; got 'nil'"):
+        load_dataset(store.path, empty="nil")  # type: ignore[arg-type]
 
 
 def test_images_are_referred_to_not_copied(store: Store, images: Path, tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def info(store: str, as_json: bool) -> None:
     """Print what a store holds and how it was made."""
     import dataclasses
 
+    from salient_imagenet_data.store import describing
     from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
@@ -75,6 +76,8 @@ def info(store: str, as_json: bool) -> None:
         kind: kinds.count(value)
         for kind, value in (("core", "core"), ("spurious", "spurious"), ("without_answers", None))
     }
+    counts = describing.counts(opened)
+    fields["classes_with_masks"] = counts if as_json or counts else "not annotated yet, so no masks"
     _print(fields, as_json)
 
 

@@ -47,11 +47,18 @@ def text(store: Store) -> str:
     return f"Store({str(store.path)!r}): {size}\n  {masks(store)}; split {m.split}, version {m.data_version}"
 
 
-def masks(store: Store) -> str:
-    """How many classes have core and spurious masks."""
+def counts(store: Store) -> dict[str, int] | None:
+    """How many classes have core and spurious masks; None while not annotated."""
     if store.manifest.annotations_sha256 is None:
+        return None
+    return {kind: int(store.has(kind).sum()) for kind in (CORE, SPURIOUS)}
+
+
+def masks(store: Store) -> str:
+    """The same in words."""
+    count = counts(store)
+    if count is None:
         return "not annotated yet, so no masks"
-    count = {kind: int(store.has(kind).sum()) for kind in (CORE, SPURIOUS)}
     return f"core masks for {count[CORE]} classes, spurious masks for {count[SPURIOUS]}"
 
 

@@ -26,13 +26,13 @@ from salient_imagenet_data.joining import Joined, Missing, check_likeness
 from salient_imagenet_data.names import IMAGE, MANIFEST
 from salient_imagenet_data.store.manifest import file_sha256
 from salient_imagenet_data.store.reading import Store
-from salient_imagenet_data.table.mask_table import MaskTable, features
+from salient_imagenet_data.table.mask_table import Empty, MaskTable, features
 
 BATCH = 256
 """Rows of a stream that are joined together."""
 
 
-def join_table(joined: Joined, frame: Frame) -> datasets.Dataset:
+def join_table(joined: Joined, frame: Frame, empty: Empty) -> datasets.Dataset:
     """Store columns beside a table's images, in store order. `joined.source` must be a `TableSource`.
 
     The masks are laid out in the order of the images, since the images cannot be moved; an index mapping on top gives
@@ -46,10 +46,12 @@ def join_table(joined: Joined, frame: Frame) -> datasets.Dataset:
     columns = features(joined.store, True, frame)
     image = columns[IMAGE]
     side_columns = datasets.Features({name: feature for name, feature in columns.items() if name != IMAGE})
-    arrays = MaskTable(joined.store, frame).columns(rows)
+    arrays = MaskTable(joined.store, frame, empty).columns(rows)
     schema = side_columns.arrow_schema
     table = pa.Table.from_arrays([arrays[name] for name in schema.names], schema=schema)
-    digest = hashlib.sha256(rows.tobytes() + frame.encode() + file_sha256(joined.store.path / MANIFEST).encode())
+    digest = hashlib.sha256(
+        rows.tobytes() + frame.encode() + empty.encode() + file_sha256(joined.store.path / MANIFEST).encode()
+    )
     side = datasets.Dataset(
         datasets.table.InMemoryTable(table),
         info=datasets.DatasetInfo(features=side_columns),
@@ -62,7 +64,7 @@ def join_table(joined: Joined, frame: Frame) -> datasets.Dataset:
     return both.select(places).select_columns(list(columns))
 
 
-def join_stream(store: Store, images: datasets.IterableDataset, frame: Frame, missing: Missing) -> Any:
+def join_stream(store: Store, images: datasets.IterableDataset, frame: Frame, missing: Missing, empty: Empty) -> Any:
     """Images as they stream by, with their masks; those that the store does not know are left out.
 
     Told on stderr, after each of its shards: how many rows were joined by this process, and after all, which were not.
@@ -73,7 +75,7 @@ def join_stream(store: Store, images: datasets.IterableDataset, frame: Frame, mi
             expected='missing="skip" with a stream',
             then="or give the images as a folder or a datasets.Dataset, where missing ones are named at once",
         )
-    joiner = _StreamJoiner(store, images, frame)
+    joiner = _StreamJoiner(store, images, frame, empty)
     shards = {"shards": list(range(images.num_shards))}  # a list is what workers share
     return datasets.IterableDataset.from_generator(joiner, features=joiner.features, gen_kwargs=shards)
 
@@ -81,7 +83,7 @@ def join_stream(store: Store, images: datasets.IterableDataset, frame: Frame, mi
 class _StreamJoiner:
     """Generates the joined rows of some shards of a stream."""
 
-    def __init__(self, store: Store, images: datasets.IterableDataset, frame: Frame) -> None:
+    def __init__(self, store: Store, images: datasets.IterableDataset, frame: Frame, empty: Empty) -> None:
         if images.features is None:
             raise SalientError(
                 "the stream does not say what its columns are",
@@ -93,7 +95,7 @@ class _StreamJoiner:
         self._names = next((name for name in ID_COLUMNS if name in images.features), None)
         self._images = images.with_format(None).cast_column(self._image, datasets.Image(decode=False))
         self.features = features(store, True, frame)
-        self._store, self._table, self._shards = store, MaskTable(store, frame), images.num_shards
+        self._store, self._table, self._shards = store, MaskTable(store, frame, empty), images.num_shards
         self._rows = {image_id: row for row, image_id in enumerate(store.rows.image_ids.to_pylist())}
         # Of this process: `datasets` calls once for every shard, epoch after epoch.
         self._shard_of, self._read = np.full(len(store), -1), set[int]()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import datasets
 import numpy as np
@@ -18,7 +18,12 @@ from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.table.mask_feature import GridMask, ReferredImage, grid_bytes
 
 Encoded = Callable[[int], dict[str, str | bytes | None]]
+Empty = Literal["none", "zeros"]
 _BATCH = 4096
+
+
+HAS: dict[Kind, str] = {kind: f"has_{kind}" for kind in KINDS}
+"""Column that says whether the class of a row has features of a kind."""
 
 
 def features(store: Store, with_images: bool, frame: Frame) -> datasets.Features:
@@ -34,19 +39,20 @@ def features(store: Store, with_images: bool, frame: Frame) -> datasets.Features
                 column: GridMask(height=m.grid[0], width=m.grid[1], crop=m.preprocessing.crop)
                 for column in MASK_COLUMN.values()
             },
+            **{column: datasets.Value("bool") for column in HAS.values()},
         }
     )
 
 
 class MaskTable:
-    """Arrow columns of chosen rows of a store."""
+    """Arrow columns of chosen rows of a store. empty: what a mask is where the class has no such feature."""
 
-    def __init__(self, store: Store, frame: Frame) -> None:
-        self.store, self.frame = store, frame
+    def __init__(self, store: Store, frame: Frame, empty: Empty) -> None:
+        self.store, self.frame, self.empty = store, frame, empty
         self.labels = store.rows.labels.astype(np.int64)
 
     def columns(self, rows: NDArray[np.int64]) -> dict[str, Any]:
-        """image_id, label and both masks of the given rows; everything is null where a row is -1."""
+        """image_id, label, both masks and whether there are features of each kind, of the given rows; everything is null where a row is -1."""
         known = rows >= 0
         taken = pa.array(rows, mask=~known)
         result = {
@@ -56,6 +62,7 @@ class MaskTable:
         boxes = self._boxes(rows) if self.frame == "image" else None
         for kind in KINDS:
             result[MASK_COLUMN[kind]] = image_struct(self._grids(rows, kind, boxes), None)
+            result[HAS[kind]] = pa.array(self.store.has(kind)[self.labels[rows]], mask=~known)
         return result
 
     def tables(self, rows: Sequence[int], encoded: Encoded | None) -> Iterator[Any]:
@@ -74,7 +81,7 @@ class MaskTable:
         table, maps = self.store.kind_table[kind], self.store.maps
         return [
             grid_bytes(maps[row][chosen], None if boxes is None else boxes[item])
-            if row >= 0 and (chosen := table[self.labels[row]]).any()
+            if row >= 0 and ((chosen := table[self.labels[row]]).any() or self.empty == "zeros")
             else None
             for item, row in enumerate(rows)
         ]

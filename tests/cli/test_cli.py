@@ -88,8 +88,9 @@ def test_the_way_from_images_to_accuracies(
     assert code == 0 and "all as the manifest says" in out
     code, out, _ = run("info", store, "--json")
     assert code == 0 and json.loads(out)["images"] == 40 and json.loads(out)["features"]["spurious"] == 20
+    assert json.loads(out)["classes_with_masks"] == {"core": 9, "spurious": 9}
     code, out, _ = run("info", store)
-    assert code == 0 and "architecture" in out
+    assert code == 0 and "architecture" in out and "classes_with_masks  core 9, spurious 9" in " ".join(out.split(" "))
 
 
 def test_annotations_prints_counts(answers_file: Path, run: Run) -> None:

@@ -28,7 +28,7 @@ from salient_imagenet_data.store.reading import Store
 from tests.hub.conftest import IDS, LABELS
 from tests.hub.stores import CLASSES, make_store, write_images
 
-COLUMNS = ["image_id", "image", "label", "core_mask", "spurious_mask"]
+COLUMNS = ["image_id", "image", "label", "core_mask", "spurious_mask", "has_core", "has_spurious"]
 
 
 def image_table(photos: Path, ids: list[str], **columns: Any) -> datasets.Dataset:
