@@ -118,8 +118,8 @@ def load_dataset(
     which cannot hold None).
 
     Columns: image_id string; image RGB; label ClassLabel; core_mask and spurious_mask 8-bit gray images of the
-    image's size, 255 = 1; has_core and has_spurious bool, whether the class has such a feature. Images are read and masks are made when they
-    are used; files and tables of images are referred to, never copied.
+    image's size, 255 = 1; has_core and has_spurious bool, whether the class has such a feature. Images are read and
+    masks are made when they are used; files and tables of images are referred to, never copied.
     """
     opened = Store(store)
     opened.kind_table  # noqa: B018 - says so now if the store is not annotated

@@ -52,7 +52,8 @@ class MaskTable:
         self.labels = store.rows.labels.astype(np.int64)
 
     def columns(self, rows: NDArray[np.int64]) -> dict[str, Any]:
-        """image_id, label, both masks and whether there are features of each kind, of the given rows; everything is null where a row is -1."""
+        """image_id, label, both masks and whether there are features of each kind; everything is null where a row is
+        -1."""
         known = rows >= 0
         taken = pa.array(rows, mask=~known)
         result = {
