@@ -116,7 +116,7 @@ def test_publish_then_read_in_every_way(client: Client, drawn: Store, photos: Pa
     table = client.read("joined", REPO, photos)
     assert table == {
         "rows": 44,
-        "columns": ["image_id", "image", "label", "core_mask", "spurious_mask"],
+        "columns": ["image_id", "image", "label", "core_mask", "spurious_mask", "has_core", "has_spurious"],
         "size": [32, 32],
     }
 
