@@ -15,7 +15,9 @@ from salient_imagenet_data.cli.images import GivenImages, images_options, tell_c
 @cli.command()
 @images_options(required=True)
 @click.option("--split", default="train", help="Split of the images, and its name in the store.")
-@click.option("--weights", required=True, help="Robust classifier: a file, or hf://owner/name/file[@revision].")
+@click.option(
+    "--weights", required=True, help="Robust classifier: file, hf://owner/name/file[@revision], or published name."
+)
 @click.option("--weights-sha256", help="Refuse weights with another sha256.")
 @click.option("--architecture", help="Network of a plain state dict: resnet50, torchvision:NAME or timm:NAME.")
 @click.option("--resize", type=click.IntRange(1), help="Shorter side after resizing, for a plain state dict.")
@@ -80,10 +82,13 @@ def build(
     from salient_imagenet_data.geometry import Preprocessing
     from salient_imagenet_data.networks.classifiers import told
     from salient_imagenet_data.networks.devices import check_device, default_batch_size, device_of
+    from salient_imagenet_data.networks.openers.published import check_answers
     from salient_imagenet_data.networks.robust import load_model
 
     if (resize is None) != (crop is None):
         raise click.UsageError("give --resize and --crop together, or neither")
+    if annotations == "official" and not trust_annotations:
+        check_answers(weights)
     source = images.source(options["split"])
     model, sha256 = load_model(
         weights,

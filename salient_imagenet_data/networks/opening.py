@@ -19,6 +19,7 @@ from salient_imagenet_data.networks.openers.clip import open_clip
 from salient_imagenet_data.networks.openers.function import open_function
 from salient_imagenet_data.networks.openers.hf import open_hf
 from salient_imagenet_data.networks.openers.opened import Opened
+from salient_imagenet_data.networks.openers.published import architecture_of, download, published
 from salient_imagenet_data.networks.openers.timm import open_timm
 from salient_imagenet_data.networks.openers.torchvision import open_torchvision
 from salient_imagenet_data.networks.smallnet import SmallNetModel, read_smallnet
@@ -30,8 +31,6 @@ OPENERS: dict[str, Callable[[str, tuple[str, ...] | None, Checkpoint | None], Op
     "hf": open_hf,
     "clip": open_clip,
 }
-KNOWN = {"imagenet_l2_3_0.pt": "resnet50", "resnet50_l2_eps3.ckpt": "resnet50"}
-"""Architectures of published robust checkpoints, by file name, where the file does not say."""
 
 
 def open_network(
@@ -48,7 +47,8 @@ def open_network(
     spec: timm:NAME, torchvision:NAME[:WEIGHTS], hf:NAME-OR-FOLDER, clip:NAME[:PRETRAINED], or MODULE:FUNCTION, whose
     function is called without arguments and returns a model over images in [0, 1] in the store's crop; its attribute
     `preprocessing`, a `geometry.Preprocessing`, asks for another. None: of a file that says itself what it is, as of
-    `salient-imagenet train`. weights: a file, or `hf://owner/name/file[@revision]`, to load exactly instead of the
+    `salient-imagenet train`. weights: a file, `hf://owner/name/file[@revision]`, or the
+    name of a published network, which says its architecture, to load exactly instead of the
     library's download, in any layout that `load_into` finds, with the normaliser that it brings. class_names: of the
     store: outputs are put into their order by name. sha256: refuse any other file.
 
@@ -56,9 +56,18 @@ def open_network(
     library's version, the normalisation and where it is from, and how classes were matched. Raises SalientError for a
     spec that is not understood, a package that is not installed, or weights that do not fit or are not finite.
     """
-    checkpoint = read_checkpoint(fetch(str(weights), revision=revision), sha256=sha256) if weights else None
+    record = published(str(weights)) if weights else None
+    if record is not None:
+        if revision is not None:
+            raise SalientError(f"{record.name}: the name of one file", expected="no revision", got=revision)
+        said = spec_of(record.architecture)
+        if spec not in (None, said):
+            raise SalientError(f"{record.name}: another architecture", expected=said, got=spec, then="leave it out")
+        spec = said
+    path = download(record) if record else fetch(str(weights), revision=revision) if weights else None
+    checkpoint = read_checkpoint(path, sha256=sha256) if path else None
     if spec is None and (checkpoint is None or checkpoint.header is None):
-        spec = KNOWN.get(checkpoint.path.name) if checkpoint else None
+        spec = architecture_of(checkpoint.path.name) if checkpoint else None
         if spec is None:
             raise SalientError(
                 f"{checkpoint.path if checkpoint else 'network'}: weights do not say what network they are for",
