@@ -27,7 +27,7 @@ from salient_imagenet_data.names import CORE_MASK, IMAGE, IMAGE_ID, LABEL, SPURI
 from salient_imagenet_data.scenes import SceneSource
 from salient_imagenet_data.scenes.render import Scene
 from salient_imagenet_data.store.reading import Store
-from salient_imagenet_data.whole_file import whole_file, write_text
+from salient_imagenet_data.whole_file import UNFINISHED, whole_file, write_text
 
 SCENES, DECORRELATED = 2000, 1000
 """Numbers of scenes: with the cue in 90 % of a class, and with cues that say nothing about the class."""
@@ -35,6 +35,12 @@ SEED = 2022
 """Scenes of the demo; the embedded weights were trained on scenes of another seed."""
 NETWORKS = ("robust", "standard")
 MARKER = "demo.json"
+OURS = (
+    *(MARKER, "images", "store", "cache", "index.html", "answers.csv", "contact_sheet.png"),
+    *(f"{network}.safetensors" for network in NETWORKS),
+)
+"""What the demo leaves in its folder: with anything else in it, the folder is not removed."""
+MARK = '{"made_by": "salient-imagenet demo"}\n'
 
 
 def run(out: Path, *, overwrite: bool = False) -> DemoResult:
@@ -94,11 +100,19 @@ def _prepare(out: Path, overwrite: bool) -> None:
             raise SalientError(
                 f"{out}: exists", expected="a new folder", then="choose another --out or use --overwrite"
             )
-        if not (out / MARKER).is_file():
+        if not _made_here(out / MARKER):
             raise SalientError(f"{out}: not a demo", got="a folder with other files", then="choose another --out")
+        others = sorted(path.name for path in out.iterdir() if path.name.removesuffix(UNFINISHED) not in OURS)
+        if others:
+            raise SalientError(f"{out}: holds what is not of the demo", got=others[0], then="move it elsewhere")
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / MARKER, '{"made_by": "salient-imagenet demo"}\n')
+    write_text(out / MARKER, MARK)
+
+
+def _made_here(marker: Path) -> bool:
+    """Whether a file is the one that the demo begins its folder with: another tool's may be called the same."""
+    return marker.is_file() and marker.read_bytes() == MARK.encode()
 
 
 def _load(store: Store, source: FolderSource, out: Path) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -25,6 +26,8 @@ from salient_imagenet_data.images.trouble import is_trouble, patiently, said
 CLASS_NAMES = "classnames.txt"
 LARGEST_CLS = 32
 """Bytes of a `.cls` member, which holds one number."""
+MOST_NUMBERED = 1_000_000
+"""Classes without names that numbers may mean, and shards that a pattern may: what is made of them is bounded."""
 
 
 class TarSource(ListedSource):
@@ -99,6 +102,8 @@ def find_shards(path: Path) -> list[Path]:
     braces = re.search(r"\{(\d+)\.\.(\d+)\}", path.name)
     if braces:
         first, last = braces[1], braces[2]
+        if int(last) - int(first) >= MOST_NUMBERED:
+            raise SalientError(f"{path}: too many shards", expected=f"at most {MOST_NUMBERED}", got=braces[0])
         numbers = [str(n).zfill(len(first)) for n in range(int(first), int(last) + 1)]
         found = [path.with_name(path.name.replace(braces[0], number)) for number in numbers]
         missing = [p for p in found if not p.is_file()]
@@ -136,6 +141,7 @@ def _scan(shard: Path) -> _Scan:
                 name = str(PurePosixPath(name))
                 if not member.isdir():
                     _note(scan, archive, member, name)
+            _check_end(archive)
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
         if is_trouble(error, shard):
             raise SalientError(f"{shard}: the system cannot read it", got=said(error), then="run it again") from error
@@ -143,6 +149,17 @@ def _scan(shard: Path) -> _Scan:
             f"{shard}: not an uncompressed tar file", got=said(error), then="download it again"
         ) from error
     return scan
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """Raise ReadError unless the members are followed by the end of an archive: tarfile takes a header that is damaged
+    or cut short for the end, and so would leave out all that comes after it."""
+    stream = archive.fileobj
+    assert stream is not None
+    stream.seek(archive.offset)
+    block = stream.read(tarfile.BLOCKSIZE)
+    if block != tarfile.NUL * tarfile.BLOCKSIZE:
+        raise tarfile.ReadError(f"no member and no end of the archive at byte {archive.offset}")
 
 
 def _note(scan: _Scan, archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> None:
@@ -190,7 +207,11 @@ def _numbered(names: list[str], numbers: list[str | None], beside: Path) -> tupl
     labels = [int(number) for number in numbers if number is not None]
     listed, most = beside / CLASS_NAMES, max(labels)
     if listed.is_file():
-        classes = tuple(listed.read_text(encoding="utf-8").splitlines())
+        classes = _listed(listed)
+    elif most >= MOST_NUMBERED:
+        raise SalientError(
+            f"{beside}: a class number that cannot be", expected=f"below {MOST_NUMBERED}", got=f"{most:.4g}"
+        )
     else:
         classes = wnids() if most == len(wnids()) - 1 else tuple(str(i) for i in range(most + 1))
     if most >= len(classes):
@@ -198,6 +219,19 @@ def _numbered(names: list[str], numbers: list[str | None], beside: Path) -> tupl
             f"{beside}: a class number without a name", expected=f"0 to {len(classes) - 1}", got=str(most)
         )
     return labels, classes
+
+
+def _listed(path: Path) -> tuple[str, ...]:
+    """Class names, one a line, each once."""
+    try:
+        names = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise SalientError(f"{path}: not text in UTF-8", got=str(error), then="save it as UTF-8") from error
+    names = names[:-1] if names[-1] == "" else names
+    if len(set(names)) < len(names):
+        twice = Counter(names).most_common(1)[0][0]
+        raise SalientError(f"{path}: a class name twice", expected="a name a line, each once", got=repr(twice))
+    return tuple(names)
 
 
 def _worded(names: list[str], beside: Path) -> tuple[list[int], tuple[str, ...]]:

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import salient_imagenet_data.demo.run as run_module
+from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.scenes import CLASSES
 from salient_imagenet_data.store.reading import Store
 
@@ -144,3 +146,15 @@ def test_the_readmes_commands_on_the_demo_work_as_pasted(result: dict[str, Any],
         # The picture that the README shows.
         assert np.abs(np.asarray(mine).astype(int) - np.asarray(shown).astype(int)).mean() < 2
     assert (folder / "report" / "index.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("marker", "said"), [('{"theirs": 1}', "not a demo"), (run_module.MARK, "not of the demo; got thesis.txt")]
+)
+def test_overwrite_removes_nothing_that_is_not_of_the_demo(tmp_path: Path, marker: str, said: str) -> None:
+    (tmp_path / run_module.MARKER).write_text(marker)
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(SalientError, match=said):
+        run_module.run(tmp_path, overwrite=True)
+    assert (tmp_path / run_module.MARKER).read_text() == marker
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"

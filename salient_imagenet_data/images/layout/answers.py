@@ -7,6 +7,7 @@ from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError, not_installed
 from salient_imagenet_data.imagenet import id_of_path, wnids
+from salient_imagenet_data.images.trouble import is_trouble, said
 
 GROUND_TRUTH, META, KAGGLE_ANSWERS = "ILSVRC2012_validation_ground_truth.txt", "meta.mat", "LOC_val_solution.csv"
 VALIDATION_IMAGES = 50_000
@@ -46,11 +47,11 @@ def validation_classes(folder: Path) -> dict[str, str]:
 
 
 def _kaggle_answers(path: Path) -> dict[str, str]:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
         return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
-    except (KeyError, IndexError, AttributeError) as error:
+    except (KeyError, IndexError, AttributeError, UnicodeDecodeError, csv.Error) as error:
         raise SalientError(f"{path}: not Kaggle's answers", expected="columns ImageId and PredictionString") from error
 
 
@@ -63,9 +64,19 @@ def _devkit_answers(folder: Path) -> dict[str, str]:
         from scipy.io import loadmat
     except ModuleNotFoundError as error:
         raise not_installed("scipy", str(meta)) from error
-    synsets = loadmat(meta, squeeze_me=True)["synsets"]
-    names = {int(s["ILSVRC2012_ID"]): str(s["WNID"]) for s in synsets if int(s["num_children"]) == 0}
-    numbers = [int(line) for line in (folder / GROUND_TRUTH).read_text().split()]
+    try:
+        synsets = loadmat(meta, squeeze_me=True)["synsets"]
+        names = {int(s["ILSVRC2012_ID"]): str(s["WNID"]) for s in synsets if int(s["num_children"]) == 0}
+    except Exception as error:  # scipy's readers raise whatever the damaged bytes lead to
+        if is_trouble(error, meta):
+            raise SalientError(f"{meta}: the system cannot read it", got=said(error), then="run it again") from error
+        raise SalientError(f"{meta}: damaged, or not the devkit's", got=said(error), then="unpack it again") from error
+    try:
+        numbers = [int(line) for line in (folder / GROUND_TRUTH).read_text(encoding="ascii").split()]
+    except ValueError as error:
+        raise SalientError(
+            f"{folder / GROUND_TRUTH}: not the devkit's", expected=f"{VALIDATION_IMAGES} numbers", got=str(error)
+        ) from error
     if len(numbers) != VALIDATION_IMAGES or not set(numbers) <= set(names):
         raise SalientError(
             f"{folder / GROUND_TRUTH}: not the devkit's",
