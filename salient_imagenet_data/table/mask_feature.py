@@ -146,11 +146,12 @@ def _refusing(write: Callable[..., Any]) -> Callable[..., Any]:
         tables = self.values() if isinstance(self, dict) else [self]
         for column, kind in ((c, k) for table in tables for c, k in (table.features or {}).items()):
             if isinstance(kind, (GridMask, ReferredImage)):
+                own = ' (ImageNet\'s may not be passed on: remove_columns("image") first)'
                 raise SalientError(
                     f"{write.__name__}: the column {column} is made when it is read, and only this package can do that",
                     expected="plain images",
-                    then=f"write salient_imagenet_data.to_images(table).{write.__name__}(...), or the store with "
-                    "`salient-imagenet export`",
+                    then=f"write salient_imagenet_data.to_images(table).{write.__name__}(...)"
+                    f"{own if write.__name__ == 'push_to_hub' else ''}, or the store with `salient-imagenet export`",
                 )
         return write(self, *args, **kwargs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 from PIL import Image
 
 from salient_imagenet_data.errors import ImageError, SalientError
+from salient_imagenet_data.imagenet import is_imagenet
 from salient_imagenet_data.images.decoding import encode_png
 from salient_imagenet_data.images.reference import bytes_at, is_reference
 from salient_imagenet_data.table.mask_feature import GridMask, ReferredImage
@@ -28,8 +30,8 @@ def to_images(table: datasets.Dataset) -> datasets.Dataset:
 
     table: of `load_dataset`. Masks become 8-bit gray PNG; images in the crop frame PNG of the crop; images in the image
     frame keep the bytes of their files. Other columns stay as they are. Whoever passes the result on passes the images
-    on: ImageNet's terms do not allow it. Raises SalientError for a stream, and ImageError, naming the file, for an
-    image that cannot be read.
+    on: where they are ImageNet's, whose terms do not allow it, one line says so. Raises SalientError for a stream, and
+    ImageError, naming the file, for an image that cannot be read.
     """
     if not isinstance(table, datasets.Dataset):
         raise SalientError(
@@ -41,6 +43,12 @@ def to_images(table: datasets.Dataset) -> datasets.Dataset:
     special = _special(table.features)
     if not special:
         return table
+    if any(isinstance(kind, ReferredImage) for kind in special.values()) and _imagenet(table):
+        print(
+            "to_images: these are ImageNet's images, which may not be passed on: keep the copy to yourself, or "
+            'remove_columns("image") first',
+            file=sys.stderr,
+        )
     plain = datasets.Features(
         {name: datasets.Image() if name in special else kind for name, kind in table.features.items()}
     )
@@ -49,6 +57,11 @@ def to_images(table: datasets.Dataset) -> datasets.Dataset:
     made = bare.map(write, batched=True, batch_size=BATCH, features=plain, load_from_cache_file=False)
     told = table.format
     return made.with_format(told["type"], columns=told["columns"], **told["format_kwargs"])
+
+
+def _imagenet(table: datasets.Dataset) -> bool:
+    """By the ids of the images."""
+    return "image_id" in table.column_names and any(map(is_imagenet, table.with_format(None)["image_id"]))
 
 
 def _special(features: datasets.Features) -> dict[str, GridMask | ReferredImage]:

@@ -92,3 +92,21 @@ def test_columns_say_what_they_are(table: datasets.Dataset) -> None:
     assert "GridMask(7 x 7 grids, read as 8-bit gray of 32 x 32" in text and "to_images(table)" in text
     assert ("cropped to 32 x 32" in text) == (table.features["image"].crop == 32)
     assert salient_imagenet_data.to_images is to_images
+
+
+def test_images_of_imagenet_are_told_not_to_be_passed_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = [f"n01440764_{i}" for i in range(2)]
+    store = make_store(tmp_path / "s", ids, [0, 0])
+    photos = write_images(tmp_path / "images", [f"bar/{i}" for i in ids])
+    table = load_dataset(store.path, images=photos, cache_dir=str(tmp_path / "cache"))
+    assert len(to_images(table)) == 2
+    assert "ImageNet's images, which may not be passed on" in capsys.readouterr().err
+    to_images(table.remove_columns("image"))
+    assert capsys.readouterr().err == ""
+    with pytest.raises(SalientError, match=r"ImageNet's may not be passed on: remove_columns\(\"image\"\) first"):
+        table.push_to_hub("org/name")
+
+
+def test_own_images_are_plain_in_silence(table: datasets.Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    to_images(table)
+    assert "passed on" not in capsys.readouterr().err
