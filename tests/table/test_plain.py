@@ -102,7 +102,7 @@ def test_images_of_imagenet_are_told_not_to_be_passed_on(tmp_path: Path, capsys:
     assert len(to_images(table)) == 2
     assert "ImageNet's images, which may not be passed on" in capsys.readouterr().err
     to_images(table.remove_columns("image"))
-    assert capsys.readouterr().err == ""
+    assert "passed on" not in capsys.readouterr().err
     with pytest.raises(SalientError, match=r"ImageNet's may not be passed on: remove_columns\(\"image\"\) first"):
         table.push_to_hub("org/name")
 
