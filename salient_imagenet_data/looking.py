@@ -26,12 +26,7 @@ def show(row: Mapping[str, Any], names: Any = None, *, panel: int = PANEL) -> Im
     """
     masks: dict[Kind, NDArray[np.float32] | None] = {kind: _mask(row, kind) for kind in KINDS}
     image = row.get(IMAGE)
-    if image is None:
-        sizes = [mask.shape for mask in masks.values() if mask is not None]
-        pixels = np.full((*(sizes[0] if sizes else (PANEL, PANEL)), 3), 128, dtype=np.uint8)
-    else:
-        pixels = _pixels(image)
-    return strip(pixels, masks, _title(row, names), panel=panel)
+    return strip(None if image is None else _pixels(image), masks, _title(row, names), panel=panel)
 
 
 def sheet(joined: Joined, items: Sequence[int], *, panel: int = PANEL) -> Image.Image:

@@ -59,12 +59,19 @@ def outline(mask: NDArray[np.floating], level: float = LEVEL) -> NDArray[np.bool
 
 
 def strip(
-    image: NDArray[np.uint8], masks: Mapping[Kind, NDArray[np.floating] | None], title: str, *, panel: int = PANEL
+    image: NDArray[np.uint8] | None,
+    masks: Mapping[Kind, NDArray[np.floating] | None],
+    title: str,
+    *,
+    panel: int = PANEL,
 ) -> Image.Image:
     """Photograph, core and spurious mask side by side under a title, each with what it is; a mask that is None is an
-    empty panel that says so. image: (H, W, 3) uint8; masks: (H, W) in [0, 1]. panel: pixels of a panel's longer side.
+    empty panel that says so. image: (H, W, 3) uint8, or None: masks are drawn over gray, and the first panel says that
+    there is no photograph. masks: (H, W) in [0, 1]. panel: pixels of a panel's longer side.
     """
-    size = _fitted(image.shape[1], image.shape[0], panel)
+    shapes = [image.shape[:2]] if image is not None else [mask.shape for mask in masks.values() if mask is not None]
+    height, width = shapes[0] if shapes else (panel, panel)
+    size = _fitted(width, height, panel)
     width = 3 * size[0] + 2 * GAP
     sheet = Image.new("RGB", (width, 2 * LINE + size[1]), "white")
     draw = ImageDraw.Draw(sheet)
@@ -78,11 +85,14 @@ def strip(
 
 
 def _panels(
-    image: NDArray[np.uint8], masks: Mapping[Kind, NDArray[np.floating] | None], size: tuple[int, int]
+    image: NDArray[np.uint8] | None, masks: Mapping[Kind, NDArray[np.floating] | None], size: tuple[int, int]
 ) -> list[tuple[str, tuple[int, int, int], Image.Image]]:
     # Masks are drawn at the panel's size, so that an outline is one pixel wide there.
-    photo = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
-    pixels = np.asarray(photo)
+    if image is None:
+        photo, pixels = nothing(size, "no photograph"), np.full((size[1], size[0], 3), 128, dtype=np.uint8)
+    else:
+        photo = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+        pixels = np.asarray(photo)
     panels = [("the photograph", (120, 120, 120), photo)]
     for kind in KINDS:
         mask = masks.get(kind)
