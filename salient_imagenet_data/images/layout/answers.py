@@ -34,7 +34,11 @@ def validation_classes(folder: Path) -> dict[str, str]:
     """{image id: wnid} from Kaggle's answers, or the devkit's ground truth with its list of synsets."""
     place = folder.absolute()
     near = [place, *place.parents[:ABOVE]]
-    places = [*near, *(place for parent in near for place in parent.glob("*devkit*/data")), *(p / "data" for p in near)]
+    places = [
+        *near,
+        *(place for parent in near for place in parent.glob("ILSVRC*devkit*/data")),
+        *(p / "data" for p in near),
+    ]
     for place in places:
         if (place / KAGGLE_ANSWERS).is_file():
             return _kaggle_answers(place / KAGGLE_ANSWERS)

@@ -43,3 +43,11 @@ def test_a_damaged_list_of_synsets_is_refused_by_file(folder: Path, data: bytes)
     (folder / META).write_bytes(data)
     with pytest.raises(SalientError, match=rf"{META}: damaged, or not the devkit's"):
         local_source(folder)
+
+
+def test_another_devkit_beside_the_pictures_is_not_theirs(folder: Path) -> None:
+    for name, line in (("xdevkit", "validation images without their classes"), ("ILSVRC2012_devkit_t12", "numbers ")):
+        (folder / name / "data").mkdir(parents=True)
+        (folder / name / "data" / TRUTH).write_text("1\n")
+        with pytest.raises(SalientError, match=line):
+            local_source(folder)
