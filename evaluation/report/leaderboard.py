@@ -12,7 +12,7 @@ from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.plan.vocabulary import BY_KEY, better, corrupted_words, corruption_words
 from salient_imagenet_data.evaluation.report.page import ROOM
 from salient_imagenet_data.evaluation.score.results import FAMILY, ModelResult, StoreFacts, Summary
-from salient_imagenet_data.pictures.page import render
+from salient_imagenet_data.pictures.page import check_page, render
 from salient_imagenet_data.whole_file import write_text
 
 PAGE = "leaderboard.html"
@@ -141,7 +141,11 @@ def cells(model: ModelResult) -> dict[str, Cell]:
 
 
 def write_leaderboard(folder: Path, out: Path) -> int:
-    """Write the page over all evaluations below `folder`; returns how many models are on it."""
+    """Write the page over all evaluations below `folder`; returns how many models are on it.
+
+    Raises SalientError if a page that we did not make stands at `out`.
+    """
+    check_page(out)
     tables = boards(read_summaries(folder))
     write_text(out, render(ROOM, "leaderboard.html", boards=tables, better=better))
     return sum(len(table.rows) for table in tables)

@@ -14,7 +14,7 @@ from salient_imagenet_data.evaluation.score.results import Summary
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.pictures.charts import COLOURS
-from salient_imagenet_data.pictures.page import render
+from salient_imagenet_data.pictures.page import check_page, render
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.whole_file import write_text
 
@@ -26,8 +26,9 @@ def write_report(summary: Summary, folder: Path, store: Store, source: ImageSour
     """Write report.json, figures/*.svg and index.html below `folder`; returns the page's path.
 
     summary: of `together.summarise`. source: the user's images; without it the page shows none. Each file is there
-    whole or not at all.
+    whole or not at all. Raises SalientError if a page that we did not make is there.
     """
+    check_page(folder / REPORT_PAGE)
     (folder / FIGURES).mkdir(parents=True, exist_ok=True)
     figures = all_figures(summary.models)
     for name, svg in figures.items():

@@ -108,9 +108,11 @@ def evaluate(
     """Measure how much classifiers rely on core and on spurious pixels, with controls."""
     from salient_imagenet_data.evaluation.evaluate import earlier, run_models
     from salient_imagenet_data.evaluation.plan.plan import Conditions
+    from salient_imagenet_data.evaluation.report.page import REPORT_PAGE
     from salient_imagenet_data.evaluation.run.settings import Settings
     from salient_imagenet_data.networks.devices import check_device
     from salient_imagenet_data.networks.opening import open_networks
+    from salient_imagenet_data.pictures.page import check_page
     from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
@@ -121,6 +123,8 @@ def evaluate(
     openers = open_networks(
         opened, models, weights, architecture, own_preprocessing=frame == "model", names=names or None
     )
+    if out is not None:
+        check_page(out / REPORT_PAGE)  # before hours of inference
     missing: Missing = "skip" if skip_missing else "error"
     settings = Settings(batch_size, workers, seed, check_device(device), top_k or None, missing, fold)
     with tempfile.TemporaryDirectory() as scratch:

@@ -3,7 +3,23 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
+
+from salient_imagenet_data.errors import SalientError
+
+GENERATOR = '<meta name="generator" content="salient-imagenet-data">'
+"""Stands in every template: by it a page of ours is known, which may be written anew."""
+
+
+def check_page(path: Path) -> None:
+    """Raises SalientError if a page that we did not make stands at `path`, where one of ours is to be written."""
+    if path.exists() and (not path.is_file() or GENERATOR not in path.read_text(encoding="utf-8", errors="replace")):
+        raise SalientError(
+            f"{path}: not a page of ours",
+            expected="a place without it, or an earlier page of this command",
+            then="give another --out",
+        )
 
 
 def render(room: str, template: str, **values: Any) -> str:

@@ -164,3 +164,23 @@ def test_another_model_into_the_same_folder_is_added_to_the_report(
     assert [m["name"] for m in json.loads((tmp_path / "out" / "report.json").read_text())["models"]] == ["third"]
     code, _, err = run(*common, "--weights", one, "--weights", two, "--name", "alone")
     assert code == 2 and "give one --name for each model, or none; got 1 for 2" in err
+
+
+def test_pages_of_others_are_not_written_over(
+    store: Store, images: Path, weights: Path, report: Path, tmp_path: Path, run: Run
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    page = out / "index.html"
+    file = report / "predictions" / "linear-one.parquet"
+    for command in (("evaluate", store.path, "--images", images, "--weights", weights), ("score", store.path, file)):
+        page.write_text("<h1>thesis</h1>")
+        code, _, err = run(*command, "--out", out)
+        assert code == 2 and f"{page}: not a page of ours" in err and page.read_text() == "<h1>thesis</h1>"
+        assert list(out.iterdir()) == [page]
+    board = tmp_path / "board.html"
+    board.write_text("mine")
+    code, _, err = run("leaderboard", report, "--out", board)
+    assert code == 2 and f"{board}: not a page of ours" in err and board.read_text() == "mine"
+    board.unlink()
+    assert [run("leaderboard", report, "--out", board)[0] for _ in range(2)] == [0, 0]
