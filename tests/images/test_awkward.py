@@ -23,7 +23,7 @@ def without_roots_rights(case: Case, below: Path) -> Iterator[None]:
     if not case.plain or os.geteuid() != 0:
         yield
         return
-    for folder in (below, *below.parents[:2]):  # which pytest makes for its own user only
+    for folder in (below, *below.parents[:3]):  # which pytest makes for its own user only
         folder.chmod(folder.stat().st_mode | 0o055)
     os.seteuid(65534)
     try:
