@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from salient_imagenet_data.hub.batches import Rows
@@ -16,6 +18,9 @@ from salient_imagenet_data.pictures.overlay import COLOURS, outline, tint
 from salient_imagenet_data.pictures.tiles import GAP
 from salient_imagenet_data.store.reading import Store
 
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="the store of these tests is built by a network"
+)
 LABELS = [0, 1, 3, 4, 5, 6, 8, 9]
 """Eight of ten, spread evenly."""
 
