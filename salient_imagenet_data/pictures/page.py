@@ -14,12 +14,17 @@ GENERATOR = '<meta name="generator" content="salient-imagenet-data">'
 
 def check_page(path: Path) -> None:
     """Raises SalientError if a page that we did not make stands at `path`, where one of ours is to be written."""
-    if path.exists() and (not path.is_file() or GENERATOR not in path.read_text(encoding="utf-8", errors="replace")):
+    if path.exists() and not (path.is_file() and _ours(path.read_text(encoding="utf-8", errors="replace"))):
         raise SalientError(
             f"{path}: not a page of ours",
             expected="a place without it, or an earlier page of this command",
             then="give another --out",
         )
+
+
+def _ours(page: str) -> bool:
+    """An empty file is nobody's: a power cut leaves such a one."""
+    return GENERATOR in page or not page
 
 
 def render(room: str, template: str, **values: Any) -> str:
