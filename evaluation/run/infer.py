@@ -187,18 +187,31 @@ def _digest(metadata: dict[str, Any], joined: Joined, conditions: Sequence[Condi
 
 
 def _resumed(work: Path, digest: str) -> int:
-    """The position after the last whole part of the very same run; parts of any other run are removed."""
+    """The position after the last whole part of the very same run; parts of any other run are removed, and so are one
+    that a power cut left damaged and those after it."""
     header = work / RUN
     if not header.is_file() or header.read_text() != digest:
         _sweep(work)
         return 0
-    position = 0
+    position, damaged = 0, False
     for file in sorted(work.glob("*.parquet")):
         first, last = (int(v) for v in file.stem.split("-"))
+        damaged = damaged or not _whole(file)
+        if damaged:
+            file.unlink()
+            continue
         if first != position:
             raise SalientError(f"{file}: a part before it is missing", then=f"remove {work} and run again")
         position = last
     return position
+
+
+def _whole(file: Path) -> bool:
+    try:
+        pq.read_table(file)
+    except (OSError, pa.ArrowException):
+        return False
+    return True
 
 
 def _sweep(work: Path) -> None:
