@@ -11,7 +11,8 @@ import pytest
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.images.opening import open_source
 from salient_imagenet_data.images.source import ImageSource
-from tests.images.awkward import SECTIONS, Case, page, tree
+from tests.images.awkward import SECTIONS, page
+from tests.images.awkward_making import Case, tree
 
 CASES = [case for cases in SECTIONS.values() for case in cases]
 DOCS = Path(__file__).parents[2] / "docs"
