@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.localisation.figures import Localised, Placed, localised, place
 from salient_imagenet_data.evaluation.localisation.truth import Truth
-from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.numbers.overlap import auroc
 from salient_imagenet_data.masks import union_in_crop
 from salient_imagenet_data.names import CORE, KINDS, Kind
@@ -195,16 +194,12 @@ def lines(found: Localisation) -> str:
         if feature.disagrees and feature.figures.own is not None:
             where = "off the object" if feature.kind == CORE else "on the object"
             name = f"{feature.class_name} rank {feature.rank}, feature {feature.feature_index}"
-            rows.append(f"{name}: called {feature.kind}, lies {where} (lift {_cell(feature.figures.own.lift)})")
+            rows.append(f"{name}: called {feature.kind}, lies {where} (lift {feature.figures.own.lift.words})")
     if not any(masks.own for masks in found.kinds.values()):
         rows += [_row(f"{f.class_name} rank {f.rank}", f.figures.own) for f in found.features if f.figures.own]
     return "\n".join(rows)
 
 
 def _row(words: str, f: Localised) -> str:
-    cells = " ".join(f"{_cell(e):<22}" for e in (f.mass, f.lift, f.pointing, f.iou))
+    cells = " ".join(f"{e.words:<22}" for e in (f.mass, f.lift, f.pointing, f.iou))
     return f"{words[:38]:<38} {f.images:>6} {f.cover:6.3f}  {cells}".rstrip()
-
-
-def _cell(e: Estimate) -> str:
-    return f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"

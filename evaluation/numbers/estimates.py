@@ -22,6 +22,16 @@ class Estimate:
     high: float
     classes: int = 1
 
+    @property
+    def interval(self) -> str:
+        """In words: "[low, high]"."""
+        return f"[{self.low:.3f}, {self.high:.3f}]"
+
+    @property
+    def words(self) -> str:
+        """The value with its interval."""
+        return f"{self.value:.3f} {self.interval}"
+
 
 def wilson(hits: int, n: int) -> Estimate:
     """Share with Wilson's score interval [Wilson 1927]. Raises ValueError for n = 0 or hits outside 0..n."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.plan.vocabulary import corruption_words
 from salient_imagenet_data.evaluation.score.results import Claim, ModelResult
 from salient_imagenet_data.names import CORE, SPURIOUS
@@ -79,11 +78,6 @@ def _words(claim: Claim) -> str:
     return words + f", {abs(excess):.3f} {'more' if excess >= 0 else 'less'} than on as many pixels elsewhere"
 
 
-def cell(e: Estimate) -> str:
-    """An estimate with its interval, in words."""
-    return f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"
-
-
 def short_names(names: Sequence[str]) -> list[str]:
     """Names of models as short as tells them apart: the last parts of paths, more of them where two would be alike."""
     parts = [name.replace("\\", "/").split("/") for name in names]
@@ -99,6 +93,6 @@ def lines(model: Answer) -> str:
     rows = [f"{model.name}: {model.sentence}", *(f"  note: {note}" for note in model.notes)]
     for what, claim in (("without the core", model.core), ("without the spurious", model.spurious)):
         if claim is not None:
-            beyond = "" if claim.random is None else f"   beyond the control {cell(claim.random.excess)}"
-            rows.append(f"  {what:<22} loses {cell(claim.drop)}{beyond}")
+            beyond = "" if claim.random is None else f"   beyond the control {claim.random.excess.words}"
+            rows.append(f"  {what:<22} loses {claim.drop.words}{beyond}")
     return "\n".join(rows)

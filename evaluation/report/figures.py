@@ -107,7 +107,7 @@ def _drops(claim: Claim) -> dict[str, Estimate]:
 
 def interval(e: Estimate) -> str:
     """An estimate in words: value, interval, n."""
-    return f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}], n = {e.n}"
+    return f"{e.words}, n = {e.n}"
 
 
 def file_stem(name: str) -> str:

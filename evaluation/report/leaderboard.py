@@ -132,9 +132,7 @@ def cells(model: ModelResult) -> dict[str, Cell]:
     for ratio, rows in model.ratios.items():
         for row in rows:
             if not row.control:
-                outside, inside = row.accuracy_outside.value, row.accuracy_inside.value
-                beside = f"{outside:.3f} outside, {inside:.3f} inside" + (", saturated" if row.saturated else "")
-                found[f"{ratio.upper()}, {corruption_words(row.corruption)}"] = Cell(row.ratio, beside)
+                found[f"{ratio.upper()}, {corruption_words(row.corruption)}"] = Cell(row.ratio, row.sides)
     if model.spurious_gap is not None:
         found[BY_KEY["spurious_gap"].name] = Cell(model.spurious_gap)
     return found

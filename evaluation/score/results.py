@@ -107,6 +107,12 @@ class Sensitivity:
     ratio: Estimate
     saturated: bool
 
+    @property
+    def sides(self) -> str:
+        """The two accuracies in words, and whether the ratio says more than that one of them is at an end."""
+        outside, inside = self.accuracy_outside.value, self.accuracy_inside.value
+        return f"{outside:.3f} outside, {inside:.3f} inside" + (", saturated" if self.saturated else "")
+
 
 @dataclass(frozen=True)
 class Point:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from salient_imagenet_data.evaluation.numbers.estimates import Estimate
     from salient_imagenet_data.evaluation.run.predictions import PredictionsFile
     from salient_imagenet_data.evaluation.saliency.methods import Method
-    from salient_imagenet_data.evaluation.score.results import Failure, ModelResult, Sensitivity
+    from salient_imagenet_data.evaluation.score.results import Failure, ModelResult
     from salient_imagenet_data.folds import Fold
     from salient_imagenet_data.images.source import ImageSource
     from salient_imagenet_data.joining import Missing
@@ -210,8 +210,7 @@ def align(
     click.echo(f"{'classifier':<28} {'figure':<18} {'n':>6}  {'value':>6}  95 % interval")
     for name, figures in results.items():
         for key, e in vars(figures).items():
-            interval = f"[{e.low:.3f}, {e.high:.3f}]"
-            click.echo(f"{Path(name).name[:28]:<28} {key:<18} {e.n:>6}  {e.value:6.3f}  {interval}")
+            click.echo(f"{Path(name).name[:28]:<28} {key:<18} {e.n:>6}  {e.value:6.3f}  {e.interval}")
     if fold != WHOLE:
         click.echo(f"only fold {fold} of the images")
 
@@ -289,7 +288,7 @@ def table(models: Sequence[ModelResult], classes: int) -> str:
         lines += [line(c.figure, c.accuracy, c.clean_accuracy) for c in model.conditions if not c.control]
         for ratio, found in model.ratios.items():
             lines += [
-                line(f"{ratio.upper()}, {corruption_words(row.corruption)}", row.ratio) + _sides(row)
+                line(f"{ratio.upper()}, {corruption_words(row.corruption)}", row.ratio) + f"  of {row.sides}"
                 for row in found
                 if not row.control
             ]
@@ -305,12 +304,5 @@ def table(models: Sequence[ModelResult], classes: int) -> str:
 def _line(name: str, words: str, e: Estimate, clean: Estimate | None = None) -> str:
     """An estimate of a model, and beside it the clean one of the same images."""
     beside = f"  {clean.value:6.3f}" if clean is not None else ""
-    interval = f"[{e.low:.3f}, {e.high:.3f}]"
-    numbers = f"{e.n:>6} {e.classes:>7}  {e.value:6.3f}  {interval:<16}"
+    numbers = f"{e.n:>6} {e.classes:>7}  {e.value:6.3f}  {e.interval:<16}"
     return f"{name:<28} {words:<46} {numbers}{beside}".rstrip()
-
-
-def _sides(row: Sensitivity) -> str:
-    """The two accuracies of a ratio, and whether it says more than that one of them is at an end."""
-    outside, inside = row.accuracy_outside.value, row.accuracy_inside.value
-    return f"  of {outside:.3f} outside, {inside:.3f} inside" + (", saturated" if row.saturated else "")

@@ -22,7 +22,7 @@ from salient_imagenet_data.scenes import CLASSES
 from salient_imagenet_data.store.reading import Store
 
 if TYPE_CHECKING:
-    from salient_imagenet_data.evaluation.numbers.estimates import Estimate
+    pass
 
 PAGE, SHEET = "index.html", "contact_sheet.png"
 TILES = 1 + len(KINDS)
@@ -57,11 +57,11 @@ class DemoResult:
 
 def page(result: DemoResult) -> str:
     """The page, without times and memory, so that a second run writes the same."""
-    shown = {key: value for key, value in result.to_json().items() if key != "resources"}
+    shown = {key: value for key, value in result.to_json().items() if key not in ("resources", "classifiers")}
     places = [corner(number, TILES) for number in range(len(CLASSES))]
     classes = [{"name": c.name, "left": left, "top": top} for c, (left, top) in zip(CLASSES, places, strict=True)]
-    pixels = {"width": cell_size(TILES)[0], "side": SIDE}
-    return render("salient_imagenet_data.demo", "demo.html", sheet=SHEET, classes=classes, **pixels, **shown)
+    shown |= {"width": cell_size(TILES)[0], "side": SIDE, "classifiers": result.classifiers}
+    return render("salient_imagenet_data.demo", "demo.html", sheet=SHEET, classes=classes, **shown)
 
 
 def contact_sheet(store: Store, source: ImageSource) -> Image.Image:
@@ -76,12 +76,8 @@ def contact_sheet(store: Store, source: ImageSource) -> Image.Image:
 
 def words(result: DemoResult, out: Path) -> str:
     """The result in a few lines of text. out: the demo's folder."""
-
-    def cell(e: Estimate) -> str:
-        return f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"
-
     lines = [
-        f"{name}: spurious gap {cell(figures.spurious_gap)}, accuracy without the cue {cell(figures.decorrelated)}"
+        f"{name}: spurious gap {figures.spurious_gap.words}, accuracy without the cue {figures.decorrelated.words}"
         for name, figures in result.classifiers.items()
         if figures.spurious_gap is not None
     ]
@@ -91,7 +87,7 @@ def words(result: DemoResult, out: Path) -> str:
         plain = [figures.clean, figures.decorrelated]
         for sigma in figures.core:
             masked = [figures.core[sigma].accuracy, figures.spurious[sigma].accuracy]
-            lines.append(f"{name:<10} {sigma:>5} " + " ".join(cell(e) for e in (*masked, *plain)))
+            lines.append(f"{name:<10} {sigma:>5} " + " ".join(e.words for e in (*masked, *plain)))
     lines.append(f"cues found: {sum(cue.found for cue in result.cues)} of {len(result.cues)}")
     lines.append(f"spurious features in classes without a cue: {len(result.false_alarms)}")
     for kind, scores in result.masks.items():

@@ -9,7 +9,10 @@ from typing import Any
 from salient_imagenet_data.errors import SalientError
 
 GENERATOR = '<meta name="generator" content="salient-imagenet-data">'
-"""Stands in every template: by it a page of ours is known, which may be written anew."""
+"""Stands in the head of every page: by it a page of ours is known, which may be written anew."""
+
+SHARED = ("head.html", "base.css")
+"""What all pages share, beside this module."""
 
 
 def check_page(path: Path) -> None:
@@ -31,13 +34,13 @@ def render(room: str, template: str, **values: Any) -> str:
     """A page from a template beside the code of a room, such as `render("salient_imagenet_data.demo", "demo.html", …)`.
 
     Every value is escaped; a name that the template uses and that is not given raises. A template takes what all pages
-    share with `{% include "base.css" %}`.
+    share from `SHARED`: it begins with `{% include "head.html" +%}`, and its style with `{% include "base.css" %}`.
     """
     import jinja2
 
-    loader = jinja2.FunctionLoader(lambda name: _text(__package__ if name == "base.css" else room, name))
+    loader = jinja2.FunctionLoader(lambda name: _text(__package__ if name in SHARED else room, name))
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.get_template(template).render(**values)
+    return environment.get_template(template).render(**values, generator=GENERATOR)
 
 
 def _text(package: str, name: str) -> str:
