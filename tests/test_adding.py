@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,25 +14,17 @@ from torch import nn
 
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.store.reading import Store
-from tests.test_structure import PACKAGE, ROOT, TOP
+from tests import contributing
+from tests.contributing import copy_package, section
 
 TITLES = ("How to add an image source", "How to add a network")
-BLOCK = re.compile(r"<!-- (?P<file>\S+), (?P<place>[^>]+) -->\n```(?:python)?\n(?P<code>.*?)```", re.DOTALL)
-
-
-def section(title: str) -> list[re.Match[str]]:
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition(f"## {title}\n")[2].partition("\n## ")[0]
-    return list(BLOCK.finditer(text))
 
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """The command line of a copy of the package to which both were added: what it prints."""
     copy = tmp_path_factory.mktemp("package")
-    skip = shutil.ignore_patterns("__pycache__", *TOP)
-    shutil.copytree(ROOT / PACKAGE, copy / PACKAGE, ignore=skip)
-    for room in TOP:
-        shutil.copytree(ROOT / room, copy / PACKAGE / room, ignore=skip)
+    copy_package(copy)
     for title in TITLES:
         new, line = section(title)
         assert new["place"] == "a new file" and line["place"] == "in OPENERS"
@@ -50,9 +37,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
         registry.write_text(head + imported + table + tail, encoding="utf-8")
 
     def call(*arguments: object) -> str:
-        environment = {**os.environ, "PYTHONPATH": str(copy)}
-        words = [sys.executable, "-m", "salient_imagenet_data.cli", *map(str, arguments)]
-        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, cwd=copy)
+        done = contributing.command(copy, *arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from salient_imagenet_data.store.reading import Store
-
-ROOT = Path(__file__).parents[3]
-PACKAGE = "salient_imagenet_data"
-BLOCK = re.compile(r"<!-- (?P<file>\S+), (?P<place>[^>]+) -->\n```(?:python)?\n(?P<code>.*?)```", re.DOTALL)
-
-
-def section(title: str) -> list[re.Match[str]]:
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition(f"## {title}\n")[2].partition("\n## ")[0]
-    return list(BLOCK.finditer(text))
+from tests.contributing import command, copy_package, python, section
+from tests.test_structure import PACKAGE
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy with both added, as a folder for PYTHONPATH."""
     copy = tmp_path_factory.mktemp("package")
-    skip = shutil.ignore_patterns("__pycache__", "builder", "loaders", "evaluation")
-    shutil.copytree(ROOT / PACKAGE, copy / PACKAGE, ignore=skip)
-    for room in ("builder", "loaders", "evaluation"):
-        shutil.copytree(ROOT / room, copy / PACKAGE / room, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_package(copy)
     for block in section("How to add a corruption") + section("How to add a protocol"):
         file, place, code = copy / PACKAGE / block["file"], block["place"], block["code"]
         text = file.read_text(encoding="utf-8")
@@ -47,17 +32,6 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
             text = text.replace("    single_features,\n", "    single_features,\n    spurious_everywhere,\n", 1)
         file.write_text(text, encoding="utf-8")
     return copy
-
-
-def python(package: Path, *args: object) -> subprocess.CompletedProcess[str]:
-    """In the copy's folder, which python looks into first."""
-    environment = {**os.environ, "PYTHONPATH": str(package)}
-    words = [sys.executable, *map(str, args)]
-    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, cwd=package)
-
-
-def command(package: Path, *args: object) -> subprocess.CompletedProcess[str]:
-    return python(package, "-m", "salient_imagenet_data.cli", *args)
 
 
 def test_each_takes_two_files_at_most() -> None:
