@@ -31,9 +31,14 @@ def feature_attack(
         x = x.detach().requires_grad_(True)
         _, pooled = model.maps_and_features(x)
         (gradient,) = torch.autograd.grad(pooled[rows, features].sum(), x)
-        length = torch.linalg.vector_norm(gradient.flatten(1), dim=1).clamp_min(1e-12)[:, None, None, None]
-        x = (x.detach() + step * gradient / length).clamp(0.0, 1.0)
+        x = (x.detach() + step * gradient / norms(gradient)).clamp(0.0, 1.0)
     return x.detach()
+
+
+def norms(x: Tensor) -> Tensor:
+    """l2 norm of each image, (B, 1, 1, 1), never 0."""
+    norm: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
+    return norm.clamp_min(1e-12)[:, None, None, None]
 
 
 def attacker(

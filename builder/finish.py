@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.builder.discovery.ranking import GroupSums, Ranking, class_means
 from salient_imagenet_data.builder.units.unit import Job
+from salient_imagenet_data.errors import some
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.source import ImageSource, ListedSource, ids_of, labels_of
 from salient_imagenet_data.store.features import Feature
@@ -126,8 +127,7 @@ def without_features(store: Store) -> str:
         why = "no image was predicted as one of them: build with --group-by label, or use a network that knows them"
     else:
         why = "their images were ranked, and nothing was found"
-    some = ", ".join(lost[:20]) + (f" and {len(lost) - 20} more" if len(lost) > 20 else "")
-    return f"{len(lost)} of {len(store.class_names)} classes have no features, so no masks: {some}; {why}"
+    return f"{len(lost)} of {len(store.class_names)} classes have no features, so no masks: {some(lost, 20)}; {why}"
 
 
 def image_table(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from salient_imagenet_data.builder.feature_attack import norms
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.reading import read_ahead
@@ -160,14 +161,14 @@ def attack(net: nn.Module, x: Tensor, y: Tensor, epsilon: float, steps: int, gen
     """
     noise = torch.randn(x.shape, generator=generator).to(x.device)
     length = torch.rand(len(x), 1, 1, 1, generator=generator).to(x.device)
-    delta = epsilon * length * noise / _norm(noise)
+    delta = epsilon * length * noise / norms(noise)
     step = epsilon * (1.25 if steps == 1 else 2.5 / steps)
     for _ in range(steps):
         delta = delta.detach().requires_grad_(True)
         loss = functional.cross_entropy(net(x + delta), y)
         (gradient,) = torch.autograd.grad(loss, delta)
-        delta = delta.detach() + step * gradient / _norm(gradient)
-        delta = delta * (epsilon / _norm(delta)).clamp(max=1.0)
+        delta = delta.detach() + step * gradient / norms(gradient)
+        delta = delta * (epsilon / norms(delta)).clamp(max=1.0)
         delta = (x + delta).clamp(0.0, 1.0) - x
     return (x + delta).detach()
 
@@ -213,9 +214,3 @@ def robust_accuracy(
         y = torch.from_numpy(labels[start : start + batch_size]).to(device)
         hits += int((model(attack(model, x, y, epsilon, steps, generator)).argmax(dim=1) == y).sum())
     return hits / len(images)
-
-
-def _norm(x: Tensor) -> Tensor:
-    """l2 norm of each image, (B, 1, 1, 1), never 0."""
-    norm: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
-    return norm.clamp_min(1e-12)[:, None, None, None]

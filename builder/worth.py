@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salient_imagenet_data.builder.train import correct, robust_accuracy
-from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.errors import SalientError, some
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.networks.smallnet import SmallNetModel
 
@@ -82,11 +82,10 @@ def check_test_classes(test: ImageSource, class_names: tuple[str, ...]) -> NDArr
     place = {name: index for index, name in enumerate(class_names)}
     unknown = [name for name in test.class_names if name not in place]
     if unknown:
-        some = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
         raise SalientError(
             "test images: classes that are not among those of the training images",
             expected=f"some of {', '.join(class_names[:5])}{', ...' if len(class_names) > 5 else ''}",
-            got=some,
+            got=some(unknown),
             then="name the folders alike",
         )
     return np.array([place[name] for name in test.class_names], dtype=np.int64)

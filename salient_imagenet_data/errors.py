@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _FROM_A_WORKER = re.compile(
     r"Caught \w+ in DataLoader worker process \d+\..*salient_imagenet_data\.errors\.\w+: (.*)", re.S
@@ -30,6 +31,11 @@ class SalientError(Exception):
 
 class ImageError(SalientError):
     """One image that could not be decoded; the builder quarantines it and goes on."""
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first of some names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 EXTRAS = {

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from typing import TYPE_CHECKING
 
 import torch
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.networks.robust import RobustModel
+
+if TYPE_CHECKING:
+    from salient_imagenet_data.networks.robust import RobustModel
 
 
 def device_of(name: str | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.errors import SalientError, some
 from salient_imagenet_data.networks.checkpoint import Checkpoint
 from salient_imagenet_data.networks.normalisers import Normaliser, find_normaliser
 from salient_imagenet_data.whole_file import write_bytes
@@ -67,7 +67,7 @@ def load_into(
         raise SalientError(
             f"{checkpoint.path}: weights do not fit {architecture}",
             expected="no other tensors than the network's",
-            got=", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else ""),
+            got=some(left, 3),
             then="are they of another architecture?",
         )
     net.load_state_dict(tensors, strict=False)

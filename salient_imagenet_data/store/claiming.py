@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.errors import SalientError, some
 from salient_imagenet_data.names import (
     CLAIM,
     FEATURES_TABLE,
@@ -77,14 +77,14 @@ def claimed(folder: Folder, claim: Claim, *, resume: bool, overwrite: bool) -> I
 
 def check_claim(folder: Folder, claim: Claim) -> None:
     """Raise SalientError unless the claim that stands in a folder is this one."""
-    before = _claim_in(folder)
-    if before is None or before.key != claim.key:
+    if _claim_in(folder).key != claim.key:
         raise SalientError(f"{folder.place}: another {claim.kind} has been started there", then="choose another place")
 
 
 def unclaim(folder: Folder) -> None:
     """Remove the work of a finished store, then the claim; nothing where there is no claim of ours."""
-    if CLAIM in folder.names() and _claim_in(folder) is not None:
+    if CLAIM in folder.names():
+        _claim_in(folder)  # refuses a file of others
         folder.delete(WORK)
         folder.delete(CLAIM)
 
@@ -131,7 +131,7 @@ def _with_store(folder: Folder, claim: Claim, finished: Manifest | None, there: 
         raise SalientError(
             f"{folder.place}: neither a store nor one that was begun here",
             expected=f"an empty folder, or one with our {MANIFEST} or {CLAIM}",
-            got=_some(there),
+            got=some(sorted(there)),
             then="choose another place",
         )
     if WORK in there and overwrite:
@@ -163,7 +163,7 @@ def _write(folder: Folder, claim: Claim) -> None:
     folder.write(CLAIM, lambda out: out.write(claim.to_json().encode()))
 
 
-def _claim_in(folder: Folder) -> Claim | None:
+def _claim_in(folder: Folder) -> Claim:
     """The claim that stands in a folder. Raises SalientError for another file of that name."""
     with folder.open(CLAIM) as file:
         text = file.read()
@@ -193,7 +193,7 @@ def _manifest_in(folder: Folder, *, claimed: bool) -> Manifest | None:
             return None
         raise SalientError(
             f"{name}: not the manifest of a store that this version can read",
-            got=_some(folder.names()),
+            got=some(sorted(folder.names() - {LOCK})),
             then="look what it is; then remove the folder yourself, or choose another place",
         ) from error
 
@@ -211,8 +211,3 @@ def _differences(before: Claim, claim: Claim) -> str:
         return f"a {claim.kind}"
     keys = sorted(set(before.made_of) | set(claim.made_of))
     return "other " + ", ".join(key for key in keys if before.made_of.get(key) != claim.made_of.get(key))
-
-
-def _some(names: set[str]) -> str:
-    some = sorted(names - {LOCK})
-    return ", ".join(some[:5]) + (f" and {len(some) - 5} more" if len(some) > 5 else "")
