@@ -20,7 +20,8 @@ import click
 import torch
 from scenes_reliance import DOCS, FRAME, TEST_SEED, TRAIN_SEED, TRAINED_ON, classifier, scenes_store
 
-from salient_imagenet_data.builder.train import correct, load_images
+from salient_imagenet_data.builder.attacking import correct
+from salient_imagenet_data.builder.train import load_images
 from salient_imagenet_data.evaluation.evaluate import run_models
 from salient_imagenet_data.evaluation.mitigation.choices import CHOICES
 from salient_imagenet_data.evaluation.mitigation.finetune import FinetuneConfig, finetune

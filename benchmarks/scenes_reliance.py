@@ -21,8 +21,9 @@ import torch
 
 from salient_imagenet_data.annotation.applying import annotate
 from salient_imagenet_data.annotation.files import read_annotations, write_annotations
+from salient_imagenet_data.builder.attacking import correct
 from salient_imagenet_data.builder.build import build
-from salient_imagenet_data.builder.train import TrainConfig, correct, load_images, train
+from salient_imagenet_data.builder.train import TrainConfig, load_images, train
 from salient_imagenet_data.demo.annotator import answer_all
 from salient_imagenet_data.demo.run import write_scenes
 from salient_imagenet_data.evaluation.evaluate import run_models

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from salient_imagenet_data.builder.feature_attack import norms
+from salient_imagenet_data.builder.attacking import attack
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.reading import read_ahead
@@ -154,25 +154,6 @@ def train(
     return SmallNetModel(net.cpu().eval(), preprocessing, class_names)
 
 
-def attack(net: nn.Module, x: Tensor, y: Tensor, epsilon: float, steps: int, generator: torch.Generator) -> Tensor:
-    """Perturb x (B, 3, H, W) in [0, 1] by normalised-gradient ascent on the loss, inside an l2 ball and [0, 1].
-
-    The start is a random direction of random length. Step length 1.25 epsilon for one step, else 2.5 epsilon / steps.
-    """
-    noise = torch.randn(x.shape, generator=generator).to(x.device)
-    length = torch.rand(len(x), 1, 1, 1, generator=generator).to(x.device)
-    delta = epsilon * length * noise / norms(noise)
-    step = epsilon * (1.25 if steps == 1 else 2.5 / steps)
-    for _ in range(steps):
-        delta = delta.detach().requires_grad_(True)
-        loss = functional.cross_entropy(net(x + delta), y)
-        (gradient,) = torch.autograd.grad(loss, delta)
-        delta = delta.detach() + step * gradient / norms(gradient)
-        delta = delta * (epsilon / norms(delta)).clamp(max=1.0)
-        delta = (x + delta).clamp(0.0, 1.0) - x
-    return (x + delta).detach()
-
-
 def augment(x: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
     """Mirror half of the images, and shift the batch by one random offset."""
     if config.flip:
@@ -183,34 +164,3 @@ def augment(x: Tensor, config: TrainConfig, generator: torch.Generator) -> Tenso
         top, left = torch.randint(0, 2 * config.shift + 1, (2,), generator=generator).tolist()
         x = padded[:, :, top : top + x.shape[2], left : left + x.shape[3]]
     return x
-
-
-@torch.inference_mode()
-def correct(
-    model: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int64], batch_size: int = 250
-) -> NDArray[np.bool_]:
-    """Whether each crop of (N, S, S, 3) uint8 is classified right, (N,)."""
-    hits, device = np.empty(len(images), dtype=np.bool_), next(model.parameters()).device
-    for start in range(0, len(images), batch_size):
-        part = slice(start, start + batch_size)
-        x = torch.from_numpy(images[part]).to(device).permute(0, 3, 1, 2).float().div_(255.0)
-        hits[part] = model(x).argmax(dim=1).cpu().numpy() == labels[part]
-    return hits
-
-
-def robust_accuracy(
-    model: nn.Module,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    epsilon: float,
-    steps: int = 10,
-    seed: int = 0,
-    batch_size: int = 250,
-) -> float:
-    """Share of crops still classified right after an l2 attack of `steps` steps."""
-    generator, hits, device = torch.Generator().manual_seed(seed), 0, next(model.parameters()).device
-    for start in range(0, len(images), batch_size):
-        x = torch.from_numpy(images[start : start + batch_size]).to(device).permute(0, 3, 1, 2).float().div_(255.0)
-        y = torch.from_numpy(labels[start : start + batch_size]).to(device)
-        hits += int((model(attack(model, x, y, epsilon, steps, generator)).argmax(dim=1) == y).sum())
-    return hits / len(images)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
-from salient_imagenet_data.builder.train import correct, robust_accuracy
+from salient_imagenet_data.builder.attacking import correct, robust_accuracy
 from salient_imagenet_data.errors import SalientError, some
 from salient_imagenet_data.images.source import ImageSource
-from salient_imagenet_data.networks.smallnet import SmallNetModel
 
 CLEAN, KEPT = 0.5, 0.5
 """Bounds below which a warning is given: the share that is right, and what share of it is right after the attack."""
@@ -60,18 +60,21 @@ class Worth:
 
 
 def worth(
-    model: SmallNetModel,
+    model: nn.Module,
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
     epsilon: float,
     *,
     seen: bool,
     seed: int = 0,
+    attacked: int = ATTACKED,
+    batch_size: int = 250,
 ) -> Worth:
-    """Of crops (N, S, S, 3) uint8 with the network's own labels (N,)."""
-    some = np.sort(np.random.default_rng(seed).permutation(len(images))[:ATTACKED])
-    robust = robust_accuracy(model, images[some], labels[some], epsilon, steps=STEPS, seed=seed)
-    return Worth(float(correct(model, images, labels).mean()), robust, epsilon, len(images), seen)
+    """Of any network that takes images in [0, 1], where it is, on crops (N, S, S, 3) uint8 with its own labels (N,)."""
+    some = np.sort(np.random.default_rng(seed).permutation(len(images))[:attacked])
+    robust = robust_accuracy(model, images[some], labels[some], epsilon, steps=STEPS, seed=seed, batch_size=batch_size)
+    clean = float(correct(model, images, labels, batch_size).mean())
+    return Worth(clean, robust, epsilon, len(images), seen)
 
 
 def check_test_classes(test: ImageSource, class_names: tuple[str, ...]) -> NDArray[np.int64]:

@@ -77,7 +77,8 @@ def figures_of(
 
 def accuracy(model: SmallNetModel | ImageClassifier, source: ImageSource, preprocessing: Preprocessing) -> Estimate:
     """Plain accuracy over all images, which are held in memory, with Wilson's interval."""
-    from salient_imagenet_data.builder.train import correct, load_images
+    from salient_imagenet_data.builder.attacking import correct
+    from salient_imagenet_data.builder.train import load_images
     from salient_imagenet_data.evaluation.numbers.estimates import wilson
 
     pixels, labels, _ = load_images(source, preprocessing, 1 << 30)

@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from salient_imagenet_data.builder.train import TrainConfig, augment, correct, train
+from salient_imagenet_data.builder.attacking import correct
+from salient_imagenet_data.builder.train import TrainConfig, augment, train
 from salient_imagenet_data.builder.worth import Worth, check_test_classes, worth
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
