@@ -43,7 +43,11 @@ def commands(data: Path) -> dict[str, Command]:
         _build(data, "overwrite", edition="full", over=data / "store"),
         _build(data, "overwrite-again", edition="top65", overwrite=True, over=data / "store"),
         _same(
-            "annotate", lambda f: shutil.copytree(data / "store", f / "store"), ("annotate", "store", other), majority=1
+            "annotate",
+            lambda f: shutil.copytree(data / "store", f / "store"),
+            ("annotate", "store", other),
+            again_from_copy=True,
+            majority=1,
         ),
         _same("export", None, ("export", data / "store"), out="export"),
         Command(
@@ -57,6 +61,7 @@ def commands(data: Path) -> dict[str, Command]:
             "evaluate",
             None,
             ("evaluate", data / "store", "--images", data / "images", "--weights", data / "robust.safetensors"),
+            anew=("--overwrite",),
             out="report",
             device="cpu",
         ),
@@ -133,19 +138,35 @@ def _anew(run: Callable[[Path], object]) -> Callable[[Path], None]:
 
 
 def _same(
-    name: str, prepare: Callable[[Path], object] | None, arguments: tuple[object, ...], **options: object
+    name: str,
+    prepare: Callable[[Path], object] | None,
+    arguments: tuple[object, ...],
+    anew: tuple[str, ...] = (),
+    again_from_copy: bool = False,
+    **options: object,
 ) -> Command:
-    """A command that goes on when it is given again as it was."""
+    """A command that goes on when it is given again as it was. anew: options added where it refuses to.
+    again_from_copy: the store, of which one file was all there is, is then copied again from where it came."""
     more = [word for key, value in options.items() for word in (f"--{key}", value)]
     run = partial(_cli, *arguments, *more)
-    return Command(name, prepare or _nothing, run, run)
+
+    def copied(folder: Path) -> None:
+        shutil.rmtree(folder / "store", ignore_errors=True)
+        (prepare or _nothing)(folder)
+        run(folder)
+
+    other = copied if again_from_copy else partial(_cli, *arguments, *more, *anew) if anew else None
+    return Command(name, prepare or _nothing, run, run, other)
 
 
 def _cli(*arguments: object) -> None:
-    """The command line in a child of its own, in the folder that is given last."""
+    """The command line in a child of its own, in the folder that is given last. Raises SalientError where it ends with
+    another status than 0, having said why."""
     *words, folder = arguments
     os.chdir(str(folder))
-    cli.main(args=[str(word) for word in words], standalone_mode=False)
+    status = cli.main(args=[str(word) for word in words], standalone_mode=False)
+    if status:
+        raise SalientError(f"{words[0]} ended with status {status}")
 
 
 def _make(data: Path) -> None:
