@@ -129,6 +129,13 @@ def upload(source: Path, target: Folder, *, last: str) -> None:
 _REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
 
 
+def assets(name: str) -> Path:
+    """A folder of ours in the Hub's cache of other things, which need not exist: its own function would make it."""
+    from huggingface_hub.constants import HF_ASSETS_CACHE
+
+    return Path(HF_ASSETS_CACHE) / "salient-imagenet-data" / "default" / name
+
+
 def is_repo_id(text: str) -> bool:
     """Whether a string reads as `org/name` or `org/name@revision` and neither it nor a folder `org` exists here.
 

@@ -46,10 +46,10 @@ def commands(data: Path) -> dict[str, Command]:
             "annotate",
             lambda f: shutil.copytree(data / "store", f / "store"),
             ("annotate", "store", other),
-            again_from_copy=True,
+            moved="store",
             majority=1,
         ),
-        _same("export", None, ("export", data / "store"), out="export"),
+        _same("export", None, ("export", data / "store"), moved="export.partial", out="export"),
         Command(
             "import-official",
             _nothing,
@@ -142,20 +142,20 @@ def _same(
     prepare: Callable[[Path], object] | None,
     arguments: tuple[object, ...],
     anew: tuple[str, ...] = (),
-    again_from_copy: bool = False,
+    moved: str = "",
     **options: object,
 ) -> Command:
     """A command that goes on when it is given again as it was. anew: options added where it refuses to.
-    again_from_copy: the store, of which one file was all there is, is then copied again from where it came."""
+    moved: the folder that is moved away then, and made or copied again."""
     more = [word for key, value in options.items() for word in (f"--{key}", value)]
     run = partial(_cli, *arguments, *more)
 
-    def copied(folder: Path) -> None:
-        shutil.rmtree(folder / "store", ignore_errors=True)
+    def without(folder: Path) -> None:
+        shutil.rmtree(folder / moved)
         (prepare or _nothing)(folder)
         run(folder)
 
-    other = copied if again_from_copy else partial(_cli, *arguments, *more, *anew) if anew else None
+    other = without if moved else partial(_cli, *arguments, *more, *anew) if anew else None
     return Command(name, prepare or _nothing, run, run, other)
 
 

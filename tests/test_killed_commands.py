@@ -27,6 +27,7 @@ EMPTIED = {
     "build-known-pairs-top65": 4,
     "overwrite": 8,
     "import-official": 3,
+    "export": 4,
     "annotate": 3,
     "evaluate": 6,
 }

@@ -1,7 +1,7 @@
 """Export a store as a folder laid out as its Hub repository.
 
 Everything is written to `<out>.partial`, shard by shard, and that folder is renamed at the end: a folder called `out`
-is whole. A stopped export goes on where it was, if store and options are the same.
+is whole. A stopped export goes on where it was, if store and options are the same; what is there is read first.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from salient_imagenet_data.hub import layout
 from salient_imagenet_data.hub.batches import Rows
 from salient_imagenet_data.hub.card import write_card
 from salient_imagenet_data.hub.croissant import write_croissant
-from salient_imagenet_data.hub.parquet import shard_facts, write_shard
+from salient_imagenet_data.hub.parquet import is_whole, shard_facts, write_shard
 from salient_imagenet_data.hub.picture import write_picture
 from salient_imagenet_data.hub.target import Target
 from salient_imagenet_data.imagenet import is_imagenet
@@ -181,7 +181,7 @@ def _check_unchanged(store: Store) -> None:
 def _write_shards(
     rows: Rows, shards: list[Shard], folder: Path, config: ExportConfig, workers: int, done: Callable[[int, int], None]
 ) -> None:
-    left = [s for s in shards if not (folder / s.path).is_file()]
+    left = [s for s in shards if not is_whole(folder / s.path, s.stop - s.start)]
     finished = len(shards) - len(left)
     # Drawing masks is work for processes. All else is done here, by threads: Arrow and Zarr free the interpreter lock,
     # and a source of images need not go through a pipe.

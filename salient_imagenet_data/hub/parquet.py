@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from salient_imagenet_data.names import IMAGE_ID
@@ -26,6 +27,17 @@ def write_shard(path: Path, schema: Any, batches: Iterable[Any]) -> None:
             size += batch.nbytes
             writer.write_batch(batch)
         writer.add_key_value_metadata({_ARROW_BYTES.decode(): str(size)})
+
+
+def is_whole(path: Path, rows: int) -> bool:
+    """Whether a shard is there with that many rows, every page as its checksum says: a power cut leaves names of files
+    that are empty or half written."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as shard:
+            counted: int = sum(batch.num_rows for batch in shard.iter_batches())
+            return counted == rows
+    except (OSError, pa.ArrowException):
+        return False
 
 
 def shard_facts(path: Path) -> tuple[int, int, int]:

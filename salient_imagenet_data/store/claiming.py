@@ -76,7 +76,18 @@ def claimed(folder: Folder, claim: Claim, *, resume: bool, overwrite: bool) -> I
 
 
 def check_claim(folder: Folder, claim: Claim) -> None:
-    """Raise SalientError unless the claim that stands in a folder is this one."""
+    """Raise SalientError unless the claim that stands in a folder is this one, or a twin that finished took it away."""
+    names = folder.names()
+    if CLAIM not in names:
+        finished = _manifest_in(folder, claimed=True) if MANIFEST in names else None
+        if finished is None or finished.made_of != claim.key:
+            raise SalientError(
+                f"{folder.place}: the claim of this {claim.kind} has gone",
+                expected=CLAIM,
+                got=some(sorted(names)),
+                then="somebody removed it or builds there too; choose another place",
+            )
+        return
     if _claim_in(folder).key != claim.key:
         raise SalientError(f"{folder.place}: another {claim.kind} has been started there", then="choose another place")
 
@@ -208,6 +219,6 @@ def _intact(folder: Folder, manifest: Manifest) -> bool:
 
 def _differences(before: Claim, claim: Claim) -> str:
     if before.kind != claim.kind:
-        return f"a {claim.kind}"
+        return "a build" if claim.kind == "build" else f"an {claim.kind}"
     keys = sorted(set(before.made_of) | set(claim.made_of))
     return "other " + ", ".join(key for key in keys if before.made_of.get(key) != claim.made_of.get(key))

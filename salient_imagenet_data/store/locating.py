@@ -11,7 +11,7 @@ from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.names import CLAIM, FEATURES_TABLE, MANIFEST
-from salient_imagenet_data.places import Folder, is_repo_id, is_url
+from salient_imagenet_data.places import Folder, assets, is_repo_id, is_url
 from salient_imagenet_data.store.checks.checking import pending_table
 from salient_imagenet_data.store.manifest import Manifest, file_sha256, not_finished
 
@@ -48,7 +48,8 @@ def download(repo: str) -> Path:
     folder = Path(snapshot) / STORE_FOLDER
     if not (folder / MANIFEST).is_file():
         raise SalientError(f"{repo}: holds no store", expected=f"{STORE_FOLDER}/{MANIFEST} in the repository")
-    _verify(folder, f"{repo}: {STORE_FOLDER}")
+    path = folder / MANIFEST
+    _verify(folder, _files(path.read_bytes(), str(path)), f"{repo}: {STORE_FOLDER}")
     return folder
 
 
@@ -65,9 +66,9 @@ def download_url(url: str) -> Path:
         manifest = file.read()
     key = hashlib.sha256(remote.place.encode() + manifest).hexdigest()[:32]
     files = _files(manifest, url)
-    folder = _assets("stores") / key
+    folder = assets("stores") / key
     if all((folder / name).is_file() for name in (*files, MANIFEST)):
-        _verify(folder, url)  # nothing to write, so the cache may be one that is only read
+        _verify(folder, files, url)  # nothing to write, so the cache may be one that is only read
         return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +79,7 @@ def download_url(url: str) -> Path:
             got=f"{error.strerror or type(error).__name__}",
             then="make room or give rights there, or set HF_ASSETS_CACHE to another folder",
         ) from error
-    _verify(folder, url)
+    _verify(folder, files, url)
     return folder
 
 
@@ -98,19 +99,10 @@ def _fetch(remote: Folder, folder: Path, files: dict[str, str], manifest: bytes)
             Folder.of(folder).write(MANIFEST, lambda out: out.write(manifest))
 
 
-def _assets(name: str) -> Path:
-    """A folder of the Hub's cache of other things, which need not exist: its own function would make it."""
-    from huggingface_hub.constants import HF_ASSETS_CACHE
-
-    return Path(HF_ASSETS_CACHE) / "salient-imagenet-data" / "default" / name
-
-
-def _verify(folder: Path, place: str) -> None:
-    """Compare every file with the manifest, once: a note of sizes and times says that it was done. Where no note can be
-    written, as in a cache that is only read, it is done each time, and told."""
-    notes = _assets("verified")
-    path = folder / MANIFEST
-    files = _files(path.read_bytes(), str(path))
+def _verify(folder: Path, files: dict[str, str], place: str) -> None:
+    """Compare every file with its sha256, given by path, once: a note of sizes and times says that it was done. Where
+    no note can be written, as in a cache that is only read, it is done each time, and told."""
+    notes = assets("verified")
     state = {name: _state(folder / name) for name in files}
     text = json.dumps([str(folder), files, state], sort_keys=True)
     note = notes / hashlib.sha256(text.encode()).hexdigest()

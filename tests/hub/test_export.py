@@ -178,6 +178,22 @@ def test_a_stopped_export_is_never_taken_for_whole_and_goes_on(
     assert read_marker(out) == read_marker(export(drawn, tmp_path / "straight", config=SMALL))
 
 
+@pytest.mark.parametrize("damage", ["emptied", "half", "one bit"])
+def test_a_shard_that_a_power_cut_damaged_is_written_again(
+    drawn: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    monkeypatch.setattr(export_module, "write_picture", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        export(drawn, tmp_path / "out", config=SMALL)
+    monkeypatch.undo()
+    shard = sorted((tmp_path / "out.partial" / "grids").iterdir())[0]
+    data = bytearray(shard.read_bytes())
+    data[200] ^= damage == "one bit"
+    shard.write_bytes({"emptied": b"", "half": data[: len(data) // 2]}.get(damage, data))
+    out = export(drawn, tmp_path / "out", config=SMALL)
+    assert read_marker(out) == read_marker(export(drawn, tmp_path / "straight", config=SMALL))
+
+
 def test_a_killed_export_goes_on(drawn: Store, tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from salient_imagenet_data.store.reading import Store\n"

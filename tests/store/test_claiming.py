@@ -126,7 +126,7 @@ def test_a_stopped_build_of_other_input_is_refused_with_what_differs(begun: Path
         SalientError, match="stopped build of other input; .*same images and weights; got other weights"
     ):
         take(begun, "other", resume=True)
-    with pytest.raises(SalientError, match="stopped build of other input; .*got a import; use --overwrite"):
+    with pytest.raises(SalientError, match="stopped build of other input; .*got an import; use --overwrite"):
         take(begun, "import", resume=True)
     with pytest.raises(SalientError, match="exists; expected a new folder; use --resume to go on or --overwrite"):
         take(begun)
@@ -182,3 +182,20 @@ def test_a_claim_that_another_replaced_is_noticed(begun: Path) -> None:
     check_claim(Folder.of(begun), CLAIMS["mine"])
     with pytest.raises(SalientError, match="another build has been started there"):
         check_claim(Folder.of(begun), CLAIMS["other"])
+
+
+def test_a_claim_that_a_twin_took_away_when_it_was_finished_is_fine_and_one_that_is_gone_is_told(copy: Path) -> None:
+    fields = json.loads((copy / MANIFEST).read_text())
+    (copy / MANIFEST).write_text(json.dumps({**fields, "made_of": CLAIMS["mine"].key}))
+    check_claim(Folder.of(copy), CLAIMS["mine"])
+    with pytest.raises(SalientError, match=r"the claim of this build has gone; expected claim.json; got features"):
+        check_claim(Folder.of(copy), CLAIMS["other"])
+    (copy / MANIFEST).unlink()
+    with pytest.raises(SalientError, match="the claim of this build has gone"):
+        check_claim(Folder.of(copy), CLAIMS["mine"])
+
+
+def test_a_build_that_was_stopped_before_its_first_unit_is_told_as_one(tmp_path: Path) -> None:
+    take(tmp_path / "store")
+    with pytest.raises(SalientError, match="not a finished store; got a build that was stopped"):
+        Store(tmp_path / "store")

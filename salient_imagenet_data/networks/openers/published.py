@@ -13,6 +13,7 @@ from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.networks.checkpoint import fetch
+from salient_imagenet_data.places import assets
 from salient_imagenet_data.store.manifest import file_sha256
 from salient_imagenet_data.whole_file import write_text
 
@@ -105,10 +106,9 @@ def download(network: Published) -> Path:
     A hash that is not pinned is kept from the first download on, which is told; any other file is refused from then on.
     Raises SalientError if it cannot be had, or is another.
     """
-    import huggingface_hub
     import pooch
 
-    cache = Path(huggingface_hub.cached_assets_path("salient-imagenet-data", subfolder="networks"))
+    cache = assets("networks")
     if network.url.startswith("hf://"):
         path = fetch(network.url)
     else:
@@ -132,6 +132,7 @@ def _check(network: Published, path: Path, note: Path) -> None:
     got = file_sha256(path)
     known = network.sha256 or (note.read_text().strip() if note.is_file() else None)
     if known is None:
+        note.parent.mkdir(parents=True, exist_ok=True)
         write_text(note, got + "\n")
         print(f"{network.name}: sha256 {got}, not pinned; trusted at this first use", file=sys.stderr)
     elif got != known:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.names import FEATURES_TABLE, IMAGES_TABLE, MANIFEST, MAPS, QUARANTINE_TABLE, WORK
+from salient_imagenet_data.names import CLAIM, FEATURES_TABLE, IMAGES_TABLE, MANIFEST, MAPS, QUARANTINE_TABLE
 from salient_imagenet_data.store.arrays import ARRAYS, shard_count, shard_file
 from salient_imagenet_data.store.manifest import Manifest, damaged, file_sha256, not_finished
 
@@ -32,7 +32,7 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a store folder. Raises SalientError if there is none."""
     path = folder / MANIFEST
     if not path.is_file():
-        raise not_finished(folder, stopped=(folder / WORK).is_dir())
+        raise not_finished(folder, stopped=(folder / CLAIM).is_file())
     try:
         return Manifest.from_json(path.read_bytes().decode(), str(path))
     except UnicodeDecodeError as error:
