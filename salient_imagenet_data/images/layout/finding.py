@@ -175,7 +175,6 @@ def _validation_source(base: Path) -> FileSource:
     flat = [name for name in inside.pictures if name.startswith(VALIDATION_PREFIX)]
     passed = [(text_of(name), reason) for name, reason in inside.passed]
     others = set(inside.pictures) - set(flat)
-    others = set(inside.pictures) - set(flat)
     passed += ((text_of(name), f"name does not begin with {VALIDATION_PREFIX}") for name in others)
     passed += ((text_of(name), ASIDE) for name in inside.folders)
     return FileSource(base, flat, validation_labels(base, flat), wnids(), sorted(passed))
