@@ -18,7 +18,7 @@ from salient_imagenet_data.evaluation.localisation.figures import Localised, Pla
 from salient_imagenet_data.evaluation.localisation.truth import Truth
 from salient_imagenet_data.evaluation.numbers.overlap import auroc
 from salient_imagenet_data.masks import union_in_crop
-from salient_imagenet_data.names import CORE, KINDS, Kind
+from salient_imagenet_data.names import CORE, KINDS, SPURIOUS, Kind
 from salient_imagenet_data.store.reading import Store
 
 MOST_COVER = 0.95
@@ -172,6 +172,25 @@ def _auroc(features: list[OfFeature]) -> float | None:
         return None
     value = auroc(np.array([lift for lift, _ in known]), np.array([core for _, core in known]))
     return None if np.isnan(value) else value
+
+
+def doubtful_first(found: Localisation) -> dict[tuple[int, int], str]:
+    """The lift, in words, of each (class index, feature index), those first that a person should look at first.
+
+    First by how far the lift speaks against the answer: a core feature's off the object, a spurious one's on it, and
+    without an answer as for core. Features that no image with boxes shows stand last, in their own order.
+    """
+
+    def doubt(feature: OfFeature) -> float:
+        if feature.figures.own is None:
+            return np.inf
+        lift = feature.figures.own.lift.value - 1.0
+        return -lift if feature.kind == SPURIOUS else lift
+
+    return {
+        (f.class_index, f.feature_index): f"lift {f.figures.own.lift.words}" if f.figures.own else "no boxes"
+        for f in sorted(found.features, key=doubt)
+    }
 
 
 def lines(found: Localisation) -> str:

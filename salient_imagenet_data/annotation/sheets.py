@@ -50,11 +50,14 @@ def write_sheets(
     images: int = 5,
     pixels: int = 224,
     attack: Attack | None = None,
+    order: dict[tuple[int, int], str] | None = None,
 ) -> list[Path]:
     """One PNG a class: for each feature, most important first, the photographs of the class that show it most, and
     below each the same with the feature's map laid over it.
 
     attack: draws a third row, such as the feature attacks of the store's network (`builder.feature_attack.attacker`).
+    order: (class index, feature index) of every feature in the order in which they shall be looked at, with words to
+    stand beside each: sheets are numbered by their first feature, and answers.csv has that order.
     Writes `answers.csv` too, with one empty answer a pair, to fill in. Returns the PNG paths. Raises SalientError
     where `out` holds anything: answers that somebody filled in are never overwritten.
     """
@@ -62,20 +65,26 @@ def write_sheets(
         raise SalientError(f"{out}: exists", expected="a new folder", then="filled-in answers are never overwritten")
     out.mkdir(parents=True, exist_ok=True)
     joined = join(store, source)
+    listed, words = list(store.features), order or {}
+    if order is not None:
+        place = {pair: number for number, pair in enumerate(order)}
+        listed.sort(key=lambda f: place[f.class_index, f.feature_index])
     by_class: dict[int, list[Feature]] = {}
-    for feature in store.features:
+    for feature in listed:
         by_class.setdefault(feature.class_index, []).append(feature)
     paths = []
-    for class_index, features in progress(by_class.items(), total=len(by_class), what="sheets", unit="class"):
-        path = out / f"{class_index:04d}-{_plain(store.class_names[class_index])}.png"
+    ordered = enumerate(progress(by_class.items(), total=len(by_class), what="sheets", unit="class"))
+    for number, (class_index, features) in ordered:
+        first = "" if order is None else f"{number:04d}-"
+        path = out / f"{first}{class_index:04d}-{_plain(store.class_names[class_index])}.png"
         with whole_file(path) as file:
-            sheet = _class_sheet(joined, class_index, features, images, pixels, attack)
+            sheet = _class_sheet(joined, class_index, features, images, pixels, attack, words)
             sheet.save(file, format="PNG", compress_level=4)  # 3 % larger than with the usual 6, in 2/5 of the time
         paths.append(path)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for f in store.features:
+    for f in listed:
         writer.writerow(["", f.class_name, f.class_index, f.feature_index, f.rank, "", "", ""])
     write_text(out / "answers.csv", table.getvalue())
     return paths
@@ -88,6 +97,7 @@ def _class_sheet(
     images: int,
     pixels: int,
     attack: Attack | None,
+    said: dict[tuple[int, int], str],
 ) -> Image.Image:
     store, bands = joined.store, 2 if attack is None else 3
     height, across = LINE + bands * (pixels + GAP), images * (pixels + GAP) - GAP
@@ -105,6 +115,8 @@ def _class_sheet(
     for line, feature in enumerate(features):
         top = HEAD + line * height
         words = f"rank {feature.rank}, feature {feature.feature_index}" + (f": {feature.kind}" if feature.kind else "")
+        if more := said.get((class_index, feature.feature_index)):
+            words += f"; {more}"
         write(draw, (4, top + 2), words, across, bold=True)
         photographs = [seen(joined, item, pixels) for item in chosen[line]]
         maps = [dequantise(store.maps[item, feature.slot]) for item in chosen[line]]

@@ -137,15 +137,31 @@ def build(
 @click.option("--out", type=FOLDER, required=True, help="Folder for the sheets.")
 @click.option("--attack", type=str, help="Also draw feature attacks, with these weights: those of the store.")
 @click.option("--architecture", help="Network of a plain state dict, with --attack.")
+@click.option(
+    "--boxes",
+    type=click.Path(path_type=Path),
+    help="People's boxes, as of `localise`: first what lies most against its answer, or off the object.",
+)
 @DEVICE
 def sheets(
-    store: str, images: GivenImages, out: Path, attack: str | None, architecture: str | None, device: str | None
+    store: str,
+    images: GivenImages,
+    out: Path,
+    attack: str | None,
+    architecture: str | None,
+    boxes: Path | None,
+    device: str | None,
 ) -> None:
     """Draw what each feature shows, one PNG a class, and an answers.csv to fill in."""
     from salient_imagenet_data.annotation.sheets import write_sheets
     from salient_imagenet_data.store.reading import Store
 
-    opened, attacks = Store(store), None
+    opened, attacks, order = Store(store), None, None
+    if boxes is not None:
+        from salient_imagenet_data.evaluation.localisation.localise import doubtful_first, localise
+        from salient_imagenet_data.evaluation.localisation.truth import read_truth
+
+        order = doubtful_first(localise(opened, read_truth(boxes)))
     if attack:
         from salient_imagenet_data.builder.feature_attack import attacker
         from salient_imagenet_data.networks.devices import check_device
@@ -157,7 +173,7 @@ def sheets(
         )
         on = check_device(device)
         attacks = attacker(model.to(on), device=on)
-    paths = write_sheets(opened, images.of(opened), out, attack=attacks)
+    paths = write_sheets(opened, images.of(opened), out, attack=attacks, order=order)
     click.echo(f"wrote {len(paths)} sheets and answers.csv to {out}")
 
 

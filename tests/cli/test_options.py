@@ -73,6 +73,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "publish": dict.fromkeys(("repo", "private", "gated", "revision"), "hub/test_http.py")
     | {"redistribute": "hub/test_export.py"},  # the same decorator as of export
     "localise": {"boxes": "evaluation/localisation/test_localise.py"},
+    "sheets": {"boxes": "evaluation/localisation/test_localise.py"},
     "evaluate": {"names": "cli/test_evaluate.py"},
     "look": {"count": "test_looking.py", "classes": "test_looking.py"},
     "export": {"redistribute": "hub/test_export.py"},

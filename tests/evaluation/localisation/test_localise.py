@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.localisation.localise import lines, localise
+from salient_imagenet_data.evaluation.localisation.localise import doubtful_first, lines, localise
 from salient_imagenet_data.evaluation.localisation.truth import Truth, read_truth
 from salient_imagenet_data.geometry import to_crop_frame
 from salient_imagenet_data.masks import dequantise
@@ -124,3 +125,28 @@ def test_the_command_prints_kinds_with_their_control_or_all_as_json(
     assert status == 0 and json.loads(said) == json.loads(json.dumps(found.to_json()))
     status, said, _ = run("localise", bare_store.path, "--boxes", masks)
     assert status == 0 and said.count(" rank ") == 40  # without answers, the features
+
+
+def test_sheets_come_in_the_order_of_doubt(
+    store: Store, bare_store: Store, images: Path, masks: Path, tmp_path: Path, run: Run
+) -> None:
+    truth = read_truth(masks)
+    for opened, sign in ((store, {"core": 1, "spurious": -1}), (bare_store, {None: 1})):
+        found = {(f.class_index, f.feature_index): f for f in localise(opened, truth).features}
+        out = tmp_path / str(len(sign))
+        status, said, _ = run("sheets", opened.path, "--images", images, "--boxes", masks, "--out", out)
+        assert (status, said) == (0, f"wrote 10 sheets and answers.csv to {out}\n")
+        with (out / "answers.csv").open() as file:
+            listed = [(int(r["class_index"]), int(r["feature_index"])) for r in csv.DictReader(file)]
+        doubts = [
+            sign[f.kind] * (f.figures.own.lift.value - 1)  # type: ignore[index]
+            for f in map(found.__getitem__, listed)
+            if f.figures.own
+        ]
+        assert len(listed) == 40 and doubts == sorted(doubts) and doubts[0] < doubts[-1]
+        classes = list(dict.fromkeys(label for label, _ in listed))
+        names = [f"{n:04d}-{label:04d}-{opened.class_names[label]}.png" for n, label in enumerate(classes)]
+        assert sorted(p.name for p in out.glob("*.png")) == names
+        first = found[listed[0]].figures.own
+        assert first is not None
+        assert doubtful_first(localise(opened, truth))[listed[0]] == f"lift {first.lift.words}"
