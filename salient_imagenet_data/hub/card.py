@@ -16,7 +16,7 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
 from salient_imagenet_data.hub import layout
-from salient_imagenet_data.imagenet import wnids
+from salient_imagenet_data.imagenet import is_imagenet, wnids
 from salient_imagenet_data.names import CORE, CUES, SPURIOUS
 from salient_imagenet_data.store.manifest import Manifest
 from salient_imagenet_data.store.reading import Store
@@ -148,7 +148,7 @@ def _configs_table(facts: Facts) -> str:
 def _image_terms(m: Manifest, has_images: bool) -> str:
     if has_images:
         return "Whoever published this data set says that its images may be passed on; they are in `with_images`."
-    if m.class_names == wnids():
+    if any(map(is_imagenet, m.class_names)):
         return (
             "ImageNet's images may not be redistributed and are not part of this data set. They are had from "
             "image-net.org by those who accept its terms: research and education, no commercial use."

@@ -85,3 +85,13 @@ def test_class_names_come_back_from_the_yaml(tmp_path: Path) -> None:
 )
 def test_code_spans(text: str, span: str) -> None:
     assert code(text) == span
+
+
+def test_a_subset_of_imagenet_has_imagenets_terms(tmp_path: Path) -> None:
+    text = {}
+    for name, classes in (("some", ("n01440764", "n02102040")), ("none", ("tench", "spaniel"))):
+        (tmp_path / name).mkdir()
+        store = make_store(tmp_path / name / "store", ["a", "b"], [0, 1], classes)
+        text[name] = (export(store, tmp_path / name / "out", config=SMALL) / "README.md").read_text()
+    assert "ImageNet's images may not be redistributed" in text["some"]
+    assert "may not be redistributed" not in text["none"] and "The images are not part" in text["none"]
