@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from salient_imagenet_data.builder.finish import (
     quarantine_rows,
     write_maps,
 )
+from salient_imagenet_data.builder.robustness import Robustness, robustness_of
 from salient_imagenet_data.builder.units.decoding import check_decoder
 from salient_imagenet_data.builder.units.engine import Engine, LocalEngine
 from salient_imagenet_data.builder.units.unit import Job
@@ -154,6 +156,7 @@ def _run_stages(this: _Build, stop_after: Stage) -> Store | None:
         return Store(this.place.place)
     source, model, config, annotations = this.source, this.model, this.config, this.annotations
     pairs = _annotated_pairs(annotations, config, model) if annotations is not None else None
+    robustness = _robustness(this)
     first = _job(this, "features", np.arange(len(source)), pairs, keep_features=pairs is None, must_read=False)
     this.engine.run(first)
     if stop_after == "features":
@@ -182,7 +185,11 @@ def _run_stages(this: _Build, stop_after: Stage) -> Store | None:
         this.engine.run(maps)
     if this.engine.leader:
         manifest = _manifest(this, len(kept), activations.shape[1], grid_of(maps), len(pooled.failed))
-        manifest = dataclasses.replace(manifest, likenesses=likenesses(source, pooled.indices[kept]))
+        manifest = dataclasses.replace(
+            manifest,
+            likenesses=likenesses(source, pooled.indices[kept]),
+            robustness=dataclasses.asdict(robustness) if robustness else {},
+        )
         table = image_table(source, pooled, kept, model.preprocessing, in_top)
         with _staged(this.place) as folder:
             writer = StoreWriter(
@@ -199,6 +206,17 @@ def _run_stages(this: _Build, stop_after: Stage) -> Store | None:
     if this.engine.leader:
         unclaim(this.place)
     return Store(this.place.place)
+
+
+def _robustness(this: _Build) -> Robustness | None:
+    """Measured by the leader, who says where it is low before the images go through the network."""
+    if not this.engine.leader:
+        return None
+    work, key = this.place.child(WORK), this.claim.key[:12]
+    found = robustness_of(this.source, this.model, this.config, this.run, work, key)
+    for line in found.warnings() if found else ():
+        print(line, file=sys.stderr)
+    return found
 
 
 def _job(

@@ -17,7 +17,7 @@ class BuildConfig:
     top_images: images of a pair that count as its top. edition: `full` stores every image, `top65` only the top images
     of at least one pair. majority: answers for a spurious feature that make it one. precision: of the network.
     compiled: run it through torch.compile. decoder: of the images (`decoding`). data_version: semantic version of what
-    is built, also its tag on the Hub.
+    is built, also its tag on the Hub. attacked: images on which the network's robustness is measured (`robustness`).
     """
 
     group_by: GroupBy = "prediction"
@@ -32,6 +32,7 @@ class BuildConfig:
     batch_size: int = 64
     shard_rows: int = SHARD_ROWS
     data_version: str = "1.0.0"
+    attacked: int = 64
 
     def __post_init__(self) -> None:
         check_version(self.data_version)

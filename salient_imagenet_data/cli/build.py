@@ -39,6 +39,7 @@ from salient_imagenet_data.cli.images import GivenImages, images_options, tell_c
     default="pillow",
     help="Of images: the reference, a faster one, or the CUDA device.",
 )
+@click.option("--attacked", type=click.IntRange(0), default=64, help="Images to measure robustness on; 0: none.")
 @click.option("--batch-size", type=click.IntRange(1), help="[default: 64, on a CPU fewer large images]")
 @click.option("--stop-after", type=click.Choice(get_args(Stage)), default="maps", help="Last stage.")
 @click.option(

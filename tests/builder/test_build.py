@@ -106,7 +106,13 @@ def test_killed_and_resumed_gives_the_same_bytes(
     out = tmp_path / "store"
     command = [sys.executable, "-m", "tests.builder.units.slow_build", str(images), str(weights), str(out)]
     killed = 0
-    for marker in ("work/features-*-00001.npz", "work/maps-*-00001.npz", "maps.zarr/maps/c/1/0/0/0", "images.parquet"):
+    for marker in (
+        "work/robustness-*.json",
+        "work/features-*-00001.npz",
+        "work/maps-*-00001.npz",
+        "maps.zarr/maps/c/1/0/0/0",
+        "images.parquet",
+    ):
         process = subprocess.Popen(command, cwd=Path(__file__).parents[2], env={**os.environ, "SLOW": "0.15"})
         while process.poll() is None and not list(out.glob(marker)):
             time.sleep(0.005)
@@ -115,7 +121,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
         assert not (out / "manifest.json").exists()
         with pytest.raises(SalientError, match=r"not a finished store.*a build that was stopped"):
             Store(out)
-    assert killed == 4
+    assert killed == 5
     run(images, weights, out, resume=True)
     assert tree(out) == expected
     run(images, weights, out, resume=True)

@@ -92,6 +92,24 @@ def _hashes(value: Any) -> bool:
     return isinstance(value, dict) and all(is_text(v) and _SHA256.fullmatch(v) for v in value.values())
 
 
+_MEASURED = ("images", "accuracy", "attacked_accuracy", "l2_radius", "steps")
+
+
+def _robustness(value: Any) -> bool:
+    return value == {} or (
+        isinstance(value, dict)
+        and set(value) == set(_MEASURED)
+        and is_whole(value["images"], 1)
+        and is_whole(value["steps"], 1)
+        and all(_is_from(value[key], 0, 1) for key in ("accuracy", "attacked_accuracy"))
+        and _is_from(value["l2_radius"], 0, MOST)
+    )
+
+
+def _is_from(value: Any, least: float, most: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+
+
 def _is_flat(value: Any, levels: int) -> bool:
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return levels >= 0 and all(_is_flat(part, levels - 1) for part in parts)
@@ -134,6 +152,7 @@ RULES: dict[str, Rule] = {
     "decoder": _TEXT,
     "origin": Rule("an object, at most 8 levels deep", lambda value: isinstance(value, dict) and _is_flat(value, 8)),
     "network": Rule("an object, at most 8 levels deep", lambda value: isinstance(value, dict) and _is_flat(value, 8)),
+    "robustness": Rule(f"nothing, or numbers {', '.join(_MEASURED)}", _robustness),
     "data_version": Rule(
         "three numbers such as 1.0.0",
         lambda value: (

@@ -20,7 +20,8 @@ if __name__ == "__main__":
     plain, write = SmallNetModel.maps, store_writer.write_manifest
 
     def slow_maps(self: SmallNetModel, images: torch.Tensor) -> torch.Tensor:
-        time.sleep(pause)
+        if torch.is_inference_mode_enabled():  # else it is attacked
+            time.sleep(pause)
         return plain(self, images)
 
     def slow_manifest(*arguments: object) -> None:

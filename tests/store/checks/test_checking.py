@@ -208,6 +208,22 @@ def test_origin_is_not_deep(store: Store) -> None:
         dataclasses.replace(store.manifest, origin=deep)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"accuracy": 1.5}, {"attacked_accuracy": float("nan")}, {"images": 0}, {"images": 2.5}, {"steps": True}, {"a": 1}],
+)
+def test_robustness_is_nothing_or_five_numbers(store: Store, change: dict[str, Any]) -> None:
+    whole = {"images": 64, "accuracy": 0.5, "attacked_accuracy": 0, "l2_radius": 0.25, "steps": 10}
+    for good in (whole, {}):
+        assert dataclasses.replace(store.manifest, robustness=good).robustness == good
+    expected = "nothing, or numbers images, accuracy, attacked_accuracy, l2_radius, steps"
+    with pytest.raises(SalientError, match=f"field robustness; expected {expected}"):
+        dataclasses.replace(store.manifest, robustness={**whole, **change})
+    del whole["steps"]
+    with pytest.raises(SalientError, match="field robustness"):
+        dataclasses.replace(store.manifest, robustness=whole)
+
+
 def test_every_field_has_a_rule() -> None:
     from salient_imagenet_data.store.checks.fields import RULES
 
