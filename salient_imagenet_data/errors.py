@@ -48,6 +48,8 @@ EXTRAS = {
     "ray": "ray",
     "scipy": "imagenet",
     "s3fs": "s3",
+    "starlette": "app",
+    "uvicorn": "app",
 }
 """Which extra of ours brings a package that the base install lacks."""
 

@@ -19,6 +19,7 @@ TOP = ("builder", "loaders", "evaluation")
 
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("cli",),
+    ("app",),
     ("demo",),
     ("evaluation",),
     ("loaders",),
@@ -39,6 +40,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 """From the top floor down. A room imports from floors below its own, and from itself."""
 NO_TORCH = {
     *(
+        "app",
         "hub",
         "official",
         "annotation",

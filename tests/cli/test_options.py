@@ -36,6 +36,7 @@ RUN_ONLY: dict[str, set[str]] = {
     "publish": {"verbose", "workers", "overwrite"},
     "localise": {"as_json"},
     "look": {"verbose", "overwrite"},
+    "label": {"verbose", "host", "port", "token", "no_browser"},
     "retrain-head": {"verbose", "overwrite", "workers", "skip_missing", "device"},
     "finetune": {"verbose", "overwrite", "workers", "skip_missing", "device"},
     "import-official": {"verbose", "skip_broken", "processes", "resume", "overwrite"},
@@ -61,6 +62,7 @@ INPUTS: dict[str, set[str]] = {
     "publish": {"out", *_READ},
     "localise": {"store"},
     "look": {"out", *_READ},
+    "label": {"answers", *_READ},
     "retrain-head": {"model", "out", *_READ, *_MODEL},
     "finetune": {"model", "out", *_READ, *_MODEL},
     "import-official": {"release", "out", "annotations", "images", "layout"},
@@ -75,6 +77,9 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "localise": {"boxes": "evaluation/localisation/test_localise.py"},
     "sheets": {"boxes": "evaluation/localisation/test_localise.py"},
     "evaluate": {"names": "cli/test_evaluate.py"},
+    "label": dict.fromkeys(
+        ("annotator", "per_pair", "repeats", "generalise", "gold", "definitions", "boxes"), "app/label/test_command.py"
+    ),
     "look": {"count": "test_looking.py", "classes": "test_looking.py"},
     "export": {"redistribute": "hub/test_export.py"},
 }

@@ -1,0 +1,105 @@
+"""From what a person gives to a desk: the store with its images, the file of answers, the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from salient_imagenet_data.annotation.files import read_annotations
+from salient_imagenet_data.app.gallery import Gallery
+from salient_imagenet_data.app.label.assigning import Plan, drawn
+from salient_imagenet_data.app.label.book import Book
+from salient_imagenet_data.app.label.desk import WIDE_RANKS, Desk, checked_name, identity_of
+from salient_imagenet_data.app.label.records import Pair
+from salient_imagenet_data.errors import SalientError, some
+from salient_imagenet_data.images.source import ImageSource
+from salient_imagenet_data.joining import join
+from salient_imagenet_data.store.reading import Store
+
+SUFFIX = ".answers.sqlite"
+
+
+def place_of_answers(store: str, given: Path | None) -> Path:
+    """Where answers about a store are kept: beside its folder, or where somebody says. Raises SalientError for a store
+    that is no folder here, without such a place."""
+    if given is not None:
+        return given
+    folder = Path(store)
+    if not folder.is_dir():
+        raise SalientError(f"{store}: not a folder here, so nothing can lie beside it", expected="--answers FILE")
+    folder = folder.resolve()
+    return folder.with_name(folder.name + SUFFIX)
+
+
+def open_desk(
+    store: Store,
+    source: ImageSource,
+    answers: Path,
+    *,
+    annotator: str | None = None,
+    per_pair: int | None = None,
+    repeats: float = 0.05,
+    generalise: int = 0,
+    gold: Path | None = None,
+    definitions: Path | None = None,
+    order: Iterable[tuple[int, int]] | None = None,
+    name: str = "",
+) -> Desk:
+    """All that the pages stand on.
+
+    per_pair: people a pair, by default one with an annotator and five without. order: of all pairs; by default of class
+    and rank. name: of the store, as pages call it. Raises SalientError where any of it does not fit.
+    """
+    if not store.features:
+        raise SalientError(f"{store.path}: no features", expected="a store with features to look at")
+    joined = join(store, source, missing="skip")
+    pairs = tuple(Pair(f.class_index, f.feature_index) for f in store.features)
+    plan = Plan(
+        pairs if order is None else tuple(Pair(*pair) for pair in order),
+        per_pair or (5 if annotator is None else 1),
+        {} if gold is None else _gold(gold, pairs),
+        repeats,
+        drawn(_with_lower_images(store, pairs), generalise),
+    )
+    texts = {} if definitions is None else read_definitions(definitions)
+    who = None if annotator is None else checked_name(annotator)
+    return Desk(Gallery(joined), Book(answers, identity_of(store)), plan, texts, who, name or str(store.path))
+
+
+def _with_lower_images(store: Store, pairs: Iterable[Pair]) -> list[Pair]:
+    """Pairs of classes that have images below the five highest."""
+    counts = [0] * len(store.class_names)
+    for label in store.rows.labels.tolist():
+        counts[label] += 1
+    return [pair for pair in pairs if counts[pair.class_index] >= WIDE_RANKS[0]]
+
+
+def _gold(path: Path, pairs: tuple[Pair, ...]) -> dict[Pair, str]:
+    read = read_annotations(path)
+    known: dict[Pair, str] = {}
+    for answer in read.answers:
+        pair = Pair(answer.class_index, answer.feature_index)
+        if known.setdefault(pair, answer.answer) != answer.answer:
+            raise SalientError(
+                f"{path}: two answers to class {pair[0]}, feature {pair[1]}", expected="one for a gold pair"
+            )
+    if unknown := [f"class {p[0]}, feature {p[1]}" for p in known if p not in set(pairs)]:
+        raise SalientError(f"{path}: pairs that the store does not have", got=some(unknown))
+    return known
+
+
+def read_definitions(path: Path) -> dict[str, str]:
+    """Texts by class name, from lines of a name and a text: a tab between, or, where there is none, a blank, as in
+    ImageNet's gloss.txt and LOC_synset_mapping.txt. Raises SalientError for a file that is none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SalientError(f"{path}: cannot be read", expected="lines of a name and a text", got=str(error)) from error
+    found = {}
+    for line in lines:
+        name, _, text = line.strip().partition("\t" if "\t" in line else " ")
+        if name and text.strip():
+            found[name] = " ".join(text.split())
+    if not found:
+        raise SalientError(f"{path}: no definitions", expected="lines of a name and a text, a tab between")
+    return found

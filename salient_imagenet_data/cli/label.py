@@ -1,0 +1,86 @@
+"""The command that opens the pages on which people answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from salient_imagenet_data.cli.commands import FILE, cli, tell
+from salient_imagenet_data.cli.images import GivenImages, images_options
+
+
+@cli.command()
+@click.argument("store")
+@images_options(required=True)
+@click.option("--answers", type=FILE, help="File of answers.  [default: STORE.answers.sqlite, beside the store]")
+@click.option("--annotator", help="Whose answers these are, where that is one person.  [default: each page asks]")
+@click.option(
+    "--annotators-per-pair",
+    "per_pair",
+    type=click.IntRange(1, 100),
+    help="People who answer each pair.  [default: 5; 1 with --annotator]",
+)
+@click.option("--repeats", type=click.FloatRange(0, 1), default=0.05, help="Share of answers that is asked again.")
+@click.option("--generalise", type=click.IntRange(0), default=0, help="Pairs to ask again on five lower images.")
+@click.option("--gold", type=FILE, help="CSV of pairs whose answer is known; everybody is asked them.")
+@click.option("--definitions", type=FILE, help="Lines of a class name and a text to show with it, a tab between.")
+@click.option(
+    "--boxes",
+    type=click.Path(path_type=Path),
+    help="People's boxes, as of `localise`: first what lies most against its answer, or off the object.",
+)
+@click.option("--host", default="127.0.0.1", help="Where to listen; beyond this machine only with --token.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, help="0: any that is free.")
+@click.option("--token", help="What an address must hold for the pages to open.")
+@click.option("--no-browser", is_flag=True, help="Do not open the page.")
+def label(
+    store: str,
+    images: GivenImages,
+    answers: Path | None,
+    annotator: str | None,
+    per_pair: int | None,
+    repeats: float,
+    generalise: int,
+    gold: Path | None,
+    definitions: Path | None,
+    boxes: Path | None,
+    host: str,
+    port: int,
+    token: str | None,
+    no_browser: bool,
+) -> None:
+    """Answer in the browser what each feature shows, alone or several people at once."""
+    from salient_imagenet_data.app.label.opening import open_desk, place_of_answers
+    from salient_imagenet_data.app.label.routes import label_routes
+    from salient_imagenet_data.app.serving import access_to, listen, serve
+    from salient_imagenet_data.app.site import site
+    from salient_imagenet_data.store.reading import Store
+
+    access = access_to(host, token)
+    opened, order = Store(store), None
+    place = place_of_answers(store, answers)
+    if boxes is not None:
+        from salient_imagenet_data.evaluation.localisation.localise import doubtful_first, localise
+        from salient_imagenet_data.evaluation.localisation.truth import read_truth
+
+        order = doubtful_first(localise(opened, read_truth(boxes)))
+    listening = listen(host, port)
+    desk = open_desk(
+        opened,
+        images.of(opened),
+        place,
+        annotator=annotator,
+        per_pair=per_pair,
+        repeats=repeats,
+        generalise=generalise,
+        gold=gold,
+        definitions=definitions,
+        order=order,
+        name=store,
+    )
+    if lost := len(desk.gallery.joined.missing):
+        tell(f"{lost} of {len(opened)} images are not there; their places stay empty")
+    serve(site(desk.gallery, label_routes(desk), access), listening, host, token, not no_browser, click.echo)
+    desk.book.close()
+    click.echo(f"the answers are in {place}")

@@ -1,0 +1,120 @@
+"""`salient-imagenet label` as a process of its own: every option changes what a page shows."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from salient_imagenet_data.annotation.answers import Answer
+from salient_imagenet_data.annotation.files import write_annotations
+from salient_imagenet_data.app.label.book import read_book
+from salient_imagenet_data.store.reading import Store
+from tests.app.conftest import Client
+from tests.app.label.reading import heading, open_page, pair_of, send
+from tests.conftest import Run
+
+Start = Callable[..., tuple[Client, subprocess.Popen[str]]]
+
+
+@pytest.fixture
+def start(bare_store: Store, images: Path, tmp_path: Path) -> Iterator[Start]:
+    """Start the command on a port of the system's choice."""
+    running: list[subprocess.Popen[str]] = []
+
+    def run(*options: object) -> tuple[Client, subprocess.Popen[str]]:
+        where = ("--images", images, "--answers", tmp_path / "a.sqlite", "--port", 0, "--no-browser")
+        line = [sys.executable, "-m", "salient_imagenet_data.cli", "label", bare_store.path, *where, *options]
+        process = subprocess.Popen(
+            [str(word) for word in line], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ
+        )
+        running.append(process)
+        assert process.stdout is not None
+        told = ""
+        while "open http" not in told:
+            line_read = process.stdout.readline()
+            assert line_read, told
+            told += line_read
+        address = re.search(r"http://127\.0\.0\.1:(\d+)/", told)
+        assert address, told
+        return Client(int(address[1])), process
+
+    yield run
+    for process in running:
+        process.kill()
+        process.wait(10)
+
+
+def test_a_person_answers_and_ends_the_server_with_ctrl_c(start: Start, tmp_path: Path) -> None:
+    client, process = start("--annotator", "Ada L.")
+    assert client.get("/").headers["location"] == "/label"
+    page = client.get("/label").text
+    assert 'value="Ada L."' in page
+    assert send(client, page, answer="background", confidence="4", reason="only grass").status == 303
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=20)
+    assert process.returncode == 0 and out.strip() == f"the answers are in {tmp_path / 'a.sqlite'}"
+    (row,) = read_book(tmp_path / "a.sqlite").rows
+    assert (row.annotator, row.answer, row.confidence, row.reason) == ("Ada L.", "background", 4, "only grass")
+    assert row.seconds is not None and 0 < row.seconds < 60 and len(row.shown) == 4  # the classes have four images
+
+
+def test_the_options_change_what_is_asked(start: Start, bare_store: Store, images: Path, tmp_path: Path) -> None:
+    last = bare_store.features[-1]
+    known = Answer("gold", last.class_name, last.class_index, last.feature_index, last.rank, "background", None, "")
+    write_annotations(tmp_path / "gold.csv", [known])
+    (tmp_path / "words.txt").write_text(f"{bare_store.class_names[0]}\ta thing of <b>lines</b>\n")
+    ids = [bare_store.rows[row] for row in range(len(bare_store))]
+    of_last = [row for row in ids if row.label == last.class_index]
+    boxes = "image,left,top,right,bottom,class\n" + "".join(
+        f"{r.image_id},{r.box.left},{r.box.top},{r.box.left + r.box.width / 8},{r.box.top + r.box.height / 8},{last.class_name}\n"
+        for r in of_last
+    )
+    (tmp_path / "boxes.csv").write_text(boxes)
+    client, process = start("--definitions", tmp_path / "words.txt", "--annotators-per-pair", 3, "--repeats", 0)
+    first = open_page(client, "ann")
+    assert pair_of(first)[0] == 0 and "a thing of &lt;b&gt;lines&lt;/b&gt;" in first
+    assert heading(first) == bare_store.class_names[0]
+    assert "have answers of 3" in client.get("/").text
+    total = len(bare_store.features)
+    assert f"0</b> answered, {total} left" in first
+    process.kill()
+    client, process = start("--repeats", 1, "--generalise", 2, "--annotator", "ann", "--gold", tmp_path / "gold.csv")
+    page = open_page(client, "ann")
+    # No class of these scenes has images below the five highest, so none is asked again on them.
+    assert f"0</b> answered, {2 * total} left" in page
+    asked = []
+    for _ in range(5):
+        asked.append(pair_of(page))
+        send(client, page, answer="background")
+        page = open_page(client, "ann")
+    assert asked[4] == (last.class_index, last.feature_index)  # the gold pair, of the last class
+    process.kill()
+    client, process = start("--boxes", tmp_path / "boxes.csv")
+    assert pair_of(open_page(client, "bob"))[0] == last.class_index
+
+
+def test_what_cannot_be_done_is_told_in_one_line_before_anything_starts(
+    run: Run, bare_store: Store, images: Path, tmp_path: Path
+) -> None:
+    given = ("label", bare_store.path, "--images", images, "--answers", tmp_path / "a.sqlite", "--no-browser")
+    code, out, err = run(*given, "--host", "0.0.0.0")
+    assert (code, out) == (2, "") and "expected --token with at least 12 characters" in err and err.count("\n") == 1
+    (tmp_path / "notes.txt").write_text("\n\n")
+    code, _, err = run(*given, "--port", 0, "--definitions", tmp_path / "notes.txt")
+    assert code == 2 and "no definitions" in err
+    other = Answer("gold", bare_store.class_names[0], 0, 999, 1, "background", None, "")
+    write_annotations(tmp_path / "gold.csv", [other])
+    code, _, err = run(*given, "--port", 0, "--gold", tmp_path / "gold.csv")
+    assert code == 2 and "class 0, feature 999" in err
+    code, _, err = run(*given, "--port", 0, "--annotator", "x" * 61)
+    assert code == 2 and "annotator's name" in err
+    (tmp_path / "a.sqlite").write_bytes(b"not a database, but longer than its header of a hundred bytes" * 40)
+    code, _, err = run(*given, "--port", 0)
+    assert code == 2 and "not a database" in err and err.count("\n") == 1
