@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.hub.batches import Rows
+from salient_imagenet_data.hub.batches import ExportedRows
 from salient_imagenet_data.hub.export import ExportConfig, export
-from salient_imagenet_data.hub.layout import FEATURES, GRIDS
 from salient_imagenet_data.hub.parquet import write_shard
 from salient_imagenet_data.hub.png import encode_mask
 from salient_imagenet_data.imagenet import wnids
@@ -36,6 +35,7 @@ from salient_imagenet_data.store.manifest import Manifest
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.store.tables import IMAGES_SCHEMA
 from salient_imagenet_data.store.writing import StoreWriter
+from salient_imagenet_data.table.configs import FEATURES, GRIDS
 from tests.hub.stores import realistic_maps
 
 K, GRID, THREADS = 5, (7, 7), 2
@@ -61,7 +61,7 @@ def main() -> None:
 
 def grids(store: Store, folder: Path) -> None:
     """Export of `grids` alone, beside the same rows through Python objects."""
-    config, reader = ExportConfig(), Rows(store)
+    config, reader = ExportConfig(), ExportedRows(store)
     total = len(store)
     starts = range(0, total, config.grid_shard_rows)
 
@@ -75,7 +75,7 @@ def grids(store: Store, folder: Path) -> None:
         seconds = timed(lambda: list(pool.map(write, starts)))
     cpu = time.process_time() - cpu
     few = min(total, 10_000)
-    (batch,) = Rows(store).batches(GRIDS, 0, few, few)
+    (batch,) = ExportedRows(store).batches(GRIDS, 0, few, few)
     values = batch.to_pylist()
     slow = timed(lambda: pq.write_table(pa.Table.from_pylist(values, schema=reader.schema(GRIDS)), folder / "slow"))
     line(

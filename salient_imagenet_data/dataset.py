@@ -18,6 +18,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 
 import salient_imagenet_data
 from salient_imagenet_data.errors import SalientError
@@ -29,6 +30,8 @@ from salient_imagenet_data.names import MANIFEST
 from salient_imagenet_data.store.checks.checking import read_manifest
 from salient_imagenet_data.store.manifest import FORMAT_VERSION, file_sha256
 from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.table.batches import Rows
+from salient_imagenet_data.table.configs import MASKS, OF_STORE, columns
 from salient_imagenet_data.table.join import join_stream, join_table, tell_joined
 from salient_imagenet_data.table.mask_table import Empty, MaskTable, features
 
@@ -37,15 +40,17 @@ _ROWS_COME_FROM = (
     *("hub_errors", "masks", "places", "geometry", "imagenet", "names", "whole_file", "errors"),
 )
 """Rooms whose code decides the rows: all that these modules import, whole rooms at a time (a test follows imports)."""
+_BATCH_ROWS = 8192
 
 
 @dataclass
 class SalientConfig(datasets.BuilderConfig):  # type: ignore[misc]
-    """store: folder. images: a folder or tar shards, or None. identity: of the images' files, found where it is not
-    given. The version is the store's data version. The id, which names the cache folder, also holds the sha256 of the
-    manifest (with its format version), of the code that makes rows, and of path, size and time of every file of images:
-    neither a changed store nor changed images nor a changed builder gives a cached copy of old rows."""
+    """name: of the table. store: folder. images: a folder or tar shards, or None. identity: of the images' files, found
+    where it is not given. The version is the store's data version. The id, which names the cache folder, also holds the
+    sha256 of the manifest (with its format version), of the code that makes rows, and of path, size and time of every
+    file of images: neither a changed store nor changed images nor a changed builder gives a cached copy of old rows."""
 
+    name: str = MASKS
     store: str = ""
     images: str | None = None
     frame: str = "crop"
@@ -70,15 +75,18 @@ class SalientConfig(datasets.BuilderConfig):  # type: ignore[misc]
 
 
 class SalientImageNetBuilder(datasets.ArrowBasedBuilder):  # type: ignore[misc]
-    """Rows `image_id, (image,) label, core_mask, spurious_mask, has_core, has_spurious` of one store."""
+    """Rows `image_id, (image,) label, core_mask, spurious_mask, has_core, has_spurious` of one store, or its table
+    `grids` or `features`."""
 
     VERSION = datasets.Version(f"{FORMAT_VERSION}.0.0")
     BUILDER_CONFIG_CLASS = SalientConfig
     config: SalientConfig
 
     def _info(self) -> datasets.DatasetInfo:
-        store = Store(self.config.store)
-        return datasets.DatasetInfo(features=features(store, self.config.images is not None, _frame(self.config.frame)))
+        config, store = self.config, Store(self.config.store)
+        if _name(config.name) != MASKS:
+            return datasets.DatasetInfo(features=columns(store.manifest, config.name))
+        return datasets.DatasetInfo(features=features(store, config.images is not None, _frame(config.frame)))
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         store = Store(self.config.store)
@@ -89,12 +97,16 @@ class SalientImageNetBuilder(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     def _generate_tables(self) -> Iterator[tuple[int, Any]]:
         config = self.config
         store = Store(config.store)
+        if config.name != MASKS:
+            yield from enumerate(_arrow(store, config.name))
+            return
         joined = None if config.images is None else join(store, config.images, missing=_missing(config.missing))
         yield from enumerate(_tables(store, joined, _frame(config.frame), _empty(config.empty)))
 
 
 def load_dataset(
     store: str | os.PathLike[str],
+    name: str = MASKS,
     *,
     images: Images | None = None,
     split: str | None = None,
@@ -107,7 +119,9 @@ def load_dataset(
     """A store as a `datasets.Dataset`, or an `IterableDataset` with streaming.
 
     store: a store folder, an exported folder, or a data set on the Hub ("org/name", "org/name@revision"), whose store
-    is downloaded once and checked; annotated. images: the folder it was built from, tar shards, a `datasets.Dataset`
+    is downloaded once and checked. name: of a table, as on the Hub: "masks", of a store with answers, or without images
+    "grids" (the maps as they are stored) or "features" (one row a class and feature); their columns are those of
+    `table.configs.columns`. images: the folder it was built from, tar shards, a `datasets.Dataset`
     (or dictionary of splits, or stream) with images and labels, a data set on the Hub such as "ILSVRC/imagenet-1k" or
     "org/name@revision", or any `ImageSource`; without it there is no image column. split: the store's own split by
     default, slices such as `train[:10%]` too (not with streaming). frame: "crop" gives image and masks as the robust
@@ -117,12 +131,15 @@ def load_dataset(
     empty: a mask of a class without such a feature is None with "none", black with "zeros" (for tensors in batches,
     which cannot hold None).
 
-    Columns: image_id string; image RGB; label ClassLabel; core_mask and spurious_mask 8-bit gray images of the
-    image's size, 255 = 1; has_core and has_spurious bool, whether the class has such a feature. Images are read and
+    Columns of "masks": image_id string; image RGB; label ClassLabel; core_mask and spurious_mask 8-bit gray images of
+    the image's size, 255 = 1; has_core and has_spurious bool, whether the class has such a feature. Images are read and
     masks are made when they are used; files and tables of images are referred to, never copied.
     """
     opened = Store(store)
-    opened.kind_table  # noqa: B018 - says so now if the store is not annotated
+    if _name(name) == MASKS:
+        opened.kind_table  # noqa: B018 - says so now if the store is not annotated
+    elif (images, frame, missing, empty) != (None, "crop", "error", "none"):
+        raise SalientError(f"{name}: images, frame, missing and empty are about masks", then="leave them out")
     wanted = split or opened.manifest.split
     if wanted.split("[")[0] != opened.manifest.split or (streaming and "[" in wanted):
         raise SalientError(
@@ -144,6 +161,7 @@ def load_dataset(
     with _cache_errors(cache_dir):
         builder = SalientImageNetBuilder(
             cache_dir=cache_dir,
+            config_name=name,
             store=os.path.abspath(opened.path),
             images=None if images is None else os.path.abspath(images),
             frame=frame,
@@ -209,6 +227,13 @@ def _tables(store: Store, joined: Joined | None, frame: Frame, empty: Empty) -> 
     return MaskTable(store, frame, empty).tables(joined.rows.tolist(), lambda item: encoded(int(joined.indices[item])))
 
 
+def _arrow(store: Store, name: str) -> Iterator[Any]:
+    """Tables of the rows of grids or features, as an export has them."""
+    rows = Rows(store)
+    for batch in rows.batches(name, 0, rows.count(name), _BATCH_ROWS):
+        yield pa.Table.from_batches([batch])
+
+
 def _identity(source: ImageSource) -> str:
     return identity_of(source) if isinstance(source, FiledSource) else ""
 
@@ -250,6 +275,12 @@ def _code_sha256() -> str:
     for path in rows_code():
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _name(name: str) -> str:
+    if name not in OF_STORE:
+        raise SalientError("no such table of a store", expected=" or ".join(OF_STORE), got=repr(name))
+    return name
 
 
 def _frame(frame: str) -> Frame:

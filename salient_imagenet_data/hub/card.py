@@ -20,16 +20,17 @@ from salient_imagenet_data.imagenet import is_imagenet, wnids
 from salient_imagenet_data.names import CORE, CUES, SPURIOUS
 from salient_imagenet_data.store.manifest import Manifest
 from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.table.configs import FEATURES, GRIDS, MASKS, WITH_IMAGES, columns
 from salient_imagenet_data.whole_file import write_text
 
 Facts = Mapping[str, tuple[int, int, int]]
 """By shard path: rows, bytes in memory, bytes on disk."""
 
 _ABOUT = {
-    layout.MASKS: "the masks as 8-bit gray images, in the crop frame",
-    layout.GRIDS: "the maps as they are stored, with peaks, activations and feature indices",
-    layout.FEATURES: "one row a (class, feature): importance, votes, kind, cue and reasons",
-    layout.WITH_IMAGES: "images with their masks in the image frame",
+    MASKS: "the masks as 8-bit gray images, in the crop frame",
+    GRIDS: "the maps as they are stored, with peaks, activations and feature indices",
+    FEATURES: "one row a (class, feature): importance, votes, kind, cue and reasons",
+    WITH_IMAGES: "images with their masks in the image frame",
 }
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
 
@@ -58,14 +59,14 @@ def write_card(store: Store, facts: Facts, folder: Path, repo: str) -> None:
 def dataset_infos(manifest: Manifest, facts: Facts) -> DatasetInfosDict:
     """`datasets`' own description of each config. num_bytes is the size in memory, download_size that on disk."""
     result = DatasetInfosDict()
-    for config in (layout.MASKS, layout.GRIDS, layout.FEATURES, layout.WITH_IMAGES):
+    for config in (MASKS, GRIDS, FEATURES, WITH_IMAGES):
         rows, memory, disk = totals(facts, config)
         if not any(path.startswith(f"{config}/") for path in facts):
             continue
         splits = datasets.SplitDict()
         splits.add(datasets.SplitInfo(manifest.split, num_bytes=memory, num_examples=rows))
         result[config] = datasets.DatasetInfo(
-            features=layout.columns(manifest, config),
+            features=columns(manifest, config),
             splits=splits,
             download_size=disk,
             dataset_size=memory,
@@ -99,7 +100,7 @@ def _fields(store: Store, facts: Facts) -> dict[str, object]:
     m = store.manifest
     kinds = [feature.kind for feature in store.features]
     cues = [feature.cue for feature in store.features]
-    has_images = totals(facts, layout.WITH_IMAGES)[0] > 0
+    has_images = totals(facts, WITH_IMAGES)[0] > 0
     return {
         "title": "Salient ImageNet masks" if m.class_names == wnids() else "Core and spurious masks",
         "tag": layout.tag_of(m.data_version),

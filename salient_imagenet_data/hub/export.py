@@ -19,7 +19,7 @@ from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.hub import layout
-from salient_imagenet_data.hub.batches import Rows
+from salient_imagenet_data.hub.batches import ExportedRows
 from salient_imagenet_data.hub.card import write_card
 from salient_imagenet_data.hub.croissant import write_croissant
 from salient_imagenet_data.hub.parquet import is_whole, shard_facts, write_shard
@@ -34,6 +34,7 @@ from salient_imagenet_data.store.checks.checking import read_manifest
 from salient_imagenet_data.store.locks import end_with_parent
 from salient_imagenet_data.store.manifest import file_sha256, write_manifest
 from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.table.configs import FEATURES, GRIDS, MASKS, WITH_IMAGES
 from salient_imagenet_data.whole_file import whole_file, write_bytes
 
 
@@ -48,10 +49,10 @@ class ExportConfig:
     mask_group_rows: int = 1_024
 
     def shard_rows(self, config: str) -> int:
-        return self.mask_shard_rows if config in (layout.MASKS, layout.WITH_IMAGES) else self.grid_shard_rows
+        return self.mask_shard_rows if config in (MASKS, WITH_IMAGES) else self.grid_shard_rows
 
     def group_rows(self, config: str) -> int:
-        return self.mask_group_rows if config in (layout.MASKS, layout.WITH_IMAGES) else self.grid_group_rows
+        return self.mask_group_rows if config in (MASKS, WITH_IMAGES) else self.grid_group_rows
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def export(
         return out
     partial = target.begin(key)
     _copy_store(store, partial / layout.STORE_FOLDER)
-    rows = Rows(store, source)
+    rows = ExportedRows(store, source)
     shards = list(plan(rows, config))
     _write_shards(rows, shards, partial, config, workers, done)
     _remove_others(partial, shards)
@@ -107,10 +108,10 @@ def export(
     return out
 
 
-def plan(rows: Rows, config: ExportConfig) -> Iterator[Shard]:
+def plan(rows: ExportedRows, config: ExportConfig) -> Iterator[Shard]:
     """The shards of an export."""
     split = rows.manifest.split
-    for name in (layout.MASKS, layout.GRIDS, layout.FEATURES, *([layout.WITH_IMAGES] if rows.source else [])):
+    for name in (MASKS, GRIDS, FEATURES, *([WITH_IMAGES] if rows.source else [])):
         size, total = config.shard_rows(name), rows.count(name)
         count = max(1, -(-total // size))
         for shard in range(count):
@@ -179,13 +180,18 @@ def _check_unchanged(store: Store) -> None:
 
 
 def _write_shards(
-    rows: Rows, shards: list[Shard], folder: Path, config: ExportConfig, workers: int, done: Callable[[int, int], None]
+    rows: ExportedRows,
+    shards: list[Shard],
+    folder: Path,
+    config: ExportConfig,
+    workers: int,
+    done: Callable[[int, int], None],
 ) -> None:
     left = [s for s in shards if not is_whole(folder / s.path, s.stop - s.start)]
     finished = len(shards) - len(left)
     # Drawing masks is work for processes. All else is done here, by threads: Arrow and Zarr free the interpreter lock,
     # and a source of images need not go through a pipe.
-    there = [s for s in left if workers > 1 and s.config == layout.MASKS]
+    there = [s for s in left if workers > 1 and s.config == MASKS]
     with ThreadPoolExecutor(workers) as threads:
         for _ in threads.map(lambda shard: _write(rows, shard, folder, config), [s for s in left if s not in there]):
             done(finished := finished + 1, len(shards))
@@ -195,19 +201,19 @@ def _write_shards(
                 done(finished := finished + 1, len(shards))
 
 
-def _write(rows: Rows, shard: Shard, folder: Path, config: ExportConfig) -> None:
+def _write(rows: ExportedRows, shard: Shard, folder: Path, config: ExportConfig) -> None:
     batches = rows.batches(shard.config, shard.start, shard.stop, config.group_rows(shard.config))
     write_shard(folder / shard.path, rows.schema(shard.config), batches)
 
 
-_task: tuple[Rows, Path, ExportConfig]
+_task: tuple[ExportedRows, Path, ExportConfig]
 
 
 def _start(store: str, folder: Path, config: ExportConfig) -> None:
     """In a worker process: open the store once."""
     end_with_parent()
     global _task
-    _task = Rows(Store(store)), folder, config
+    _task = ExportedRows(Store(store)), folder, config
 
 
 def _work(shard: Shard) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from salient_imagenet_data.hub.batches import Rows
+from salient_imagenet_data.hub.batches import ExportedRows
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.images.source import index_by_id
 from salient_imagenet_data.masks import union_in_crop
@@ -19,7 +19,7 @@ CLASSES = 8
 """How many classes are shown at most."""
 
 
-def write_picture(rows: Rows, path: Path) -> None:
+def write_picture(rows: ExportedRows, path: Path) -> None:
     """At most eight classes, spread over all: the first image of each (only where images may be shown), its core mask
     in blue and its spurious mask in orange; a hatched tile where the class has no such feature."""
     store, names = rows.store, display_names(rows.store.class_names)
@@ -34,7 +34,7 @@ def write_picture(rows: Rows, path: Path) -> None:
         sheet(shown).save(file, format="PNG")
 
 
-def _mask(rows: Rows, kind: Kind, label: int, row: int) -> NDArray[np.float32] | None:
+def _mask(rows: ExportedRows, kind: Kind, label: int, row: int) -> NDArray[np.float32] | None:
     """(SIDE, SIDE) in [0, 1]: the mask of a row in the crop frame; None where its class has no feature of the kind."""
     chosen = rows.store.kind_table[kind][label]
     return union_in_crop(rows.grid(row), chosen, SIDE, SIDE) if chosen.any() else None

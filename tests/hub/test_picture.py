@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from salient_imagenet_data.hub.batches import Rows
+from salient_imagenet_data.hub.batches import ExportedRows
 from salient_imagenet_data.hub.picture import CLASSES, write_picture
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.names import KINDS
@@ -31,7 +31,7 @@ def tile(sheet: np.ndarray, number: int, column: int, tiles: int) -> np.ndarray:
     return sheet[top : top + SIDE, left : left + SIDE].astype(float)
 
 
-def drawn(rows: Rows, path: Path) -> np.ndarray:
+def drawn(rows: ExportedRows, path: Path) -> np.ndarray:
     write_picture(rows, path)
     return np.asarray(Image.open(path))
 
@@ -40,7 +40,7 @@ def test_beside_each_photograph_its_own_masks_core_blue_and_spurious_orange(
     store: Store, images: Path, tmp_path: Path
 ) -> None:
     source = FolderSource(images)
-    sheet = drawn(Rows(store, source), tmp_path / "p.png")
+    sheet = drawn(ExportedRows(store, source), tmp_path / "p.png")
     assert len(LABELS) == CLASSES
     places, seen = {source.entry(i).image_id: i for i in range(len(source))}, 0
     for number, label in enumerate(LABELS):
@@ -65,7 +65,7 @@ def test_beside_each_photograph_its_own_masks_core_blue_and_spurious_orange(
 
 
 def test_without_images_only_masks_are_shown_over_white(store: Store, tmp_path: Path) -> None:
-    sheet = drawn(Rows(store), tmp_path / "p.png")
+    sheet = drawn(ExportedRows(store), tmp_path / "p.png")
     for number, label in enumerate(LABELS):
         row = int(np.flatnonzero(store.rows.labels == label)[0])
         for column, kind in enumerate(KINDS):

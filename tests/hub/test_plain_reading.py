@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from datasets.distributed import split_dataset_by_node
 
+import salient_imagenet_data
+from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.masks import to_uint8
 from salient_imagenet_data.store.reading import Store
 from tests.hub.conftest import IDS, LABELS
-from tests.hub.stores import CLASSES
+from tests.hub.stores import CLASSES, make_store
 
 
 def test_masks_are_the_default(exported: Path, drawn: Store, cache: str) -> None:
@@ -113,3 +115,44 @@ def test_uint8_stays_uint8_in_torch(exported: Path, drawn: Store, cache: str) ->
     grids = datasets.load_dataset(str(exported), "grids", split="train", cache_dir=cache)
     maps = grids.with_format("torch", columns=["maps"], dtype=torch.uint8)[6]["maps"]
     assert maps.dtype == torch.uint8 and np.array_equal(maps.numpy().reshape(5, 7, 7), drawn.maps[6])
+
+
+@pytest.mark.parametrize("name", ["grids", "features"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_store_gives_the_tables_of_its_export(
+    exported: Path, drawn: Store, cache: str, name: str, streaming: bool
+) -> None:
+    """The same columns and values, from the store and from the export of it, by the package and by `datasets` alone."""
+    public = datasets.load_dataset(str(exported), name, split="train", cache_dir=cache)
+    for place in (drawn.path, exported):
+        own = salient_imagenet_data.load_dataset(place, name, streaming=streaming, cache_dir=cache)
+        assert own.features == public.features
+        assert list(own) == list(public)
+    part = salient_imagenet_data.load_dataset(drawn.path, name, split="train[3:5]", cache_dir=cache)
+    assert list(part) == list(public)[3:5]
+
+
+def test_tables_of_a_store_are_not_mixed_up(drawn: Store, cache: str) -> None:
+    """One cache folder for all."""
+    sizes = [
+        len(salient_imagenet_data.load_dataset(drawn.path, name, cache_dir=cache)) for name in ("features", "grids")
+    ]
+    assert sizes == [20, 44]
+    assert "core_mask" in salient_imagenet_data.load_dataset(drawn.path, cache_dir=cache).column_names
+
+
+def test_what_a_table_of_a_store_does_not_take(drawn: Store, photos: Path, cache: str) -> None:
+    load = salient_imagenet_data.load_dataset
+    with pytest.raises(SalientError, match="no such table of a store; expected masks or grids or features; got 'maps'"):
+        load(drawn.path, "maps", cache_dir=cache)
+    for given in ({"images": photos}, {"frame": "image"}, {"missing": "skip"}, {"empty": "zeros"}):
+        with pytest.raises(SalientError, match="grids: images, frame, missing and empty are about masks"):
+            load(drawn.path, "grids", cache_dir=cache, **given)
+
+
+def test_tables_of_a_store_without_answers(tmp_path: Path, cache: str) -> None:
+    bare = make_store(tmp_path / "bare", IDS[:8], LABELS[:8], annotated=False)
+    rows = list(salient_imagenet_data.load_dataset(bare.path, "features", cache_dir=cache))
+    assert [row["feature_index"] for row in rows] == [f.feature_index for f in bare.features]
+    assert {row["kind"] for row in rows} == {None}
+    assert len(salient_imagenet_data.load_dataset(bare.path, "grids", cache_dir=cache)) == 8
