@@ -36,7 +36,7 @@ from salient_imagenet_data.builder.finish import (
     write_maps,
 )
 from salient_imagenet_data.builder.robustness import Robustness, robustness_of
-from salient_imagenet_data.builder.units.decoding import check_decoder
+from salient_imagenet_data.builder.units.decoding import check_decoder, packages_of
 from salient_imagenet_data.builder.units.engine import Engine, LocalEngine
 from salient_imagenet_data.builder.units.unit import Job
 from salient_imagenet_data.errors import SalientError
@@ -53,6 +53,8 @@ from salient_imagenet_data.store.tables import write_table
 from salient_imagenet_data.store.writing import StoreWriter
 
 MADE_OF = "images, weights, annotations and options"
+PACKAGES = ("salient-imagenet-data", "torch", "torchvision", "pillow", "zarr")
+"""Whose versions every manifest holds."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,7 @@ def _manifest(this: _Build, images: int, features: int, grid: tuple[int, int], q
         quarantined=quarantined,
         annotations_sha256=this.annotations.sha256 if this.annotations else None,
         majority=this.config.majority,
-        versions={n: version(n) for n in ("salient-imagenet-data", "torch", "torchvision", "pillow", "zarr")},
+        versions={n: version(n) for n in (*PACKAGES, *packages_of(this.config.decoder))},
         files={},
         edition=this.config.edition,
         precision=this.config.precision,

@@ -10,7 +10,7 @@ GroupBy = Literal["prediction", "label"]
 """Whether a class's images are those predicted or those labelled as it."""
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 """Of the network."""
-Decoder = Literal["pillow", "pillow+torch", "nvjpeg"]
+Decoder = Literal["pillow", "pillow+torch", "simplejpeg", "nvjpeg"]
 """Of the images: `units.decoding`."""
 Stage = Literal["features", "ranking", "maps"]
 """After which a build may stop."""

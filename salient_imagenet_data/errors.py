@@ -46,6 +46,7 @@ EXTRAS = {
     "transformers": "hf",
     "open_clip": "clip",
     "ray": "ray",
+    "simplejpeg": "jpeg",
     "scipy": "imagenet",
     "s3fs": "s3",
     "starlette": "app",

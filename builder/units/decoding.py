@@ -1,9 +1,10 @@
-"""Files to batches of crops, by one of three decoders.
+"""Files to batches of crops, by one of four decoders.
 
 `pillow` is the reference: Pillow decodes and resizes. With `pillow+torch`, torch resizes, which is faster and puts
-some pixels off by one level, fewer with newer torch. `nvjpeg` decodes and resizes on a CUDA device. What is no plain
-JPEG (a PNG called .JPEG, a CMYK JPEG), or is refused there, goes to Pillow; what nvJPEG makes of a damaged file is its
-own affair.
+some pixels off by one level, fewer with newer torch. With `simplejpeg`, that library decodes, to Pillow's pixels and
+faster, and torch resizes: the crops are those of `pillow+torch`. `nvjpeg` decodes and resizes on a CUDA device. What is
+no plain JPEG (a PNG called .JPEG, a CMYK JPEG), or is refused there, goes to Pillow; what nvJPEG makes of a damaged
+file is its own affair.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,11 +25,12 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
 
 from salient_imagenet_data.builder.choices import Decoder
+from salient_imagenet_data.builder.units.jpeg import by_simplejpeg, check_simplejpeg, jpeg_of
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.reading import read_ahead
 from salient_imagenet_data.images.source import ImageSource, picture_of
-from salient_imagenet_data.images.trouble import is_trouble, patiently
+from salient_imagenet_data.images.trouble import is_trouble
 
 Crop = tuple[tuple[int, int], Tensor]
 """Width and height of the original; the crop, (3, S, S) uint8."""
@@ -56,17 +58,24 @@ TORCH_FILTERS = {
 
 
 def check_decoder(decoder: Decoder, device: str, preprocessing: Preprocessing) -> None:
-    """Raise SalientError for a decoder that cannot run on such a device, or cannot resize so."""
+    """Raise SalientError for a decoder that is not installed, cannot run on such a device, or cannot resize so."""
     if decoder != "pillow" and preprocessing.interpolation not in TORCH_FILTERS:
         raise SalientError(
             f"decoder {decoder}: torch does not resize with {preprocessing.interpolation}",
             expected=", ".join(TORCH_FILTERS),
             then="choose the decoder pillow",
         )
+    if decoder == "simplejpeg":
+        check_simplejpeg()
     if decoder == "nvjpeg" and torch.device(device).type != "cuda":
         raise SalientError(
             "decoder nvjpeg", expected="a CUDA device", got=device, then="choose another decoder, or --device cuda"
         )
+
+
+def packages_of(decoder: Decoder) -> tuple[str, ...]:
+    """Names of the distributions that a decoder brings in, beside Pillow and torchvision."""
+    return ("simplejpeg",) if decoder == "simplejpeg" else ()
 
 
 def _try_nvjpeg(device: str) -> None:
@@ -105,7 +114,7 @@ def batches(
         _try_nvjpeg(device)
         files = read_ahead(indices, lambda i: _file(source, i, preprocessing), threads=threads, window=window)
         return _ahead(batches_of_files(source, files, preprocessing, batch_size, failed, device), 2)
-    of = pillow_crop if decoder == "pillow" else torch_crop
+    of = CROPS[decoder]
     crops = read_ahead(indices, lambda index: of(source, index, preprocessing), threads=threads, window=window)
     stacked = _stacked(crops, batch_size, failed, pinned=on_gpu)
     return _ahead(stacked, 2) if on_gpu else stacked
@@ -125,6 +134,16 @@ def torch_crop(source: ImageSource, index: int, preprocessing: Preprocessing) ->
         return cropped(pixels, preprocessing)
 
 
+def simplejpeg_crop(source: ImageSource, index: int, preprocessing: Preprocessing) -> Crop:
+    """Raises ImageError for an image that cannot be decoded."""
+    data = jpeg_of(source, index)
+    pixels = None if data is None else by_simplejpeg(data)
+    if pixels is None:
+        return torch_crop(source, index, preprocessing)
+    with _as_image_error(source, index):
+        return cropped(torch.from_numpy(pixels).permute(2, 0, 1), preprocessing)
+
+
 @contextmanager
 def _as_image_error(source: ImageSource, index: int) -> Iterator[None]:
     """What goes wrong with the pixels of one image is that image's, except want of memory."""
@@ -138,6 +157,14 @@ def _as_image_error(source: ImageSource, index: int) -> Iterator[None]:
         raise ImageError(
             f"{source.entry(index).image_id}: cannot crop", got=f"{type(error).__name__}: {error}"
         ) from error
+
+
+CROPS: dict[Decoder, Callable[[ImageSource, int, Preprocessing], Crop]] = {
+    "pillow": pillow_crop,
+    "pillow+torch": torch_crop,
+    "simplejpeg": simplejpeg_crop,
+}
+"""Decoders of one image at a time, on the processor."""
 
 
 def cropped(pixels: Tensor, preprocessing: Preprocessing) -> Crop:
@@ -187,39 +214,7 @@ def _batch(crops: Sequence[tuple[int, Crop]], device: torch.device, *, pinned: b
 def _file(source: ImageSource, index: int, preprocessing: Preprocessing) -> Tensor | Crop:
     """A JPEG's bytes for the device, or else the crop by Pillow. Raises ImageError if that cannot decode it."""
     data = jpeg_of(source, index)
-    return pillow_crop(source, index, preprocessing) if data is None else data
-
-
-def jpeg_of(source: ImageSource, index: int) -> Tensor | None:
-    """Bytes of an image that is a JPEG of one or three components, (N,) uint8; else None."""
-    value: dict[str, Any] = source.encoded(index)
-    path = value["path"]
-    try:
-        data = value["bytes"] if value["bytes"] is not None else patiently(lambda: _bytes_of(path), path, path)
-    except OSError:
-        return None  # Pillow says what it is
-    view = np.frombuffer(data, dtype=np.uint8)
-    return torch.from_numpy(view.copy()) if _components(view) in (1, 3) else None
-
-
-def _bytes_of(path: str) -> NDArray[np.uint8]:
-    return np.fromfile(path, dtype=np.uint8)
-
-
-def _components(data: NDArray[np.uint8]) -> int | None:
-    """Of a JPEG: the number in its frame header (ITU-T T.81, B.2.2). None for what is no JPEG."""
-    if bytes(data[:2]) != b"\xff\xd8":
-        return None
-    place = 2
-    while place + 10 <= len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
-        if marker == 0xFF:  # padding
-            place += 1
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return int(data[place + 9])
-        else:
-            place += 2 + int(data[place + 2]) * 256 + int(data[place + 3])
-    return None
+    return pillow_crop(source, index, preprocessing) if data is None else torch.from_numpy(data.copy())
 
 
 def batches_of_files(

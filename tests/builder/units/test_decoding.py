@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.choices import Decoder
 from salient_imagenet_data.builder.config import BuildConfig
 from salient_imagenet_data.builder.units import decoding
-from salient_imagenet_data.builder.units.decoding import Batch, batches, check_decoder, jpeg_of
+from salient_imagenet_data.builder.units.decoding import Batch, batches, check_decoder
+from salient_imagenet_data.builder.units.jpeg import jpeg_of
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
@@ -46,6 +48,13 @@ def exif() -> Image.Exif:
     return turned
 
 
+def deep() -> bytes:
+    """A PNG of 16 bits, which is no JPEG whatever it is called."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(1).integers(0, 2**16, (70, 90), dtype=np.uint16)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
 FILES = {
     "plain.jpg": encode(),
     "444.jpg": encode(subsampling=0),
@@ -55,6 +64,8 @@ FILES = {
     "small.jpg": encode((40, 30)),
     "fits.jpg": encode((64, 64)),
     "turned.jpg": encode(exif=exif()),
+    "rgb.jpg": encode(keep_rgb=True),
+    "deep.jpg": deep(),
     "cmyk.JPEG": encode(mode="CMYK"),
     "png.JPEG": encode(kind="PNG"),
     "palette.png": encode(mode="P", kind="PNG"),
@@ -64,7 +75,7 @@ FILES = {
     "empty.jpg": b"",
 }
 BROKEN = {"truncated", "headless", "junk", "empty", "gone"}
-NO_PLAIN_JPEG = {"cmyk", "png", "palette", "headless", "junk", "empty", "gone"}
+NO_PLAIN_JPEG = {"cmyk", "png", "deep", "palette", "headless", "junk", "empty", "gone"}
 
 
 @pytest.fixture
@@ -120,6 +131,21 @@ def test_torch_resizes_with_the_same_filter_to_the_same_shape(odd: FolderSource)
     with pytest.raises(SalientError, match="torch does not resize with lanczos; expected bilinear, bicubic, nearest"):
         check_decoder("pillow+torch", "cpu", Preprocessing(60, 56, "lanczos"))
     check_decoder("pillow", "cpu", Preprocessing(60, 56, "lanczos"))
+
+
+def test_simplejpeg_gives_the_crops_of_pillow_and_torch(odd: FolderSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("simplejpeg", reason="pip install 'salient-imagenet-data[jpeg]'")
+    exact, by_pillow = read(odd, "pillow+torch"), set()
+    monkeypatch.setattr(decoding, "picture_of", lambda s, i: by_pillow.add(s.entry(i).image_id[2:]) or s.picture(i))
+    fast = read(odd, "simplejpeg")
+    assert fast.keys() == exact.keys()
+    for name, item in exact.items():
+        other = fast[name]
+        if isinstance(item, ImageError) or isinstance(other, ImageError):
+            assert name in BROKEN and str(item) == str(other)
+        else:
+            assert item[0] == other[0] and torch.equal(item[1], other[1]), name
+    assert by_pillow == NO_PLAIN_JPEG | {"truncated"}
 
 
 def on_the_cpu(source: FolderSource, batch_size: int) -> Read:
@@ -188,13 +214,17 @@ def test_nvjpeg_beside_a_busy_device(odd: FolderSource) -> None:
                 assert torch.equal(item[1], other[1]), name
 
 
+@pytest.mark.parametrize("decoder", ["pillow+torch", "simplejpeg"])
 def test_a_store_says_how_its_images_were_decoded(
-    bare_store: Store, images: Path, weights: Path, tmp_path: Path
+    decoder: Decoder, bare_store: Store, images: Path, weights: Path, tmp_path: Path
 ) -> None:
+    if decoder == "simplejpeg":
+        pytest.importorskip("simplejpeg", reason="pip install 'salient-imagenet-data[jpeg]'")
     model, sha256 = load_model(weights)
-    config = BuildConfig(decoder="pillow+torch", **OPTIONS)  # type: ignore[arg-type]
+    config = BuildConfig(decoder=decoder, **OPTIONS)  # type: ignore[arg-type]
     store = build(FolderSource(images), model, tmp_path / "store", weights_sha256=sha256, config=config)
-    assert store.manifest.decoder == "pillow+torch" and bare_store.manifest.decoder == "pillow"
+    assert store.manifest.decoder == decoder and bare_store.manifest.decoder == "pillow"
+    assert ("simplejpeg" in store.manifest.versions) == (decoder == "simplejpeg")
     assert [row.image_id for row in store.rows] == [row.image_id for row in bare_store.rows]
     difference = np.abs(np.asarray(store.maps).astype(int) - np.asarray(bare_store.maps).astype(int))
     assert 0 < np.percentile(difference, 99) <= 12 and difference.mean() < 1
@@ -209,6 +239,20 @@ def test_nvjpeg_without_a_device_is_one_line(run: Run, images: Path, weights: Pa
         "build", "--images", images, "--weights", weights, "--out", tmp_path / "s", "--decoder", "nvjpeg", "--device", "cpu"
     )  # fmt: skip
     assert code == 2 and err.splitlines()[-1].startswith("Error: decoder nvjpeg; expected a CUDA device; got cpu")
+    assert not (tmp_path / "s").exists()
+
+
+def test_simplejpeg_that_is_not_installed_is_one_line(
+    run: Run, images: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    code, _, err = run(
+        "build", "--images", images, "--weights", weights, "--out", tmp_path / "s", "--decoder", "simplejpeg"
+    )
+    assert (code, err.splitlines()[-1]) == (
+        2,
+        "Error: decoder simplejpeg: simplejpeg is not installed; pip install 'salient-imagenet-data[jpeg]'",
+    )
     assert not (tmp_path / "s").exists()
 
 

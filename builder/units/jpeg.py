@@ -1,0 +1,92 @@
+"""The bytes of plain JPEGs, for decoders other than Pillow, and one of these: simplejpeg.
+
+Plain: what every libjpeg decodes to the same pixels. All else stays with Pillow, so that a file is read, refused and
+quarantined alike whatever the decoder.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from salient_imagenet_data.errors import not_installed
+from salient_imagenet_data.images.source import ImageSource
+from salient_imagenet_data.images.trouble import is_trouble, patiently
+
+PLAIN = (0xC0, 0xC1, 0xC2)
+"""Frames of baseline, extended and progressive Huffman coding (ITU-T T.81, table B.1)."""
+
+
+class Frame(NamedTuple):
+    """Of a JPEG's frame header (ITU-T T.81, B.2.2). marker: its second byte. bits: of a sample."""
+
+    marker: int
+    bits: int
+    height: int
+    width: int
+    components: int
+
+
+def jpeg_of(source: ImageSource, index: int) -> NDArray[np.uint8] | None:
+    """Bytes of an image that is a plain JPEG, gray or of three components, (N,) uint8; else None."""
+    value: dict[str, Any] = source.encoded(index)
+    path = value["path"]
+    try:
+        data = value["bytes"] if value["bytes"] is not None else patiently(lambda: _bytes_of(path), path, path)
+    except OSError:
+        return None  # Pillow says what it is
+    view = np.frombuffer(data, dtype=np.uint8)
+    return view if _is_plain(frame_of(view)) else None
+
+
+def _bytes_of(path: str) -> NDArray[np.uint8]:
+    return np.fromfile(path, dtype=np.uint8)
+
+
+def frame_of(data: NDArray[np.uint8]) -> Frame | None:
+    """The frame header of a JPEG; None for what is no JPEG."""
+    if bytes(data[:2]) != b"\xff\xd8":
+        return None
+    place = 2
+    while place + 10 <= len(data) and data[place] == 0xFF:
+        marker = int(data[place + 1])
+        if marker == 0xFF:  # padding
+            place += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            bits, *sides, components = data[place + 4 : place + 10].tolist()
+            return Frame(marker, bits, sides[0] * 256 + sides[1], sides[2] * 256 + sides[3], components)
+        else:
+            place += 2 + int(data[place + 2]) * 256 + int(data[place + 3])
+    return None
+
+
+def _is_plain(frame: Frame | None) -> bool:
+    """Whether Pillow decodes such a JPEG, as every libjpeg does. Pillow warns of very large ones and refuses larger."""
+    if frame is None or frame.marker not in PLAIN or frame.bits != 8 or frame.components not in (1, 3):
+        return False
+    return Image.MAX_IMAGE_PIXELS is None or frame.height * frame.width <= Image.MAX_IMAGE_PIXELS
+
+
+def check_simplejpeg() -> None:
+    """Raises SalientError where simplejpeg is not installed."""
+    try:
+        import simplejpeg  # noqa: F401
+    except ImportError as error:
+        raise not_installed("simplejpeg", "decoder simplejpeg") from error
+
+
+def by_simplejpeg(data: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """(H, W, 3) uint8 RGB of a plain JPEG, Pillow's pixels; None for one that libjpeg has anything to say about, which
+    is left to Pillow: it reads some of these and refuses others."""
+    import simplejpeg
+
+    try:
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", strict=True)
+    except Exception as error:
+        if is_trouble(error):
+            raise
+        return None
+    return pixels
