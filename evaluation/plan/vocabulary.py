@@ -120,8 +120,11 @@ _REGIONS = {
 
 
 def better(words: str) -> str:
-    """Which way a figure is better, by its name, whatever stands behind a comma: "higher", "nearer 0", or ""."""
-    name = words.partition(",")[0]
+    """Which way a figure is better, by its name, whatever stands behind a comma: "higher", "nearer 0", "lower" for what
+    is lost on the spurious pixels, or ""."""
+    name, _, where = words.partition(",")
+    if name in (BY_KEY["loss"].name, BY_KEY["excess"].name):
+        return "lower" if where.endswith(region_words(SPURIOUS)) else ""
     return next((figure.better for figure in FIGURES if name in (figure.name, figure.key)), "")
 
 

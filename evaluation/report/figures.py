@@ -53,9 +53,9 @@ def class_spread(models: Sequence[ModelResult], condition: str) -> str | None:
         return None
     low = min(-0.1, *(drops[-1][0] for _, _, drops, _ in series))
     most = max(len(drops) for _, _, drops, _ in series)
-    canvas = Canvas((0.5, most + 0.5), (low, 1.0), f"drop by class, {series[0][3]}")
+    canvas = Canvas((0.5, most + 0.5), (low, 1.0), f"loss by class, {series[0][3]}")
     steps = range(1, most + 1, max(1, most // 10))
-    canvas.axes(list(steps), (0, 0.25, 0.5, 0.75, 1.0), "classes, from the largest drop", "clean accuracy lost")
+    canvas.axes(list(steps), (0, 0.25, 0.5, 0.75, 1.0), "classes, from the largest loss", "clean accuracy lost")
     for index, name, drops, _ in series:
         colour = COLOURS[index % len(COLOURS)]
         canvas.line([(i, drop) for i, (drop, _) in enumerate(drops, start=1)], colour)
@@ -79,7 +79,7 @@ def controls_figure(models: Sequence[ModelResult]) -> str | None:
         (low, high), (0.0, float(len(rows))), "accuracy lost: the region (full) and its controls (hollow)",
         height=TOP + BOTTOM + 40 * len(rows), width=860, left=330,
     )  # fmt: skip
-    canvas.axes([round(low + (high - low) * i / 5, 2) for i in range(6)], (), "drop of class-averaged accuracy", "")
+    canvas.axes([round(low + (high - low) * i / 5, 2) for i in range(6)], (), "loss of class-averaged accuracy", "")
     canvas.line([(0.0, 0.0), (0.0, float(len(rows)))], "#888", width=1)
     for place, (index, name, claim) in enumerate(rows):
         colour, middle = COLOURS[index % len(COLOURS)], len(rows) - place - 0.5

@@ -10,6 +10,7 @@ from pathlib import Path
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.plan.vocabulary import BY_KEY, better, corrupted_words, corruption_words
+from salient_imagenet_data.evaluation.report.answer import short_names
 from salient_imagenet_data.evaluation.report.page import ROOM
 from salient_imagenet_data.evaluation.score.results import FAMILY, ModelResult, StoreFacts, Summary
 from salient_imagenet_data.pictures.page import check_page, render
@@ -28,9 +29,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A model's figures by column."""
+    """A model's figures by column. shown: its name as short as tells it from the others of the board."""
 
     name: str
+    shown: str
     cells: dict[str, Cell]
 
 
@@ -115,7 +117,9 @@ def merge(first: ModelResult, second: ModelResult) -> ModelResult | None:
 
 
 def _board(store: StoreFacts, models: Sequence[ModelResult]) -> Board:
-    rows = [Row(model.name, cells(model)) for model in models]
+    names = [model.name for model in models]
+    shown = zip(names, short_names(names), models, strict=True)
+    rows = [Row(name, short, cells(model)) for name, short, model in shown]
     columns = tuple(dict.fromkeys(column for row in rows for column in row.cells))
     rows.sort(key=lambda row: (-row.cells[columns[0]].estimate.value, row.name))
     return Board(store, columns, tuple(rows))

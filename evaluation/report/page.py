@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from salient_imagenet_data.evaluation.plan.protocols import REGISTERED
-from salient_imagenet_data.evaluation.plan.vocabulary import BY_KEY, corrupted_words
+from salient_imagenet_data.evaluation.plan.vocabulary import BY_KEY, corrupted_words, region_words
 from salient_imagenet_data.evaluation.report.answer import answers
 from salient_imagenet_data.evaluation.report.examples import largest_drops, with_images
 from salient_imagenet_data.evaluation.report.figures import all_figures
@@ -42,5 +42,6 @@ def write_report(summary: Summary, folder: Path, store: Store, source: ImageSour
     names = display_names(store.class_names)
     drawn = {"figures": figures, "examples": examples, "ratios": ratios, "names": names, "colours": COLOURS}
     drawn |= {"answers": answers(summary.models, summary.store.classes), "compare": BY_KEY, "words": corrupted_words}
+    drawn["region"] = region_words
     write_text(folder / REPORT_PAGE, render(ROOM, "report.html", summary=summary, **drawn))
     return folder / REPORT_PAGE

@@ -189,7 +189,7 @@ def verdict(region: str, drop: Estimate, random: Against | None, other: Against 
     if random is None:
         return None, f"No control was run for {what}: the loss may be that of any region of this size."
     if drop.low <= 0.0:
-        return False, f"No loss is shown with {what} corrupted: the interval of the drop includes 0."
+        return False, f"No loss is shown with {what} corrupted: the interval of the loss includes 0."
     words = CONTROL_WORDS["random"]
     if random.excess.low <= 0.0:
         return False, (

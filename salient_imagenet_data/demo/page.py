@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,13 +16,11 @@ from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import join
 from salient_imagenet_data.names import KINDS
-from salient_imagenet_data.pictures.classes import SIDE, Shown, cell_size, corner, sheet
+from salient_imagenet_data.pictures.classes import SIDE, Shown, corner, sheet
 from salient_imagenet_data.pictures.page import render
+from salient_imagenet_data.pictures.tiles import GAP
 from salient_imagenet_data.scenes import CLASSES
 from salient_imagenet_data.store.reading import Store
-
-if TYPE_CHECKING:
-    pass
 
 PAGE, SHEET = "index.html", "contact_sheet.png"
 TILES = 1 + len(KINDS)
@@ -59,8 +57,12 @@ def page(result: DemoResult) -> str:
     """The page, without times and memory, so that a second run writes the same."""
     shown = {key: value for key, value in result.to_json().items() if key not in ("resources", "classifiers")}
     places = [corner(number, TILES) for number in range(len(CLASSES))]
-    classes = [{"name": c.name, "left": left, "top": top} for c, (left, top) in zip(CLASSES, places, strict=True)]
-    shown |= {"width": cell_size(TILES)[0], "side": SIDE, "classifiers": result.classifiers}
+    steps = [tile * (SIDE + GAP) for tile in range(TILES)]
+    classes = [
+        {"name": c.name, "lefts": [left + step for step in steps], "top": top}
+        for c, (left, top) in zip(CLASSES, places, strict=True)
+    ]
+    shown |= {"side": SIDE, "gap": GAP, "classifiers": result.classifiers}
     return render("salient_imagenet_data.demo", "demo.html", sheet=SHEET, classes=classes, **shown)
 
 
@@ -81,7 +83,7 @@ def words(result: DemoResult, out: Path) -> str:
         for name, figures in result.classifiers.items()
         if figures.spurious_gap is not None
     ]
-    heads = ("core accuracy", "spurious accuracy", "accuracy", "decorrelated")
+    heads = ("core accuracy", "spurious accuracy", "clean accuracy", "without the cue")
     lines += ["", f"{'classifier':<10} {'sigma':>5} " + " ".join(f"{head:>20}" for head in heads)]
     for name, figures in result.classifiers.items():
         plain = [figures.clean, figures.decorrelated]
