@@ -20,6 +20,9 @@ ANSWERS = (MAIN_OBJECT, SEPARATE_OBJECT, BACKGROUND)
 MIXED = "mixed"
 CUES = (BACKGROUND, SEPARATE_OBJECT, MIXED)
 
+Form = Literal["csv", "official", "label-studio"]
+"""Of a file of answers: our CSV, the same with the columns of 2022, tasks of Label Studio."""
+
 MANIFEST, IMAGES_TABLE, FEATURES_TABLE, MAPS = "manifest.json", "images.parquet", "features.parquet", "maps.zarr"
 QUARANTINE_TABLE = "quarantine.parquet"
 WORK = "work"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -97,11 +97,16 @@ def _csv(text: str, path: Path) -> tuple[list[str], list[dict[str, object]]]:
 
 def write_annotations(path: str | Path, answers: Iterable[Answer]) -> None:
     """Write answers in our CSV layout."""
+    write_text(Path(path), csv_of(answers))
+
+
+def csv_of(answers: Iterable[Answer], header: Sequence[str] = COLUMNS) -> str:
+    """Answers as text of a CSV file. header: `COLUMNS`, or `OFFICIAL_COLUMNS`, which mean the same."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(header)
     writer.writerows([getattr(answer, column) for column in COLUMNS] for answer in answers)  # None as nothing
-    write_text(Path(path), table.getvalue())
+    return table.getvalue()
 
 
 def check_answers(answers: Iterable[tuple[int, Answer]], name: str) -> None:
@@ -143,10 +148,12 @@ def _rows(columns: list[str], rows: list[dict[str, object]], name: str) -> Itera
     for number, row in enumerate(rows, start=1):
         fields = dict(zip(COLUMNS, (row[c] for c in layout), strict=True))
         blank = not str(fields["answer"] or "").strip()
-        yield None if blank else (number, _parse(fields, f"{name}, row {number}"))
+        yield None if blank else (number, parse_answer(fields, f"{name}, row {number}"))
 
 
-def _parse(row: Mapping[str, object], place: str) -> Answer:
+def parse_answer(row: Mapping[str, object], place: str) -> Answer:
+    """An answer of its fields, under the names of `COLUMNS`. place: for the message. Raises SalientError for a field
+    that cannot be."""
     answer = str(row["answer"] or "").strip()
     if answer not in ANSWERS:
         raise SalientError(f"{place}: unknown answer", expected=", ".join(ANSWERS), got=repr(answer))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from salient_imagenet_data.cli.commands import FILE, cli, tell
 from salient_imagenet_data.cli.images import GivenImages, images_options
+from salient_imagenet_data.names import Form
 
 
 @cli.command()
@@ -84,3 +86,42 @@ def label(
     serve(site(desk.gallery, label_routes(desk), access), listening, host, token, not no_browser, click.echo)
     desk.book.close()
     click.echo(f"the answers are in {place}")
+
+
+@cli.command("export-answers")
+@click.argument("store")
+@click.option("--answers", type=FILE, help="File of answers.  [default: STORE.answers.sqlite, beside the store]")
+@click.option("--format", "form", type=click.Choice(get_args(Form)), default="csv", help="What to write.")
+@click.option("--out", type=FILE, required=True, help="File to write.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+def export_answers(store: str, answers: Path | None, form: Form, out: Path, overwrite: bool) -> None:
+    """Write the answers given in the browser as a CSV, with the columns of 2022, or as tasks of Label Studio."""
+    from salient_imagenet_data.app.label.book import read_book
+    from salient_imagenet_data.app.label.exporting import exported
+    from salient_imagenet_data.app.label.opening import place_of_answers
+    from salient_imagenet_data.errors import SalientError
+    from salient_imagenet_data.store.reading import Store
+    from salient_imagenet_data.whole_file import write_text
+
+    if out.exists() and not overwrite:
+        raise SalientError(f"{out}: exists", expected="a new file", then="choose another --out or use --overwrite")
+    ledger = read_book(place_of_answers(store, answers))
+    write_text(out, exported(ledger, Store(store), form))
+    held = ledger.answered()
+    people = {row.annotator for rows in held.values() for row in rows}
+    click.echo(f"wrote {out}: {sum(map(len, held.values()))} answers of {len(people)} people about {len(held)} pairs")
+
+
+@cli.command("import-answers")
+@click.argument("store")
+@click.argument("file", type=FILE)
+@click.option("--answers", type=FILE, help="File of answers.  [default: STORE.answers.sqlite, beside the store]")
+def import_answers(store: str, file: Path, answers: Path | None) -> None:
+    """Add answers to those given in the browser: from a CSV or Parquet file, or Label Studio's JSON."""
+    from salient_imagenet_data.app.label.exporting import take_in
+    from salient_imagenet_data.app.label.opening import place_of_answers
+    from salient_imagenet_data.store.reading import Store
+
+    place = place_of_answers(store, answers)
+    count = take_in(file, Store(store), place, tell)
+    click.echo(f"{count} answers added to {place}")

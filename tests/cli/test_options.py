@@ -37,6 +37,7 @@ RUN_ONLY: dict[str, set[str]] = {
     "localise": {"as_json"},
     "look": {"verbose", "overwrite"},
     "label": {"verbose", "host", "port", "token", "no_browser"},
+    "export-answers": {"overwrite"},
     "retrain-head": {"verbose", "overwrite", "workers", "skip_missing", "device"},
     "finetune": {"verbose", "overwrite", "workers", "skip_missing", "device"},
     "import-official": {"verbose", "skip_broken", "processes", "resume", "overwrite"},
@@ -63,6 +64,8 @@ INPUTS: dict[str, set[str]] = {
     "localise": {"store"},
     "look": {"out", *_READ},
     "label": {"answers", *_READ},
+    "export-answers": {"store", "answers", "out"},
+    "import-answers": {"store", "file", "answers"},
     "retrain-head": {"model", "out", *_READ, *_MODEL},
     "finetune": {"model", "out", *_READ, *_MODEL},
     "import-official": {"release", "out", "annotations", "images", "layout"},
@@ -80,6 +83,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "label": dict.fromkeys(
         ("annotator", "per_pair", "repeats", "generalise", "gold", "definitions", "boxes"), "app/label/test_command.py"
     ),
+    "export-answers": {"form": "app/label/test_exporting.py"},
     "look": {"count": "test_looking.py", "classes": "test_looking.py"},
     "export": {"redistribute": "hub/test_export.py"},
 }

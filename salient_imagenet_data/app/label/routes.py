@@ -23,7 +23,9 @@ from salient_imagenet_data.app.label.desk import (
     reasons_of,
     task_of,
 )
+from salient_imagenet_data.app.label.quality import full
 from salient_imagenet_data.app.label.records import SKIPPED, WITHDRAWN, Row, Task
+from salient_imagenet_data.app.label.results import apply, export, results
 from salient_imagenet_data.app.pages import page, trouble
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.names import ANSWERS, BACKGROUND, MAIN_OBJECT, SEPARATE_OBJECT
@@ -58,6 +60,9 @@ def label_routes(desk: Desk) -> list[BaseRoute]:
         Route("/", bound(_start)),
         Route("/label", bound(_question)),
         Route("/label", bound(_answer), methods=["POST"]),
+        Route("/results", bound(results)),
+        Route("/export/{name}", bound(export)),
+        Route("/apply", bound(apply), methods=["POST"]),
     ]
 
 
@@ -247,8 +252,8 @@ def _own(desk: Desk, annotator: str) -> dict[str, Any]:
 def _whole(desk: Desk) -> dict[str, int]:
     """How many pairs have all their answers."""
     with desk.book.reading() as ledger:
-        full = sum(ledger.count(Task(pair, "first")) >= desk.plan.per_pair for pair in desk.plan.order)
-    return {"full": full, "pairs": len(desk.plan.order), "per_pair": desk.plan.per_pair}
+        complete = full(ledger, desk.plan.order, desk.plan.per_pair)
+    return {"full": complete, "pairs": len(desk.plan.order), "per_pair": desk.plan.per_pair}
 
 
 def _back(desk: Desk, annotator: str, rows: list[Row], task: Task | None, view: str) -> str:

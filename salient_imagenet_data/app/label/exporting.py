@@ -1,0 +1,84 @@
+"""The answers of a file in other forms, and answers from other forms into the file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from salient_imagenet_data.annotation.answers import OFFICIAL_COLUMNS
+from salient_imagenet_data.annotation.files import csv_of, read_annotations
+from salient_imagenet_data.annotation.label_studio import read_tasks, tasks_of
+from salient_imagenet_data.annotation.verdicts import Annotations
+from salient_imagenet_data.app.label.book import Book
+from salient_imagenet_data.app.label.desk import answers_in, checked_name, identity_of
+from salient_imagenet_data.app.label.ledger import Ledger
+from salient_imagenet_data.app.label.records import Pair, Task
+from salient_imagenet_data.errors import SalientError, some
+from salient_imagenet_data.names import Form
+from salient_imagenet_data.store.reading import Store
+
+NAMES: dict[Form, str] = {
+    "csv": "answers.csv",
+    "official": "answers-official.csv",
+    "label-studio": "answers-label-studio.json",
+}
+"""What a file of each form is called by default."""
+
+
+def exported(ledger: Ledger, store: Store, form: Form) -> str:
+    """The answers of the first round that hold, as the text of a file. Answers to repetitions and to other images are
+    not among them: they are about the answers."""
+    answers = answers_in(ledger, store)
+    if form == "csv":
+        return csv_of(answers)
+    if form == "official":
+        return csv_of(answers, OFFICIAL_COLUMNS)
+    first = [row for row in ledger.rows if row.task.round == "first" and row.shown]
+    shown = {(row.task.pair.class_index, row.task.pair.feature_index): row.shown for row in first}
+    return json.dumps(tasks_of(answers, shown), indent=1, ensure_ascii=False) + "\n"
+
+
+def annotations_in(ledger: Ledger, store: Store) -> Annotations:
+    """The same as `read_annotations` of the exported CSV. Raises SalientError where nobody answered."""
+    answers = answers_in(ledger, store)
+    if not answers:
+        raise SalientError("no answers", expected="at least one")
+    return Annotations(tuple(answers), hashlib.sha256(csv_of(answers).encode()).hexdigest())
+
+
+def take_in(path: Path, store: Store, answers: Path, tell: Callable[[str], None]) -> int:
+    """Add the answers of a CSV or Parquet file (ours or the official columns) or of Label Studio's JSON to a file of
+    answers; how many. Those that a person gave to a pair before stay: they are left out and told.
+
+    Raises SalientError for a pair that the store does not have.
+    """
+    read = read_tasks(path) if path.suffix == ".json" else list(read_annotations(path).answers)
+    known = {(f.class_index, f.feature_index, f.rank): f.class_name for f in store.features}
+    told = [(f"class {a.class_index}, feature {a.feature_index}, rank {a.feature_rank}", a) for a in read]
+    unknown = [
+        words
+        for words, a in told
+        if (name := known.get((a.class_index, a.feature_index, a.feature_rank))) is None
+        or a.class_name not in ("", name)
+    ]
+    if unknown:
+        raise SalientError(f"{path}: pairs that the store does not have", got=some(unknown))
+    book = Book(answers, identity_of(store))
+    try:
+        with book.reading() as ledger:
+            rows, twice = [], 0
+            for a in read:
+                task, who = Task(Pair(a.class_index, a.feature_index), "first"), checked_name(a.annotator)
+                before = ledger.newest(who, task)
+                if before is not None and before.answered:
+                    twice += 1
+                else:
+                    rows.append((who, task, a.answer, a.confidence, a.reason))
+            book.add_all(rows)
+    finally:
+        book.close()
+    if twice:
+        tell(f"{twice} answers are left out: {answers} has one of that person about that pair")
+    return len(rows)

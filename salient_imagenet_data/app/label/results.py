@@ -1,0 +1,115 @@
+"""The pages and files of what came out: quality, disputes, exports, and applying answers to the store."""
+
+from __future__ import annotations
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from salient_imagenet_data.annotation.applying import annotate
+from salient_imagenet_data.app.forms import fields_of, is_token, token_for
+from salient_imagenet_data.app.gallery import SIZES, picture_address
+from salient_imagenet_data.app.label.desk import Desk
+from salient_imagenet_data.app.label.exporting import NAMES, annotations_in, exported
+from salient_imagenet_data.app.label.quality import Dispute, agreements, disputes, full, generalisation, people
+from salient_imagenet_data.app.label.records import Task
+from salient_imagenet_data.app.pages import page, trouble
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.names import Form
+from salient_imagenet_data.store.reading import Store
+
+APPLY = "\x00apply"
+"""In place of a name in the token of the form that applies: nobody can be called so."""
+MOST = 50
+"""Pairs in dispute on one page."""
+
+
+async def results(desk: Desk, request: Request) -> Response:
+    """The page of quality."""
+    return await run_in_threadpool(_results, desk, request.query_params.get("said", ""))
+
+
+def _results(desk: Desk, said: str = "", status: int = 200) -> Response:
+    with desk.book.reading() as ledger:
+        numbers, who = agreements(ledger), people(ledger, desk.plan.gold or {})
+        found, (holds, breaks) = disputes(ledger), generalisation(ledger)
+        complete = full(ledger, desk.plan.order, desk.plan.per_pair)
+    desk.read_kinds(Store(desk.store.path))  # as they are now, whoever applied
+    kinds = [feature.kind for feature in desk.kinds.values()]
+    return page(
+        "results.html",
+        status,
+        numbers=numbers,
+        people=who,
+        disputes=[_dispute(desk, one) for one in found[:MOST] if one.pair in desk.kinds],
+        more=max(0, len(found) - MOST),
+        holds=holds,
+        breaks=[_named(desk, pair.class_index, pair.feature_index) for pair in breaks],
+        complete=complete,
+        pairs=len(desk.plan.order),
+        per_pair=desk.plan.per_pair,
+        majority=desk.majority,
+        kinds={"core": kinds.count("core"), "spurious": kinds.count("spurious"), "open": kinds.count(None)},
+        version=desk.store.manifest.data_version,
+        token=token_for(desk.book.secret, APPLY),
+        said=said[:300],
+        wrong=status != 200,
+        forms=list(NAMES.values()),
+        place=str(desk.place),
+        file=str(desk.book.path),
+    )
+
+
+def _named(desk: Desk, class_index: int, feature_index: int) -> str:
+    return f"{desk.names[class_index]}, feature {feature_index}"
+
+
+def _dispute(desk: Desk, dispute: Dispute) -> dict[str, object]:
+    feature, rows = desk.kinds[dispute.pair], desk.rows_of(Task(dispute.pair, "first"))
+    pictures = [picture_address(desk.gallery, row, feature.slot, "heat", 0, SIZES[0]) for row in rows]
+    return {
+        "name": _named(desk, *dispute.pair),
+        "pictures": pictures,
+        "rows": dispute.rows,
+        "votes": dispute.votes,
+        "kind": dispute.kind,
+    }
+
+
+async def export(desk: Desk, request: Request) -> Response:
+    """A file of the answers."""
+    form = next((form for form, name in NAMES.items() if name == request.path_params["name"]), None)
+    if form is None:
+        return trouble("There is no such file.", 404)
+    return await run_in_threadpool(_export, desk, form)
+
+
+def _export(desk: Desk, form: Form) -> Response:
+    with desk.book.reading() as ledger:
+        text = exported(ledger, desk.store, form)
+    kind = "application/json" if form == "label-studio" else "text/csv"
+    headers = {"Content-Disposition": f'attachment; filename="{NAMES[form]}"'}
+    return Response(text, media_type=f"{kind}; charset=utf-8", headers=headers)
+
+
+async def apply(desk: Desk, request: Request) -> Response:
+    """Set the kinds of the store's features from the answers."""
+    fields = await fields_of(request)
+    if not is_token(fields.get("token", ""), desk.book.secret, APPLY):
+        return trouble("This form is not of a page of this server; open the page anew.", 403, back="/results")
+    return await run_in_threadpool(_apply, desk, fields)
+
+
+def _apply(desk: Desk, fields: dict[str, str]) -> Response:
+    text = fields.get("majority", "")
+    try:
+        if not (text.isdecimal() and text.isascii() and 0 < len(text) < 4 and int(text)):
+            raise SalientError("majority", expected="a number of answers", got=repr(text[:20]))
+        with desk.book.reading() as ledger:
+            read = annotations_in(ledger, desk.store)
+        version = fields.get("version", "").strip() or None
+        store = annotate(desk.store.path, read, majority=int(text), data_version=version)
+    except (SalientError, OSError) as error:
+        return _results(desk, f"Not applied: {error}", 422)
+    desk.read_kinds(store)
+    return RedirectResponse("/results?said=applied", 303)
