@@ -131,5 +131,6 @@ document.addEventListener("submit", (event) => {
 
 document.addEventListener("htmx:sendError", () => say("The server does not answer. Your answer is still here: start the server again, then press Enter."));
 document.addEventListener("htmx:timeout", () => say("The server does not answer. Your answer is still here: press Enter to try again."));
-document.addEventListener("htmx:afterSwap", settle);
+/* Not afterSwap, which is told to the part that went. htmx has by then given the focus to the new reason field. */
+document.addEventListener("htmx:load", (event) => { if (event.detail.elt.id === "page") settle(); });
 document.readyState === "loading" ? document.addEventListener("DOMContentLoaded", settle) : settle();

@@ -126,6 +126,13 @@ def test_two_people_answer_by_keyboard_while_the_server_dies(
         assert feature.cue == (None if word == "main_object" else word)
 
 
+def press_and_wait(page: Page, key: str) -> None:
+    """Press a key that leads to another page."""
+    ticket = page.input_value("#answer input[name=ticket]")
+    page.keyboard.press(key)
+    page.wait_for_function("old => document.querySelector('#answer input[name=ticket]')?.value !== old", arg=ticket)
+
+
 def test_every_key_does_what_the_list_says(chromium: Browser, folder: Path, images: Path) -> None:
     server = Server(folder, images, "--annotator", "ada")
     try:
@@ -158,31 +165,24 @@ def test_every_key_does_what_the_list_says(chromium: Browser, folder: Path, imag
         page.keyboard.type("grass, 123 s?")
         page.keyboard.press("Escape")
         page.keyboard.press("r")
-        second_ticket = page.input_value("#answer input[name=ticket]")
-        page.keyboard.press("Enter")
-        page.wait_for_function("old => document.querySelector('[name=ticket]').value !== old", arg=second_ticket)
+        press_and_wait(page, "Enter")
         second = asked(page)
         assert second != first and page.inner_text("#said") == "Saved."
+        assert page.evaluate("document.activeElement.tagName") == "H1" and page.is_visible("#zoom")
+        assert "contour-11-512" in (page.get_attribute("#tiles .layer", "src") or "")
         assert page.get_attribute("#page", "data-view") == "contour"  # as it was left
         assert page.locator("#reasons option").get_attribute("value") == "grass, 123 s?"
-        press = page.keyboard.press
-        with page.expect_navigation():
-            press("b")
+        press_and_wait(page, "b")
         assert asked(page) == first and page.is_checked("#answer input[value=background]")
         assert page.input_value("#reason") == "grass, 123 s?" and page.is_checked(
             "#answer input[name=confidence][value='2']"
         )
         press_through(page, 1)
         assert asked(page) == second and "in place of your earlier answer" in page.inner_text("#said")
-        with page.expect_navigation():
-            press("Backspace")
-        ticket = page.input_value("#answer input[name=ticket]")
-        press("u")
-        page.wait_for_function("old => document.querySelector('[name=ticket]').value !== old", arg=ticket)
+        press_and_wait(page, "Backspace")
+        press_and_wait(page, "u")
         assert asked(page) == first and "Taken back" in page.inner_text("#said")
-        ticket = page.input_value("#answer input[name=ticket]")
-        press("s")
-        page.wait_for_function("old => document.querySelector('[name=ticket]').value !== old", arg=ticket)
+        press_and_wait(page, "s")
         assert asked(page) == second and "Skipped" in page.inner_text("#said")
     finally:
         server.kill()
