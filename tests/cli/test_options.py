@@ -74,7 +74,11 @@ INPUTS: dict[str, set[str]] = {
 }
 """What a command reads and where it writes: every other test of a command gives them."""
 ELSEWHERE: dict[str, dict[str, str]] = {
-    "build": {"compiled": "builder/units/test_forward.py", "trust_annotations": "builder/discovery/test_belonging.py"},
+    "build": {
+        "compiled": "builder/units/test_forward.py",
+        "trust_annotations": "builder/discovery/test_belonging.py",
+        "attacked": "builder/test_robustness.py",
+    },
     "publish": dict.fromkeys(("repo", "private", "gated", "revision"), "hub/test_http.py")
     | {"redistribute": "hub/test_export.py"},  # the same decorator as of export
     "localise": {"boxes": "evaluation/localisation/test_localise.py"},

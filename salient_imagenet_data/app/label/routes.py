@@ -31,11 +31,13 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.names import ANSWERS, BACKGROUND, MAIN_OBJECT, SEPARATE_OBJECT
 
 VIEWS: dict[str, tuple[str, Drawing, int]] = {
-    "overlay": ("heat map over it", "heat", 0),
-    "contour": ("contour", "contour", STEPS // 2),
     "side": ("side by side", "heat", 0),
+    "contour": ("contour", "contour", STEPS // 2),
+    "overlay": ("heat map over it", "heat", 0),
 }
-"""How a map is shown: in words, what is drawn, and where it is cut to begin with."""
+"""How a map is shown: in words, what is drawn, and where it is cut to begin with. The first is shown unasked, since a
+photograph in its colours is easier to judge."""
+FIRST_VIEW = next(iter(VIEWS))
 MEANT = {
     MAIN_OBJECT: ("{name} itself, or a part of it", "core"),
     SEPARATE_OBJECT: ("another object beside it", "spurious"),
@@ -84,8 +86,8 @@ async def _question(desk: Desk, request: Request) -> Response:
 
 def _shown(desk: Desk, annotator: str, query: dict[str, str]) -> Response:
     """The page of a task that the address names, or of the next one."""
-    view = query.get("view", "overlay")
-    view = view if view in VIEWS else "overlay"
+    view = query.get("view", "")
+    view = view if view in VIEWS else FIRST_VIEW
     if "class" in query:
         task = task_of(desk, query["class"], query.get("feature", ""), query.get("round", "first"))
         desk.book.look_at(annotator, task)
@@ -170,7 +172,7 @@ async def _answer(desk: Desk, request: Request) -> Response:
 
 
 def _written(desk: Desk, annotator: str, task: Task, fields: dict[str, str]) -> Response:
-    view = fields.get("view", "overlay") if fields.get("view") in VIEWS else "overlay"
+    view = fields["view"] if fields.get("view") in VIEWS else FIRST_VIEW
     try:
         row, said = _write(desk, annotator, task, fields)
     except SalientError as error:
