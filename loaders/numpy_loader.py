@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.joining import Images, Missing, join
 from salient_imagenet_data.names import FEATURES_COLUMN, IMAGE, IMAGE_ID, KINDS, LABEL, MAPS_COLUMN, MASK_COLUMN
+from salient_imagenet_data.store.describing import html_of
 from salient_imagenet_data.store.reading import Store
 
 
@@ -50,6 +51,9 @@ class NumpyLoader:
     def __repr__(self) -> str:
         what = "masks" if self._joined is None else "images and masks"
         return f"NumpyLoader: {len(self)} batches of {self.batch_size}, {len(self.rows)} {what}, of\n{self.store!r}"
+
+    def _repr_html_(self) -> str:
+        return html_of(self, self.store)
 
     def __iter__(self) -> Iterator[dict[str, NDArray[Any]]]:
         rows = self.rows

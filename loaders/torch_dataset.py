@@ -19,6 +19,7 @@ from salient_imagenet_data.loaders.compact import FRAME, MapFrame
 from salient_imagenet_data.loaders.soft_mask import SoftMask
 from salient_imagenet_data.looking import sheet
 from salient_imagenet_data.names import FEATURES_COLUMN, IMAGE, IMAGE_ID, KINDS, LABEL, MAPS_COLUMN, MASK_COLUMN, Kind
+from salient_imagenet_data.store.describing import html_of
 from salient_imagenet_data.store.reading import Store
 
 Sample = dict[str, Any]
@@ -64,6 +65,9 @@ class SalientImageNet(Dataset[Sample]):
     def __repr__(self) -> str:
         form = "maps" if self.return_maps else "masks"
         return f"SalientImageNet: {len(self)} images with {form}, of\n{self.store!r}"
+
+    def _repr_html_(self) -> str:
+        return html_of(self, self.store)
 
     def show(self, item: int) -> Image.Image:
         """The photograph of an item with its core and spurious mask beside it, in the crop frame, as

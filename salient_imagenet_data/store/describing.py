@@ -7,9 +7,11 @@ from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from salient_imagenet_data.imagenet import display_names
-from salient_imagenet_data.names import CORE, SPURIOUS
+from salient_imagenet_data.names import CORE, KINDS, SPURIOUS
+from salient_imagenet_data.pictures.overlay import strip
 
 if TYPE_CHECKING:
     from salient_imagenet_data.store.reading import Store
@@ -72,6 +74,19 @@ def html(store: Store) -> str:
     more = f"<p>and {len(classes) - MOST_CLASSES} more classes</p>" if len(classes) > MOST_CLASSES else ""
     head = "<tr><th>class</th><th>images</th><th>core features</th><th>spurious features</th></tr>"
     return f"<p>{escape(text(store)).replace(chr(10), '<br>')}</p><table>{head}{rows}</table>{more}"
+
+
+def html_of(loader: object, store: Store) -> str:
+    """The first line of a loader's own words, and its store with the table of classes."""
+    return f"<p>{escape(repr(loader).splitlines()[0])}</p>{html(store)}"
+
+
+def picture(store: Store, row: int, image: Image.Image | None) -> Image.Image:
+    """A row's photograph with its core and spurious mask beside it, in the crop frame; over gray without one."""
+    record = store.rows[row]
+    crop = None if image is None else store.manifest.preprocessing.apply_to_picture(image.convert("RGB"))
+    title = f"{display_names(store.class_names)[record.label]}   {record.image_id}"
+    return strip(crop, {kind: store.mask(row, kind) for kind in KINDS}, title)
 
 
 def _count(value: int | None) -> str:

@@ -18,8 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from PIL import Image
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.images.decoding import decode_picture
 from salient_imagenet_data.masks import published_frame, union_in_crop, union_in_image
 from salient_imagenet_data.names import (
     FEATURES_TABLE,
@@ -162,6 +164,15 @@ class Store:
                 then="use the crop frame, or import again with --images",
             )
         return union_in_image(self.maps[row], chosen, record.height, record.width, record.box)
+
+    def show(self, row: int | str, image: Image.Image | str | os.PathLike[str] | None = None) -> Image.Image:
+        """A row's core mask in blue and spurious mask in orange; a notebook draws the picture by itself.
+
+        row: number or image id. image: its photograph, a picture or a file, since a store has none; without it the
+        masks lie over gray. Raises SalientError for an id that is not here, and an image that cannot be decoded.
+        """
+        picture = image if image is None or isinstance(image, Image.Image) else decode_picture(image, str(image))
+        return describing.picture(self, self.rows.find(row), picture)
 
     def verify(self) -> None:
         """Read every byte and compare with the manifest's sha256. Raises SalientError at the first difference."""

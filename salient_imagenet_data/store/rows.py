@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -123,6 +124,20 @@ class ImageRows(Sequence[ImageRow]):
 
     def __len__(self) -> int:
         return self._count
+
+    def find(self, row: int | str) -> int:
+        """A row's number from 0 on, of its number, from the end where it is negative, or its image id.
+
+        Raises SalientError for one that is not here.
+        """
+        if isinstance(row, str):
+            found = int(pc.index(self.image_ids, row).as_py())
+            if found < 0:
+                raise SalientError(f"no image {row!r} in the store", expected=f"an id such as {self[0].image_id!r}")
+            return found
+        if not -self._count <= row < self._count:
+            raise SalientError(f"no row {row} in the store", expected=f"0 to {self._count - 1}")
+        return range(self._count)[row]
 
     @overload
     def __getitem__(self, index: int) -> ImageRow: ...

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
+from PIL import Image
 
 import salient_imagenet_data
-from salient_imagenet_data import Store
+from salient_imagenet_data import SalientError, Store
 from salient_imagenet_data.loaders import NumpyLoader, SalientImageNet
 from salient_imagenet_data.looking import show
 from salient_imagenet_data.store.describing import by_class, masks
@@ -45,6 +47,32 @@ def test_a_dataset_shows_an_item(store: Store, images: Path) -> None:
     samples = SalientImageNet(store, images)
     mine, theirs = samples.show(7), show(samples[7], store.class_names)
     assert np.array_equal(np.asarray(mine), np.asarray(theirs)) and np.array_equal(samples.show(-1), samples.show(39))
+
+
+def test_a_notebook_sees_the_loaders_with_the_classes(store: Store, images: Path) -> None:
+    for loader in (SalientImageNet(store, images), NumpyLoader(store, batch_size=16)):
+        page = loader._repr_html_()
+        assert page.startswith(f"<p>{repr(loader).splitlines()[0]}</p>") and page.endswith(store._repr_html_())
+
+
+def test_a_store_shows_a_row_over_its_photograph(store: Store, images: Path) -> None:
+    """By number or id, the photograph as a picture or a file: all as the loader shows it; without one over gray."""
+    wanted = np.asarray(SalientImageNet(store, images).show(7))
+    image_id = store.rows[7].image_id
+    file = images / f"{image_id}.png"
+    for row in (7, -33, image_id):
+        assert np.array_equal(np.asarray(store.show(row, file)), wanted)
+    assert np.array_equal(np.asarray(store.show(7, Image.open(file))), wanted)
+    bare = store.show(7)
+    assert bare.size == wanted.shape[1::-1] and not np.array_equal(np.asarray(bare), wanted)
+    for row, words in (
+        ("cat/1", "no image 'cat/1' in the store; expected an id such as"),
+        (40, "no row 40 .* 0 to 39"),
+    ):
+        with pytest.raises(SalientError, match=words):
+            store.show(row)
+    with pytest.raises(SalientError, match="nowhere.png"):
+        store.show(7, images / "nowhere.png")
 
 
 def test_the_package_lists_its_public_names() -> None:
