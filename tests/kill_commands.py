@@ -43,9 +43,9 @@ def commands(data: Path) -> dict[str, Command]:
         _build(data, "overwrite", edition="full", over=data / "store"),
         _build(data, "overwrite-again", edition="top65", overwrite=True, over=data / "store"),
         _same(
-            "annotate",
+            "apply",
             lambda f: shutil.copytree(data / "store", f / "store"),
-            ("annotate", "store", other),
+            ("apply", "store", other),
             moved="store",
             majority=1,
         ),
@@ -188,6 +188,4 @@ def _make(data: Path) -> None:
             for f in features
         ]
         write_annotations(data / f"{name}.csv", rows)
-    cli.main(
-        args=["annotate", str(data / "store"), str(data / "answers.csv"), "--majority", "1"], standalone_mode=False
-    )
+    cli.main(args=["apply", str(data / "store"), str(data / "answers.csv"), "--majority", "1"], standalone_mode=False)

@@ -28,7 +28,7 @@ EMPTIED = {
     "overwrite": 8,
     "import-official": 3,
     "export": 4,
-    "annotate": 3,
+    "apply": 3,
     "evaluate": 6,
 }
 

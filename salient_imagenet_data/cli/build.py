@@ -1,4 +1,4 @@
-"""The commands that make a store: build, sheets, annotate."""
+"""The commands that make a store: build, sheets, apply."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def build(
     if lost := without_features(store):
         tell(lost)
     if m.annotations_sha256 is None:
-        click.echo(f"next: salient-imagenet sheets {out} --images {images} --out sheets")
+        click.echo(f"next: salient-imagenet label {out} --images {images}")
 
 
 @cli.command()
@@ -180,17 +180,36 @@ def sheets(
 
 @cli.command()
 @click.argument("store")
-@click.argument("answers", type=FILE)
+@click.argument("answers", type=FILE, required=False)
 @click.option("--majority", type=click.IntRange(1), default=3, help="Answers that make a feature spurious.")
 @click.option("--data-version", help=VERSION + "  [default: as it is]")
-def annotate(store: str, answers: Path, majority: int, data_version: str | None) -> None:
-    """Call a store's features core or spurious, from a file of answers. No map is rebuilt."""
-    from salient_imagenet_data.annotation.applying import annotate as annotate_store
+def apply(store: str, answers: Path | None, majority: int, data_version: str | None) -> None:
+    """Call a store's features core or spurious, from people's answers. No map is rebuilt.
+
+    ANSWERS: a CSV or Parquet file, or the file of `label`; without it, the one that lies beside the store.
+    """
+    from salient_imagenet_data.annotation.applying import annotate
     from salient_imagenet_data.annotation.files import read_annotations
 
-    read = read_annotations(answers)
+    if answers is None or is_database(answers):
+        from salient_imagenet_data.app.label.book import read_book
+        from salient_imagenet_data.app.label.exporting import annotations_in
+        from salient_imagenet_data.app.label.opening import place_of_answers
+        from salient_imagenet_data.store.reading import Store
+
+        read = annotations_in(read_book(place_of_answers(store, answers)), Store(store))
+    else:
+        read = read_annotations(answers)
     if read.unanswered:
         tell(f"{read.unanswered} rows of {answers} have no answer and are left out")
-    annotated = annotate_store(store, read, majority=majority, data_version=data_version)
+    annotated = annotate(store, read, majority=majority, data_version=data_version)
     kinds = [feature.kind for feature in annotated.features]
     click.echo(f"{kinds.count('core')} core, {kinds.count('spurious')} spurious, {kinds.count(None)} without answers")
+
+
+def is_database(path: Path) -> bool:
+    """Whether it is one of SQLite's files."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(16) == b"SQLite format 3\0"

@@ -28,7 +28,7 @@ FOLD = click.option(
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="salient-imagenet-data")
 def cli() -> None:
-    """Core and spurious soft masks for image classification data sets: build, look, annotate, evaluate."""
+    """Core and spurious soft masks for image classification data sets: build, look, label, evaluate."""
 
 
 @cli.command()

@@ -114,5 +114,5 @@ def _summary(store: Store, out: str) -> str:
             f"greatest {error['whole_max']:.5f}"
         )
     if m.annotations_sha256 is None:
-        lines.append(f"next: salient-imagenet annotate {out} ANSWERS.csv")
+        lines.append(f"next: salient-imagenet apply {out} ANSWERS.csv")
     return "\n".join(lines)

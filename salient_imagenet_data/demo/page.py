@@ -97,4 +97,5 @@ def words(result: DemoResult, out: Path) -> str:
         told = "none" if whole.n == 0 else f"AUROC {whole.auroc:.3f}, IoU {whole.iou:.3f} ({whole.n} images)"
         lines.append(f"{kind} masks against truth: {told}")
     lines.append(f"{sum(result.seconds.values()):.1f} s, {result.peak_mib} MiB; see {out / PAGE}")
+    lines.append(f"answer yourself: salient-imagenet label {out / 'store'} --images {out / 'images'} --annotator me")
     return "\n".join(lines)

@@ -118,7 +118,7 @@ class Store:
             raise SalientError(
                 f"{self.path}: not annotated, so no feature is core or spurious yet",
                 expected="answers about its features",
-                then="look at `salient-imagenet sheets`, then `salient-imagenet annotate STORE ANSWERS.csv`",
+                then="`salient-imagenet label`, or `sheets`, then `salient-imagenet apply STORE ANSWERS`",
             )
         shape = (len(self.class_names), self.manifest.features_per_class)
         tables = {kind: np.zeros(shape, dtype=np.bool_) for kind in KINDS}

@@ -56,7 +56,7 @@ def test_the_way_from_images_to_accuracies(
         "build", "--images", images, "--weights", weights, "--out", store, "--group-by", "label", "--top-features", 4
     )
     assert (
-        code == 0 and "40 images, 40 features, 0 images in quarantine" in out and "next: salient-imagenet sheets" in out
+        code == 0 and "40 images, 40 features, 0 images in quarantine" in out and "next: salient-imagenet label" in out
     )
     code, out, _ = run("sheets", store, "--images", images, "--out", tmp_path / "sheets")
     assert code == 0 and "wrote 10 sheets" in out
@@ -69,12 +69,12 @@ def test_the_way_from_images_to_accuracies(
     assert (tmp_path / "sheets" / "answers.csv").read_bytes() == filled
     code, _, err = run("evaluate", store, "--images", images, "--weights", weights)
     assert code == 2 and err.startswith("Error: ") and "not annotated" in err
-    code, out, _ = run("annotate", store, answers_file)
+    code, out, _ = run("apply", store, answers_file)
     assert code == 0 and out == "20 core, 20 spurious, 0 without answers\n"
     assert Store(store).manifest.data_version == "1.0.0"
-    assert run("annotate", store, answers_file, "--data-version", "1.1.0")[0] == 0
+    assert run("apply", store, answers_file, "--data-version", "1.1.0")[0] == 0
     assert Store(store).manifest.data_version == "1.1.0"
-    code, _, err = run("annotate", store, answers_file, "--data-version", "v2")
+    code, _, err = run("apply", store, answers_file, "--data-version", "v2")
     assert code == 2 and "data version; expected three numbers such as 1.0.0; got 'v2'" in err
     assert Store(store).manifest.data_version == "1.1.0"
     code, out, _ = run("evaluate", store, "--images", images, "--weights", weights, "--sigma", "0.1,0.5", "--json")

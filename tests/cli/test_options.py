@@ -54,7 +54,7 @@ INPUTS: dict[str, set[str]] = {
     "verify": {"store"},
     "build": {"images", "layout", "out", "annotations", *_MODEL},
     "sheets": {"out", "attack", "architecture", *_READ},
-    "annotate": {"store", "answers"},
+    "apply": {"store", "answers"},
     "evaluate": {"models", "out", *_READ, *_MODEL},
     "score": {"predictions", "out", *_READ},
     "align": {"models", *_READ, *_MODEL},
@@ -114,7 +114,7 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
         "crop": (*PLAIN, "--resize", 64, "--crop", 48),
     },
     "annotations": {"majority": ("--majority", 4)},
-    "annotate": {"majority": ("--majority", 4), "data_version": ("--data-version", "2.0.0")},
+    "apply": {"majority": ("--majority", 4), "data_version": ("--data-version", "2.0.0")},
     "evaluate": {
         "fold": ("--fold", "1/2"),
         "protocols": ("--protocol", "corm2022"),
@@ -269,7 +269,7 @@ def outcome(
         how = ("--annotations", given["release answers"], "--resize", 60, "--crop", 56, "--processes", 1)
         code, _, err = run(name, given["release"], "--out", folder / "s", *how, *extra)
         return code, err if code else digest(folder / "s"), {}
-    if name == "annotate":
+    if name == "apply":
         copy = Path(shutil.copytree(given["bare"], folder / "s"))
         code, out, err = run(name, copy, given["answers"], *extra)
         return code, (out or err, digest(copy)), {}

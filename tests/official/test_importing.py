@@ -366,7 +366,7 @@ def test_the_command_line(archive: Path, tmp_path: Path, run: Run) -> None:
         "10 images, 3 features, 11 masks, 0 in quarantine" in out
         and "reduced to 7x7; error of means of 2x2 pixels: mean 0.0" in out
     )
-    assert "next: salient-imagenet annotate" in out
+    assert "next: salient-imagenet apply" in out
     code, out, _ = run("import-official", archive, "--out", tmp_path / "b", "--grid", "full", *frame)
     assert code == 0 and "reduced" not in out
     assert json.loads(run("compare", tmp_path / "a", tmp_path / "b", "--json")[1])["masks"]["n"] == 11

@@ -74,7 +74,7 @@ def test_image_frame_knows_nothing_outside_the_crop(store: Store) -> None:
 
 
 def test_unannotated_store_says_what_to_do(bare_store: Store) -> None:
-    with pytest.raises(SalientError, match="not annotated.*salient-imagenet annotate"):
+    with pytest.raises(SalientError, match="not annotated.*salient-imagenet apply"):
         bare_store.mask(0, "core")
 
 

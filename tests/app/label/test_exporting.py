@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,21 @@ def test_a_store_that_is_not_a_folder_wants_a_place(run: Run, tmp_path: Path) ->
     assert code == 2 and "expected --answers FILE" in err
     code, _, err = run("export-answers", tmp_path, "--out", tmp_path / "a.csv")
     assert code == 2 and "no such file" in err
+
+
+def test_the_file_itself_is_applied_too(file: Path, bare_store: Store, run: Run, tmp_path: Path) -> None:
+    """As the CSV of it is, and without being named where it lies beside the store."""
+    assert run("export-answers", bare_store.path, "--answers", file, "--out", tmp_path / "a.csv")[0] == 0
+    made = []
+    for name, given in (("one", [file]), ("two", [tmp_path / "a.csv"]), ("three", [])):
+        folder = shutil.copytree(bare_store.path, tmp_path / name)
+        shutil.copy(file, tmp_path / f"{name}.answers.sqlite")
+        code, out, _ = run("apply", folder, *given, "--majority", 1)
+        assert (code, out) == (0, "0 core, 1 spurious, 39 without answers\n")
+        made.append((Store(folder).features, Store(folder).manifest))
+    assert made[0] == made[1] == made[2]
+    code, _, err = run("apply", tmp_path / "one", file)  # two answers cannot make three
+    assert code == 2 and "too few answers" in err
+    (tmp_path / "one.answers.sqlite").unlink()
+    code, _, err = run("apply", tmp_path / "one")
+    assert code == 2 and "one.answers.sqlite: no such file" in err
