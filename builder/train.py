@@ -25,6 +25,9 @@ from salient_imagenet_data.images.source import ImageSource, picture_of
 from salient_imagenet_data.networks.smallnet import SmallNet, SmallNetConfig, SmallNetModel
 from salient_imagenet_data.progress import counted, progress
 
+MEMORY = 8 << 30
+"""Bytes that all crops of a source may take, at most, where they are held."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -46,7 +49,6 @@ class TrainConfig:
     flip: bool = True
     bfloat16: bool = True
     seed: int = 0
-    memory_limit: int = 8 << 30
 
     def __post_init__(self) -> None:
         at_least: dict[str, float] = {"steps": 1, "epochs": 1, "batch_size": 1, "blocks": 1, "shift": 0, "epsilon": 0}
@@ -63,7 +65,7 @@ class TrainConfig:
 
 
 def load_images(
-    source: ImageSource, preprocessing: Preprocessing, memory_limit: int
+    source: ImageSource, preprocessing: Preprocessing, memory_limit: int = MEMORY
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], list[str]]:
     """All crops of a source in memory: (N, crop, crop, 3) uint8, labels (N,), and the unreadable ids.
 

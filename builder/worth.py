@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from salient_imagenet_data.builder.attacking import correct, robust_accuracy
+from salient_imagenet_data.builder.attacking import Norm, correct, robust_accuracy
 from salient_imagenet_data.errors import SalientError, some
 from salient_imagenet_data.images.source import ImageSource
 
@@ -26,20 +26,21 @@ STEPS = 10
 @dataclass(frozen=True)
 class Worth:
     """clean: share of `images` that is classified right. robust: of those attacked, at most ATTACKED, the share that is
-    right after an l2 attack of radius epsilon (pixels in [0, 1]). seen: the images are those of the training."""
+    right after an attack of radius epsilon in a norm (pixels in [0, 1]). seen: the images are those of the training."""
 
     clean: float
     robust: float
     epsilon: float
     images: int
     seen: bool
+    norm: Norm = "l2"
 
     def lines(self) -> list[str]:
         """As it is told to a person."""
         of = "training images, which flatters" if self.seen else "test images"
         return [
             f"clean accuracy {self.clean:.4f} on {self.images} {of}",
-            f"accuracy under {STEPS}-step l2 attack of radius {self.epsilon:g}: {self.robust:.4f}",
+            f"accuracy under {STEPS}-step {self.norm} attack of radius {self.epsilon:g}: {self.robust:.4f}",
             *self.warnings(),
         ]
 
@@ -69,12 +70,15 @@ def worth(
     seed: int = 0,
     attacked: int = ATTACKED,
     batch_size: int = 250,
+    norm: Norm = "l2",
 ) -> Worth:
     """Of any network that takes images in [0, 1], where it is, on crops (N, S, S, 3) uint8 with its own labels (N,)."""
     some = np.sort(np.random.default_rng(seed).permutation(len(images))[:attacked])
-    robust = robust_accuracy(model, images[some], labels[some], epsilon, steps=STEPS, seed=seed, batch_size=batch_size)
+    robust = robust_accuracy(
+        model, images[some], labels[some], epsilon, steps=STEPS, seed=seed, batch_size=batch_size, norm=norm
+    )
     clean = float(correct(model, images, labels, batch_size).mean())
-    return Worth(clean, robust, epsilon, len(images), seen)
+    return Worth(clean, robust, epsilon, len(images), seen, norm)
 
 
 def check_test_classes(test: ImageSource, class_names: tuple[str, ...]) -> NDArray[np.int64]:

@@ -1,0 +1,1 @@
+"""Adversarial fine-tuning of any pretrained classifier on one's own photographs."""
