@@ -42,7 +42,7 @@ RUN_ONLY: dict[str, set[str]] = {
     "finetune": {"verbose", "overwrite", "workers", "skip_missing", "device"},
     "import-official": {"verbose", "skip_broken", "processes", "resume", "overwrite"},
     "compare": {"as_json"},
-    "train": {"verbose", "overwrite", "device"},
+    "train": {"verbose", "overwrite", "device", "resume"},
 }
 """How a thing is run, or what is let pass. They change no figure; their own tests are with what they do."""
 _READ = {"store", "images", "layout"}
@@ -70,7 +70,7 @@ INPUTS: dict[str, set[str]] = {
     "finetune": {"model", "out", *_READ, *_MODEL},
     "import-official": {"release", "out", "annotations", "images", "layout"},
     "compare": {"store_a", "store_b"},
-    "train": {"images", "layout", "scenes", "test_images", "out"},
+    "train": {"images", "layout", "scenes", "test_images", "out", "start"},
 }
 """What a command reads and where it writes: every other test of a command gives them."""
 ELSEWHERE: dict[str, dict[str, str]] = {
@@ -96,6 +96,8 @@ SPLITS, WEIGHTS = "a folder of splits", "weights of a plain state dict"
 """Stand for paths in what is given."""
 PLAIN = ("--weights", WEIGHTS, "--architecture", "resnet18")
 SCENES = ("--scenes", 30)
+NETWORK = "the network of the store"
+FROM = ("--from", NETWORK)
 CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
     "build": {
         "weights_sha256": ("--weights-sha256", "0" * 64),
@@ -173,6 +175,18 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
         "test_split": ("--test-images", SPLITS, "--test-split", "train"),
         "correlation": (*SCENES, "--correlation", 0.1),
         "scene_seed": (*SCENES, "--scene-seed", 2),
+        "weights": ("--from", "torchvision:resnet18", "--weights", WEIGHTS, "--statistics", "kept"),
+        "head": (*FROM, "--head", "new"),
+        "norm": (*FROM, "--norm", "linf"),
+        "replays": (*FROM, "--replays", 2),
+        "first_crop": (*FROM, "--epochs", 2, "--first-crop", 32),
+        "area": (*FROM, "--area", 0.5),
+        "warmup": (*FROM, "--warmup", 0),
+        "weight_decay": (*FROM, "--weight-decay", 0.5),
+        "average": (*FROM, "--average", 0),
+        "statistics": (*FROM, "--statistics", "kept"),
+        "precision": (*FROM, "--precision", "bfloat16"),
+        "attacked": (*FROM, "--epsilon", 0.1, "--attacked", 7),
     },
     "import-official": {
         "grid": ("--grid", "14x14"),
@@ -193,6 +207,26 @@ BESIDE = {  # what the option is compared with, where it is not the command alon
     ("train", "test_split"): ("--test-images", SPLITS),
     ("train", "correlation"): SCENES,
     ("train", "scene_seed"): SCENES,
+    **dict.fromkeys(
+        [
+            ("train", name)
+            for name in (
+                "weights",
+                "head",
+                "norm",
+                "replays",
+                "area",
+                "warmup",
+                "weight_decay",
+                "average",
+                "statistics",
+            )
+        ],
+        FROM,
+    ),
+    ("train", "precision"): FROM,
+    ("train", "first_crop"): (*FROM, "--epochs", 2),
+    ("train", "attacked"): (*FROM, "--epsilon", 0.1),
     ("evaluate", "trials"): ("--protocol", "corm2022"),
     ("retrain-head", "seed"): ("--choose", "random"),
 }
@@ -254,7 +288,8 @@ def outcome(
 ) -> tuple[int, Any, dict[str, Any]]:
     """Exit status, what a command made or said, and the figures in it that a batch size must leave."""
     store, images, weights = given["store"], given["images"], given["weights"]
-    extra = tuple(given[word] if word in (SPLITS, WEIGHTS) else word for word in extra)
+    named = {SPLITS: given[SPLITS], WEIGHTS: given[WEIGHTS], NETWORK: weights}
+    extra = tuple(named.get(str(word), word) for word in extra)
     if name == "build":
         how = ("--group-by", "label", "--top-features", 4, "--annotations", given["answers"], "--trust-annotations")
         code, _, _ = run(name, "--images", images, "--weights", weights, "--out", folder / "s", *how, *extra)
@@ -282,7 +317,8 @@ def outcome(
     if name in ("retrain-head", "finetune", "train"):
         where = (store, "--images", images, "--weights", weights)
         if name == "train":
-            small = ("--crop", 32, "--epochs", 1, "--batch-size", 16, "--widths", "4,4", "--blocks", 1)
+            small = ("--crop", 32, "--epochs", 1, "--batch-size", 16)
+            small = (*small, "--crop", 64) if "--from" in extra else (*small, "--widths", "4,4", "--blocks", 1)
             where = (*(() if "--scenes" in extra else ("--images", images)), *small)
         folder.mkdir(parents=True, exist_ok=True)
         code, out, err = run(name, *where, "--out", folder / "w.safetensors", *extra)
