@@ -11,7 +11,7 @@ from torch import nn
 from salient_imagenet_data.errors import SalientError, some
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.imagenet import wnids
-from salient_imagenet_data.networks.classes import _by_name
+from salient_imagenet_data.networks.classes import outputs_by_name
 from salient_imagenet_data.networks.classifiers import network_of
 from salient_imagenet_data.networks.grid import find_grid
 from salient_imagenet_data.networks.opening import inside, open_network
@@ -99,7 +99,7 @@ def _outputs(
     names: tuple[str, ...] | None, class_names: tuple[str, ...], what: str, head: str | None
 ) -> list[int] | None:
     """The network's output of each class; None where a new head is due."""
-    found = {} if names is None else _by_name(list(names), list(class_names))
+    found = {} if names is None else outputs_by_name(names, class_names)
     if len(found) == len(class_names):
         return [found[i] for i in range(len(class_names))]
     missing = [name for i, name in enumerate(class_names) if i not in found]

@@ -120,6 +120,7 @@ def train(
 
     Without --from a small network from scratch, for small images; with it any pretrained one, for photographs.
     """
+    from salient_imagenet_data.builder.training.run import check_state
     from salient_imagenet_data.networks.devices import check_device
     from salient_imagenet_data.networks.saving import check_out
 
@@ -130,13 +131,14 @@ def train(
             raise click.UsageError(f"--{name.replace('_', '-')} {what}")
     if start is not None and images is None:
         raise click.UsageError("--from needs --images FOLDER")
-    check_out(out, overwrite or given["resume"])
+    goes_on = start is not None and check_state(out, given["resume"], overwrite)
+    check_out(out, overwrite or goes_on)
     on = check_device(device)
     recipe = {k: v for k, v in given.items() if k not in others and not (k in BOTH and v is None)}
     test = (images or GivenImages("")).at(test_images) if test_images is not None else None
     if start is not None:
         assert images is not None
-        _further(start, images, split, test, test_split, out, overwrite, resize, crop, on, recipe)
+        _further(start, images, split, test, test_split, out, goes_on, resize, crop, on, recipe)
     else:
         _small(images, split, test, test_split, out, resize, crop or 32, on, recipe)
 
@@ -200,7 +202,7 @@ def _further(
     test_images: GivenImages | None,
     test_split: str,
     out: Path,
-    overwrite: bool,
+    goes_on: bool,
     resize: int | None,
     crop: int | None,
     device: str,
@@ -210,12 +212,11 @@ def _further(
     from salient_imagenet_data.builder.train import load_images
     from salient_imagenet_data.builder.training.processes import joined
     from salient_imagenet_data.builder.training.recipe import Recipe, usual_radius
-    from salient_imagenet_data.builder.training.run import check_state, make_robust
+    from salient_imagenet_data.builder.training.run import make_robust
     from salient_imagenet_data.builder.training.starting import asked, start_from
     from salient_imagenet_data.builder.worth import check_test_classes, worth
 
     weights, head, resume, attacked = (given.pop(name) for name in ("weights", "head", "resume", "attacked"))
-    goes_on = check_state(out, resume, overwrite)
     source = images.source(split)
     test = None if test_images is None else test_images.source(test_split)
     place = None if test is None else check_test_classes(test, source.class_names)

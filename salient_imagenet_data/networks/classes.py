@@ -118,3 +118,9 @@ def _few(names: Sequence[str], outputs: Sequence[int] | None = None) -> str:
     """The first and the last of some names with their outputs."""
     pairs = [f"{i} {name}" for i, name in zip(outputs or range(len(names)), names, strict=True)]
     return ", ".join(pairs if len(pairs) <= 4 else [*pairs[:3], "...", pairs[-1]])
+
+
+def outputs_by_name(network: Sequence[str], names: Sequence[str]) -> dict[int, int]:
+    """The network's output of each class that one fits, by the class's index, as `match_classes` finds them; a network
+    may know other classes too, and a class may be left out."""
+    return _by_name(list(network), list(names))

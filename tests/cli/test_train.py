@@ -84,6 +84,8 @@ def test_a_state_that_lies_there_is_gone_on_with_or_replaced(
     assert run(*how, "--out", whole)[0] == 0
     code, _, err = run(*how, "--out", out, "--resume")
     assert code == 0 and f"no earlier training of {out} to go on with; this one begins" in err
+    code, _, err = run(*how, "--out", out, "--resume")  # a loop that starts it again trains nothing again
+    assert code == 2 and f"{out}: exists" in err
     out.unlink()
     with monkeypatch.context() as patch:
         patch.setattr("salient_imagenet_data.builder.training.run.save_as_read", lambda *a: 1 / 0)

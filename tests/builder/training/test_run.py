@@ -176,7 +176,7 @@ def test_two_processes_do_as_one(images: Path, weights: Path, tmp_path: Path, ru
     options = ("--crop", "56", "--epochs", "2", "--batch-size", "10", "--epsilon", "0.5", "--statistics", "kept")
     where = ("train", "--images", str(images), "--from", str(weights), "--device", "cpu", "--learning-rate", "0.3")
     one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
-    code, out, err = run(*where, *options, "--out", one)
+    code, _, err = run(*where, *options, "--out", one)
     assert code == 0, err
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     command = [*launch, "salient_imagenet_data.cli", *where, *options, "--out", str(two)]
