@@ -90,6 +90,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "export-answers": {"form": "app/label/test_exporting.py"},
     "look": {"count": "test_looking.py", "classes": "test_looking.py"},
     "export": {"redistribute": "hub/test_export.py"},
+    "train": {"weights": "cli/test_train.py"},
 }
 """Options that need more than a tiny store, and the file of tests that gives them to the command."""
 SPLITS, WEIGHTS = "a folder of splits", "weights of a plain state dict"
@@ -175,7 +176,6 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
         "test_split": ("--test-images", SPLITS, "--test-split", "train"),
         "correlation": (*SCENES, "--correlation", 0.1),
         "scene_seed": (*SCENES, "--scene-seed", 2),
-        "weights": ("--from", "torchvision:resnet18", "--weights", WEIGHTS, "--statistics", "kept"),
         "head": (*FROM, "--head", "new"),
         "norm": (*FROM, "--norm", "linf"),
         "replays": (*FROM, "--replays", 2),
@@ -211,7 +211,6 @@ BESIDE = {  # what the option is compared with, where it is not the command alon
         [
             ("train", name)
             for name in (
-                "weights",
                 "head",
                 "norm",
                 "replays",
