@@ -65,6 +65,16 @@ def commands(data: Path) -> dict[str, Command]:
             out="report",
             device="cpu",
         ),
+        _same(
+            "sis",
+            None,
+            ("sis", data / "store", "--images", data / "images", "--weights", data / "robust.safetensors"),
+            anew=("--overwrite",),
+            cell=4,
+            step=4,
+            out="sis",
+            device="cpu",
+        ),
     ]
     return {command.name: command for command in found}
 

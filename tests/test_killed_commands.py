@@ -20,6 +20,7 @@ MOST = {
     "overwrite-again": 6,
     "import-official": 5,
     "export": 6,
+    "sis": 6,
 }
 """Kills of each campaign."""
 EMPTIED = {
@@ -30,6 +31,7 @@ EMPTIED = {
     "export": 4,
     "apply": 3,
     "evaluate": 6,
+    "sis": 4,
 }
 
 

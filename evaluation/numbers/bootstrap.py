@@ -6,6 +6,8 @@ difference or ratio, because both were measured on the same images.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -88,6 +90,24 @@ def mean_accuracy(outcomes: NDArray[np.bool_], labels: NDArray[np.integer]) -> E
         return class_average(outcomes[0], labels)
     drawn = resampled(outcomes, labels).mean(axis=1)
     return estimate(float(class_means(outcomes, labels).mean()), drawn, labels)
+
+
+def value_average(values: NDArray[np.float64], labels: NDArray[np.int64], seed: int = 0) -> Estimate:
+    """Mean over classes of each class's mean of any figure of its images, with a bootstrap over images within class.
+
+    values, labels: (n,). Images whose value is NaN are left out; where none is left, all is NaN and n is 0.
+    """
+    there = ~np.isnan(values)
+    values, labels = values[there], labels[there]
+    if not len(values):
+        return Estimate(math.nan, 0, math.nan, math.nan, 0)
+    rng, present = np.random.default_rng(seed), np.unique(labels)
+    drawn, mean = np.zeros(DRAWS), 0.0
+    for label in present:
+        mine = values[labels == label]
+        mean += float(mine.mean())
+        drawn += mine[rng.integers(0, len(mine), (DRAWS, len(mine)))].mean(axis=1)
+    return estimate(mean / len(present), drawn / len(present), labels)
 
 
 def sensitivity(kept: NDArray[np.bool_], lost: NDArray[np.bool_], labels: NDArray[np.integer]) -> Estimate:

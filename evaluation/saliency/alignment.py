@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.numbers.bootstrap import DRAWS, estimate
+from salient_imagenet_data.evaluation.numbers.bootstrap import value_average
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.numbers.overlap import auroc, iou
 from salient_imagenet_data.evaluation.plan.plan import rows_in
@@ -137,18 +137,4 @@ def align(
                 found.append(alignment(saliency_map[there], mask.numpy()[there]))
             bar.update(len(batch))
     names = [field.name for field in fields(Alignment)]
-    return Alignment(*(_class_mean(np.array([getattr(row, name) for row in found]), labels) for name in names))
-
-
-def _class_mean(values: NDArray[np.float64], labels: NDArray[np.int64], seed: int = 0) -> Estimate:
-    there = ~np.isnan(values)
-    values, labels = values[there], labels[there]
-    if not len(values):
-        return Estimate(math.nan, 0, math.nan, math.nan, 0)
-    rng, present = np.random.default_rng(seed), np.unique(labels)
-    drawn, mean = np.zeros(DRAWS), 0.0
-    for label in present:
-        mine = values[labels == label]
-        mean += float(mine.mean())
-        drawn += mine[rng.integers(0, len(mine), (DRAWS, len(mine)))].mean(axis=1)
-    return estimate(mean / len(present), drawn / len(present), labels)
+    return Alignment(*(value_average(np.array([getattr(row, name) for row in found]), labels) for name in names))

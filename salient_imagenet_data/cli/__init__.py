@@ -7,7 +7,18 @@ import sys
 
 import click
 
-from salient_imagenet_data.cli import build, evaluate, hub, label, localise, look, mitigate, official, train  # noqa: F401 - they register their commands
+from salient_imagenet_data.cli import (  # noqa: F401 - they register their commands
+    build,
+    evaluate,
+    hub,
+    label,
+    localise,
+    look,
+    mitigate,
+    official,
+    sufficiency,
+    train,
+)
 from salient_imagenet_data.cli.commands import cli
 from salient_imagenet_data.errors import EXTRAS, SalientError, not_installed
 

@@ -53,12 +53,12 @@ _MODELS = (
 )
 
 
-_models = options(_MODELS)
+models_options = options(_MODELS)
 """What a command needs that runs models over a store's images."""
 
 
 @cli.command()
-@_models
+@models_options
 @click.option("--name", "names", multiple=True, help="What a model is called in the report; one for each, in order.")
 @click.option("--protocol", "protocols", type=click.Choice(PROTOCOLS), multiple=True, default=("iclr2022",))
 @click.option("--sigma", default="0.25", help="Noise levels on the [0, 1] scale, with commas.")
@@ -166,7 +166,7 @@ def score(
 
 
 @cli.command()
-@_models
+@models_options
 @click.option("--saliency", type=click.Choice(METHODS), default="grad_cam", help="Where the classifier looks.")
 @click.option("--layer", help="Module to look at, or `image`.  [default: the last grid for grad_cam, else image]")
 @click.option("--batch-size", type=click.IntRange(1), default=32)

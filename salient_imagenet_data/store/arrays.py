@@ -36,7 +36,9 @@ SMALL_GRID = 256
 """Cells of a grid such as 7 x 7 or 16 x 16, not of whole masks."""
 
 
-def _array(path: Path, shape: tuple[int, ...], dtype: type[np.generic], shard_rows: int) -> Any:
+def sharded_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic], shard_rows: int) -> Any:
+    """A Zarr array with shards of so many rows and a checksum of every chunk, made anew or opened to go on with it.
+    Raises SalientError where one of another shape or type is there."""
     if (path / "zarr.json").is_file() and (path / "zarr.json").stat().st_size:  # else emptied by a power cut
         with zarr.config.set({"array.write_empty_chunks": True}):  # Zarr 3.1 ignores `config` where an array is opened
             array = zarr.open_array(path, mode="r+")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.names import FEATURES_TABLE, IMAGES_TABLE, MAPS, QUARANTINE_TABLE
-from salient_imagenet_data.store.arrays import ARRAYS, SHARD_ROWS, _array, shard_count, shard_file
+from salient_imagenet_data.store.arrays import ARRAYS, SHARD_ROWS, shard_count, shard_file, sharded_array
 from salient_imagenet_data.store.features import FEATURES_SCHEMA, Feature, features_table
 from salient_imagenet_data.store.manifest import Manifest, file_sha256, write_manifest
 from salient_imagenet_data.store.tables import IMAGES_SCHEMA, QUARANTINE_SCHEMA, write_table
@@ -45,7 +45,7 @@ class StoreWriter:
             "activations": ((images, features), np.float32),
         }
         self._whole: set[int] = set()
-        self._arrays = {name: _array(folder / MAPS / name, *shapes[name], shard_rows) for name in ARRAYS}
+        self._arrays = {name: sharded_array(folder / MAPS / name, *shapes[name], shard_rows) for name in ARRAYS}
 
     def missing(self) -> list[int]:
         """Shards of which at least one array's file is not there, or is damaged."""

@@ -18,7 +18,10 @@ import torchvision
 from salient_imagenet_data.annotation.answers import Answer
 from salient_imagenet_data.annotation.files import write_annotations
 from salient_imagenet_data.cli import cli
+from salient_imagenet_data.evaluation.sufficiency.choices import Choice
+from salient_imagenet_data.evaluation.sufficiency.select import select
 from salient_imagenet_data.names import MAIN_OBJECT
+from salient_imagenet_data.networks.opening import open_networks
 from salient_imagenet_data.store.reading import Store
 from tests.conftest import Run, answers_for
 from tests.release_files import FEATURES, WNIDS, release, write_zip
@@ -40,6 +43,8 @@ RUN_ONLY: dict[str, set[str]] = {
     "export-answers": {"overwrite"},
     "retrain-head": {"verbose", "overwrite", "workers", "skip_missing", "device"},
     "finetune": {"verbose", "overwrite", "workers", "skip_missing", "device"},
+    "sis": {"verbose", "skip_missing", "device", "as_json", "overwrite", "workers"},
+    "sis-retrain": {"verbose", "device", "as_json"},
     "import-official": {"verbose", "skip_broken", "processes", "resume", "overwrite"},
     "compare": {"as_json"},
     "train": {"verbose", "overwrite", "device", "resume"},
@@ -68,6 +73,8 @@ INPUTS: dict[str, set[str]] = {
     "import-answers": {"store", "file", "answers"},
     "retrain-head": {"model", "out", *_READ, *_MODEL},
     "finetune": {"model", "out", *_READ, *_MODEL},
+    "sis": {"models", "out", *_READ, *_MODEL},
+    "sis-retrain": {"orders", *_READ},
     "import-official": {"release", "out", "annotations", "images", "layout"},
     "compare": {"store_a", "store_b"},
     "train": {"images", "layout", "scenes", "test_images", "out", "start"},
@@ -88,6 +95,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         ("annotator", "per_pair", "repeats", "generalise", "gold", "definitions", "boxes"), "app/label/test_command.py"
     ),
     "export-answers": {"form": "app/label/test_exporting.py"},
+    "sis": dict.fromkeys(("names", "ensemble", "input_dropout", "picture"), "evaluation/sufficiency/test_sis.py"),
     "look": {"count": "test_looking.py", "classes": "test_looking.py"},
     "export": {"redistribute": "hub/test_export.py"},
     "train": {"weights": "cli/test_train.py"},
@@ -159,6 +167,29 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
         "weight_decay": ("--weight-decay", 0.5),
         "flip": ("--no-flip",),
     },
+    "sis": {
+        "fold": ("--fold", "1/2"),
+        "selection": ("--step", 1, "--selection", "backward"),
+        "cell": ("--cell", 28),
+        "step": ("--step", 8),
+        "fill": ("--fill", "0,0,1"),
+        "wrong_class": ("--no-wrong-class",),
+        "tau": ("--tau", 0.14),
+        "border": ("--border", 6),
+        "batch_size": ("--batch-size", 7),
+        "seed": ("--seed", 1),
+    },
+    "sis-retrain": {
+        "share": ("--share", 0.5),
+        "border": ("--border", 6),
+        "test_fold": ("--test-fold", "2/2"),
+        "epochs": ("--epochs", 2),
+        "batch_size": ("--batch-size", 4),
+        "learning_rate": ("--learning-rate", 0.01),
+        "widths": ("--widths", "4,6"),
+        "stem_stride": ("--stem-stride", 1),
+        "seed": ("--seed", 1),
+    },
     "train": {
         "resize": ("--resize", 36),
         "crop": ("--crop", 24),
@@ -228,8 +259,9 @@ BESIDE = {  # what the option is compared with, where it is not the command alon
     ("train", "attacked"): (*FROM, "--epsilon", 0.1),
     ("evaluate", "trials"): ("--protocol", "corm2022"),
     ("retrain-head", "seed"): ("--choose", "random"),
+    ("sis", "selection"): ("--step", 1),
 }
-SAME = {("build", "batch_size"), ("align", "batch_size"), ("evaluate", "batch_size"), ("retrain-head", "batch_size")}
+SAME = {(name, "batch_size") for name in ("build", "align", "evaluate", "retrain-head", "sis")}
 """Changed, they must change no figure but by rounding: the sums of floats are over other numbers of images."""
 REFUSED = {("build", "weights_sha256"), ("import-official", "crop"), ("import-official", "feature_count")}
 """That are held against what is there."""
@@ -257,7 +289,9 @@ def divided(bare_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="module")
-def others(divided: Path, images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def others(
+    divided: Path, store: Store, images: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
     """What some commands need beside the tests' own store, images and weights."""
     folder = tmp_path_factory.mktemp("others")
     for number, path in enumerate(sorted(images.glob("*/*"))):  # one of four is for testing
@@ -273,8 +307,11 @@ def others(divided: Path, images: Path, tmp_path_factory: pytest.TempPathFactory
         for person in range(5)
     ]
     write_annotations(folder / "release.csv", answers)
+    (opener,) = open_networks(store, weights=[str(weights)]).values()
+    select(opener(), store, images, folder / "orders", Choice(cell=14, step=4, wrong_class=False))
     return {
         "answers": divided,
+        "orders": folder / "orders",
         SPLITS: folder / "splits",
         WEIGHTS: folder / "resnet18.pt",
         "release": write_zip(folder / "release.zip", release()),
@@ -307,12 +344,18 @@ def outcome(
         copy = Path(shutil.copytree(given["bare"], folder / "s"))
         code, out, err = run(name, copy, given["answers"], *extra)
         return code, (out or err, digest(copy)), {}
-    if name in ("evaluate", "align"):
-        how = ("--out", folder / "e") if name == "evaluate" else ()
+    if name == "sis-retrain":
+        small = ("--epochs", 1, "--widths", "4,4", "--stem-stride", 2, "--batch-size", 16, "--test-fold", "1/2")
+        code, out, err = run(name, store, given["orders"], "--images", images, "--json", *small, *extra)
+        return code, out or err, {}
+    if name in ("evaluate", "align", "sis"):
+        how = () if name == "align" else ("--out", folder / "e")
+        how += ("--cell", 14, "--step", 4, "--tau", 0.1) if name == "sis" else ()
         code, out, _ = run(name, store, "--images", images, "--weights", weights, "--json", *how, *extra)
         (result,) = json.loads(out).values()
         written = [p.stat().st_size for p in sorted((folder / "e").rglob("*.parquet"))]
-        return code, (result, written), {"figures": result}
+        orders = digest(folder / "e") if name == "sis" else {}
+        return code, (result, written, orders), {"figures": result}
     if name in ("retrain-head", "finetune", "train"):
         where = (store, "--images", images, "--weights", weights)
         if name == "train":

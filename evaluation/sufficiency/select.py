@@ -1,0 +1,184 @@
+"""Make the orders of a store's images for a classifier, in a folder; a stopped run goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.plan.plan import rows_in
+from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
+from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
+from salient_imagenet_data.evaluation.sufficiency.choices import Choice
+from salient_imagenet_data.evaluation.sufficiency.orders import Orders, OrdersWriter, Recipe, claimed, read_orders
+from salient_imagenet_data.evaluation.sufficiency.selection import Selected, backward_selection, gradient_selection
+from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.joining import Images, Joined, join, opened
+from salient_imagenet_data.loaders.corruption.corruptions import image_seeds
+from salient_imagenet_data.names import MANIFEST
+from salient_imagenet_data.networks.classifiers import Classifier, Model, checked_logits
+from salient_imagenet_data.progress import progress
+from salient_imagenet_data.store.manifest import file_sha256
+from salient_imagenet_data.store.reading import Store
+
+PASSES_AT_ONCE = 8
+"""Masked images, for each image of a batch, that backward selection gives the model at a time."""
+
+
+def joined_images(store: Store, images: Images, settings: Settings) -> Joined:
+    """The images of a fold."""
+    rows = rows_in(store, settings.fold)
+    return join(store, images, missing=settings.missing, rows=rows.tolist())
+
+
+def mean_colour(items: Items, settings: Settings) -> tuple[float, float, float]:
+    """The mean colour of all images as the model gets them, to 6 digits."""
+    total, count = torch.zeros(3, dtype=torch.float64), 0
+    for batch in DataLoader(items, settings.batch_size, collate_fn=ItemBatch.of, num_workers=settings.workers):
+        total += batch.images.double().sum(dim=(0, 1, 2))
+        count += batch.images[..., 0].numel()
+    red, green, blue = (round(v, 6) for v in (total / count / 255.0).tolist())
+    return red, green, blue
+
+
+def select(
+    classifier: Classifier,
+    store: Store | str | Path,
+    images: Images,
+    folder: Path,
+    choice: Choice = Choice(),  # noqa: B008 - frozen
+    settings: Settings = SMALL,
+    *,
+    overwrite: bool = False,
+) -> Orders:
+    """Order the pixels of each image so that the classifier stays sure of its answer, and write the orders to `folder`.
+
+    The store need not be annotated. With `wrong_class` each image also gets an order for a class that is neither its
+    own nor the answer, drawn by its id. What the folder holds of the same run is not made again. Raises
+    SalientError for a folder of anything else, images that are missing, or a model that will not do.
+    """
+    store, source = opened(store, images)
+    joined = joined_images(store, source, settings)
+    preprocessing = classifier.preprocessing or store.manifest.preprocessing
+    items = Items(joined, preprocessing)
+    recipe = recipe_of(classifier, joined, preprocessing, items, choice, settings)
+    with claimed(folder, recipe, overwrite=overwrite) as whole:
+        if not whole:
+            writer = OrdersWriter(folder, recipe)
+            _fill(writer, classifier.to(settings.device), items, settings)
+            rows, ids = joined.rows.tolist(), _ids(joined)
+            labels = store.rows.labels[joined.rows].tolist()
+            keys = ("row", "image_id", "label")
+            writer.finish([dict(zip(keys, each, strict=True)) for each in zip(rows, ids, labels, strict=True)])
+        return read_orders(folder)
+
+
+def recipe_of(
+    classifier: Classifier,
+    joined: Joined,
+    preprocessing: Preprocessing,
+    items: Items,
+    choice: Choice,
+    settings: Settings,
+) -> Recipe:
+    """What the orders are made of. Raises SalientError for cells that do not fit the crop."""
+    side = preprocessing.crop
+    step = choice.step_at(side)
+    return Recipe(
+        model=classifier.recorded,
+        store_sha256=file_sha256(joined.store.path / MANIFEST),
+        images=len(joined),
+        images_sha256=hashlib.sha256("\0".join(_ids(joined)).encode()).hexdigest(),
+        side=side,
+        selection=choice.selection,
+        cell=choice.cell,
+        step=step,
+        fill=mean_colour(items, settings) if choice.fill is None else choice.fill,
+        wrong_class=choice.wrong_class,
+        seed=settings.seed,
+        device=torch.device(settings.device).type,
+    )
+
+
+def batches_of(items: Items, groups: Iterable[list[int]], settings: Settings) -> Iterator[ItemBatch]:
+    """Items by position, group after group, each in batches that do not cross into the next."""
+    size = settings.batch_size
+    parts = [group[start : start + size] for group in groups for start in range(0, len(group), size)]
+    yield from DataLoader(items, batch_sampler=parts, collate_fn=ItemBatch.of, num_workers=settings.workers)
+
+
+def ready(batch: ItemBatch, classifier: Classifier, device: str) -> Tensor:
+    """The images (B, 3, S, S) float32 in [0, 1] on the device, in the layout that the classifier likes."""
+    layout = torch.channels_last if classifier.channels_last else torch.contiguous_format
+    return unit_images(batch.images.to(device)).contiguous(memory_format=layout)
+
+
+def wrong_classes(
+    answered: NDArray[np.int64], labels: NDArray[np.int64], classes: int, seeds: list[int]
+) -> NDArray[np.int64]:
+    """(N,) for each image a class that is not the answer and, where there are three or more, not its own either, drawn
+    from its seed."""
+    found = []
+    for answer, label, seed in zip(answered.tolist(), labels.tolist(), seeds, strict=True):
+        left = [c for c in range(classes) if c not in (answer, label)] or [c for c in range(classes) if c != answer]
+        found.append(left[np.random.default_rng(seed).integers(len(left))])
+    return np.array(found, dtype=np.int64)
+
+
+def _fill(writer: OrdersWriter, classifier: Classifier, items: Items, settings: Settings) -> None:
+    """Make and write every shard that is missing."""
+    recipe, store, device = writer.recipe, items.joined.store, settings.device
+    model, classes = classifier.model, len(store.class_names)
+    if isinstance(model, nn.Module):
+        layout = torch.channels_last if classifier.channels_last else torch.preserve_format
+        model.requires_grad_(False).to(memory_format=layout)
+    if classes < 2:
+        raise SalientError(f"{store.path}: one class, of which every answer is sure", expected="two or more")
+    fill = torch.tensor(recipe.fill, dtype=torch.float32, device=device)
+    labels = store.rows.labels[items.joined.rows].astype(np.int64)
+    missing = writer.missing()
+    batches = batches_of(items, [list(writer.rows(shard)) for shard in missing], settings)
+    done = recipe.images - sum(len(writer.rows(shard)) for shard in missing)
+    with progress((), total=recipe.images, what=classifier.name) as bar:
+        bar.update(done)
+        for shard in missing:
+            parts: dict[str, list[NDArray[np.generic]]] = {name: [] for name in recipe.arrays}
+            while sum(map(len, parts["classes"])) < len(writer.rows(shard)):
+                batch = next(batches)
+                x = ready(batch, classifier, device)
+                with torch.inference_mode():
+                    answered = checked_logits(model(x), len(batch), classes).argmax(dim=1).cpu().numpy()
+                seeds = image_seeds(recipe.seed, batch.image_ids, "wrong class")
+                wrong = wrong_classes(answered, labels[batch.positions], classes, seeds)
+                own = _selected(model, x, answered, fill, recipe)
+                parts["order"].append(own.order.cpu().numpy())
+                parts["confidence"].append(own.confidence.cpu().numpy())
+                if recipe.wrong_class:
+                    other = _selected(model, x, wrong, fill, recipe).confidence.cpu().numpy()
+                else:
+                    wrong = np.full_like(wrong, -1)
+                    other = np.full_like(parts["confidence"][-1], np.nan)
+                parts["classes"].append(np.stack([answered, wrong], axis=1))
+                parts["wrong_confidence"].append(other)
+                bar.update(len(batch))
+            writer.write(shard, {name: np.concatenate(values) for name, values in parts.items()})
+
+
+def _selected(model: Model, x: Tensor, classes: NDArray[np.int64], fill: Tensor, recipe: Recipe) -> Selected:
+    targets = torch.from_numpy(classes).to(x.device)
+    if recipe.selection == "gradient":
+        return gradient_selection(model, x, targets, fill, step=recipe.step, cell=recipe.cell)
+    return backward_selection(model, x, targets, fill, cell=recipe.cell, at_once=PASSES_AT_ONCE * len(x))
+
+
+def _ids(joined: Joined) -> list[str]:
+    ids: list[str] = joined.store.rows.image_ids.take(pa.array(joined.rows)).to_pylist()
+    return ids

@@ -1,0 +1,178 @@
+"""The commands of overinterpretation: sis, sis-retrain."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLDER, cli, fold_of, numbers, tell
+from salient_imagenet_data.cli.evaluate import models_options
+from salient_imagenet_data.cli.images import GivenImages, images_options
+from salient_imagenet_data.evaluation.sufficiency.choices import SELECTIONS, Choice
+
+if TYPE_CHECKING:
+    from salient_imagenet_data.evaluation.sufficiency.choices import Selection
+    from salient_imagenet_data.folds import Fold
+    from salient_imagenet_data.joining import Missing
+
+
+@cli.command()
+@models_options
+@click.option("--name", "names", multiple=True, help="What a model is called; one for each, in order.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for the orders; the same command goes on with it.")
+@click.option("--overwrite", is_flag=True, help="Make orders again that --out holds.")
+@click.option("--selection", type=click.Choice(SELECTIONS), default="gradient", help="How pixels are ordered.")
+@click.option("--cell", type=click.IntRange(1), default=1, help="Side in pixels of what is masked as one.")
+@click.option(
+    "--step", type=click.IntRange(1), help="Masked at a time, of gradient.  [default: 100 of 299 x 299, in proportion]"
+)
+@click.option("--fill", metavar="R,G,B", help="Of masked pixels, in [0, 1].  [default: the mean of the images]")
+@click.option("--wrong-class/--no-wrong-class", default=True, help="Also for a class that is not the answer.")
+@click.option("--tau", type=float, default=0.9, help="Confidence that is sufficient.")
+@click.option("--border", type=click.IntRange(1), help="Its width in pixels.  [default: holds 5 % of the pixels]")
+@click.option("--ensemble", is_flag=True, help="Also all models as one.")
+@click.option("--input-dropout", type=float, help="Also each model with this share of its input pixels dropped.")
+@click.option("--picture", type=FILE, help="PNG to write, of some images of the first model.")
+@click.option("--batch-size", type=click.IntRange(1), default=32)
+@click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
+@click.option("--seed", type=int, default=0)
+def sis(
+    store: str,
+    images: GivenImages,
+    models: tuple[str, ...],
+    weights: tuple[str, ...],
+    architecture: str | None,
+    names: tuple[str, ...],
+    fold: Fold,
+    out: Path,
+    overwrite: bool,
+    selection: Selection,
+    cell: int,
+    step: int | None,
+    fill: str | None,
+    wrong_class: bool,
+    tau: float,
+    border: int | None,
+    ensemble: bool,
+    input_dropout: float | None,
+    picture: Path | None,
+    batch_size: int,
+    workers: int,
+    seed: int,
+    skip_missing: bool,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Find the few pixels that suffice classifiers for their answers, and where these lie."""
+    from salient_imagenet_data.evaluation.run.settings import Settings
+    from salient_imagenet_data.evaluation.sufficiency.figures import lines
+    from salient_imagenet_data.evaluation.sufficiency.measure import Asked
+    from salient_imagenet_data.evaluation.sufficiency.sis import sis as find
+    from salient_imagenet_data.networks.devices import check_device
+    from salient_imagenet_data.networks.opening import open_networks
+    from salient_imagenet_data.store.reading import Store
+
+    opened = Store(store)
+    source = images.of(opened)
+    colour: Any = None if fill is None else numbers(fill, float, "--fill")
+    choice, asked = Choice(selection, cell, step, colour, wrong_class), Asked(tau, border)
+    missing: Missing = "skip" if skip_missing else "error"
+    settings = Settings(batch_size, workers, seed, check_device(device), missing=missing, fold=fold)
+    found = find(
+        open_networks(opened, models, weights, architecture, names=names or None),
+        opened,
+        source,
+        out,
+        choice,
+        asked,
+        settings,
+        ensemble=ensemble,
+        input_dropout=input_dropout,
+        overwrite=overwrite,
+        report=tell,
+    )
+    if as_json:
+        click.echo(json.dumps({name: figures.to_json() for name, (_, figures) in found.items()}, indent=2))
+    else:
+        click.echo("\n\n".join(lines(name, figures) for name, (_, figures) in found.items()))
+    if picture is not None:
+        from salient_imagenet_data.evaluation.sufficiency.picture import save_sheet
+
+        save_sheet(next(iter(found.values()))[0], opened, source, tau, picture)
+        tell(f"wrote {picture}")
+
+
+@cli.command("sis-retrain")
+@click.argument("store")
+@click.argument("orders", type=FOLDER)
+@images_options(required=True)
+@click.option("--share", type=float, default=0.05, help="Of the pixels that are shown.")
+@click.option("--border", type=click.IntRange(1), help="Its width in pixels.  [default: holds 5 % of the pixels]")
+@click.option(
+    "--test-fold",
+    default="1/5",
+    metavar="N/M",
+    callback=lambda context, parameter, text: fold_of(text),
+    help="Part N of M of the images to test on; the others are trained on.",
+)
+@click.option("--epochs", type=click.IntRange(1), default=6)
+@click.option("--batch-size", type=click.IntRange(1), default=128)
+@click.option("--learning-rate", type=float, default=0.2)
+@click.option("--widths", default="32,64,128", help="Channels of the stages of the network.")
+@click.option("--stem-stride", type=click.IntRange(1, 2), default=1, help="2 halves the resolution at once.")
+@click.option("--seed", type=int, default=0)
+@DEVICE
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def sis_retrain(
+    store: str,
+    orders: Path,
+    images: GivenImages,
+    share: float,
+    border: int | None,
+    test_fold: Fold,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    widths: str,
+    stem_stride: int,
+    seed: int,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Train new classifiers on nothing but the pixels that were masked last, and on as many others.
+
+    ORDERS is a classifier's folder below `sis --out`.
+    """
+    from dataclasses import replace
+
+    from salient_imagenet_data.evaluation.sufficiency.orders import read_orders
+    from salient_imagenet_data.evaluation.sufficiency.retrain import RECIPE, retrain
+    from salient_imagenet_data.networks.devices import check_device
+    from salient_imagenet_data.store.reading import Store
+
+    opened = Store(store)
+    config = replace(
+        RECIPE,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        widths=numbers(widths, int, "--widths"),
+        stem_stride=stem_stride,
+        seed=seed,
+    )
+    found = retrain(
+        read_orders(orders),
+        opened,
+        images.of(opened),
+        config,
+        share=share,
+        border_pixels=border,
+        test=test_fold,
+        device=check_device(device),
+        report=tell if as_json else click.echo,
+    )
+    if as_json:
+        click.echo(json.dumps([each.to_json() for each in found], indent=2))
