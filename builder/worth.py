@@ -73,12 +73,17 @@ def worth(
     norm: Norm = "l2",
 ) -> Worth:
     """Of any network that takes images in [0, 1], where it is, on crops (N, S, S, 3) uint8 with its own labels (N,)."""
-    some = np.sort(np.random.default_rng(seed).permutation(len(images))[:attacked])
+    some = sample(len(images), attacked, seed)
     robust = robust_accuracy(
         model, images[some], labels[some], epsilon, steps=STEPS, seed=seed, batch_size=batch_size, norm=norm
     )
     clean = float(correct(model, images, labels, batch_size).mean())
     return Worth(clean, robust, epsilon, len(images), seen, norm)
+
+
+def sample(images: int, most: int, seed: int = 0) -> NDArray[np.int64]:
+    """Which of so many images an attack is tried on, in order."""
+    return np.sort(np.random.default_rng(seed).permutation(images)[:most])
 
 
 def check_test_classes(test: ImageSource, class_names: tuple[str, ...]) -> NDArray[np.int64]:

@@ -47,6 +47,7 @@ EXTRAS = {
     "open_clip": "clip",
     "ray": "ray",
     "simplejpeg": "jpeg",
+    "pyautoattack": "autoattack",
     "scipy": "imagenet",
     "s3fs": "s3",
     "starlette": "app",

@@ -65,6 +65,11 @@ FROM = {
     "attacked": click.option(
         "--attacked", type=click.IntRange(1), default=2000, help="Images of the attack at the end, at most."
     ),
+    "autoattack": click.option(
+        "--autoattack",
+        type=click.IntRange(1),
+        help="Attack so many images at the end by AutoAttack too, which is slow.",
+    ),
     "resume": click.option("--resume", is_flag=True, help="Go on after the last epoch of a run that stopped."),
 }
 """Options of a fine-tuning."""
@@ -209,14 +214,18 @@ def _further(
     given: dict[str, Any],
 ) -> None:
     """A pretrained network, fine-tuned by one process or by those of torchrun."""
+    from salient_imagenet_data.builder.strong_attack import autoattack_accuracy, check_autoattack
     from salient_imagenet_data.builder.train import load_images
     from salient_imagenet_data.builder.training.processes import joined
     from salient_imagenet_data.builder.training.recipe import Recipe, usual_radius
     from salient_imagenet_data.builder.training.run import make_robust
     from salient_imagenet_data.builder.training.starting import asked, start_from
-    from salient_imagenet_data.builder.worth import check_test_classes, worth
+    from salient_imagenet_data.builder.worth import check_test_classes, sample, worth
 
-    weights, head, resume, attacked = (given.pop(name) for name in ("weights", "head", "resume", "attacked"))
+    weights, head, resume = (given.pop(name) for name in ("weights", "head", "resume"))
+    attacked, strongly = (given.pop(name) for name in ("attacked", "autoattack"))
+    if strongly:
+        check_autoattack()
     source = images.source(split)
     test = None if test_images is None else test_images.source(test_split)
     place = None if test is None else check_test_classes(test, source.class_names)
@@ -227,6 +236,7 @@ def _further(
     usual = usual_radius(given["norm"], side)
     given.setdefault("epsilon", usual)
     recipe = Recipe(crop=side, **given)
+    radius = recipe.epsilon or usual
     with joined(device) as processes:
         say = tell if processes.first else (lambda line: None)
         say(f"{start.name}: head {start.head}; images {start.preprocessing}")
@@ -259,13 +269,19 @@ def _further(
                 start.model.to(device),
                 pixels,
                 labels,
-                recipe.epsilon or usual,
+                radius,
                 seen=test is None,
                 attacked=attacked,
                 batch_size=recipe.batch_size,
                 norm=recipe.norm,
             )
         )
+        if strongly:
+            some = sample(len(pixels), strongly)
+            share = autoattack_accuracy(
+                start.model, pixels[some], labels[some], len(source.class_names), radius, recipe.norm
+            )
+            click.echo(f"accuracy under AutoAttack of {recipe.norm} radius {radius:g}, {len(some)} images: {share:.4f}")
 
 
 def _tell_worth(found: Worth) -> None:

@@ -98,7 +98,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "sis": dict.fromkeys(("names", "ensemble", "input_dropout", "picture"), "evaluation/sufficiency/test_sis.py"),
     "look": {"count": "test_looking.py", "classes": "test_looking.py"},
     "export": {"redistribute": "hub/test_export.py"},
-    "train": {"weights": "cli/test_train.py"},
+    "train": {"weights": "cli/test_train.py", "autoattack": "cli/test_train.py"},
 }
 """Options that need more than a tiny store, and the file of tests that gives them to the command."""
 SPLITS, WEIGHTS = "a folder of splits", "weights of a plain state dict"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from salient_imagenet_data.builder.training.state import file_of
 from salient_imagenet_data.networks.opening import open_network
@@ -106,3 +109,22 @@ def test_the_norm_is_told(images: Path, weights: Path, tmp_path: Path, run: Run)
     code, said, err = run("train", "--images", images, "--out", tmp_path / "w.safetensors", *how)
     assert code == 0 and "linf epsilon 0.0156863" in err
     assert "accuracy under 10-step linf attack of radius 0.0156863" in said and "on 40 training images, which" in said
+
+
+def test_autoattack_of_a_few_images_is_told_too(
+    images: Path, weights: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyautoattack", reason="pyautoattack is an optional extra")
+    seen: list[tuple[int, int, float, str]] = []
+
+    def attacked(model: object, pixels: NDArray[np.uint8], labels: NDArray[np.int64], *rest: Any) -> float:
+        assert isinstance(model, torch.nn.Module) and pixels.shape == (3, 56, 56, 3)
+        seen.append((len(labels), *rest))
+        return 0.25
+
+    monkeypatch.setattr("salient_imagenet_data.builder.strong_attack.autoattack_accuracy", attacked)
+    how = ("--from", weights, "--norm", "linf", "--epsilon", 0.01, "--epochs", 1, "--batch-size", 40)
+    code, said, err = run("train", "--images", images, "--out", tmp_path / "w.safetensors", *how, "--autoattack", 3)
+    assert code == 0, err
+    assert seen == [(3, 10, 0.01, "linf")]
+    assert "accuracy under AutoAttack of linf radius 0.01, 3 images: 0.2500" in said
