@@ -98,7 +98,7 @@ def classifier(correlation: float, seed: int, work: Path) -> SmallNetModel:
     if not path.exists():
         config = TrainConfig(epsilon=0.0, epochs=3, widths=(24, 48, 96), blocks=1, stem_stride=2, shift=0, seed=seed)
         scenes = SceneSource(TRAINED_ON, seed=TRAIN_SEED, correlation=correlation)
-        pixels, labels, _ = load_images(scenes, FRAME)
+        pixels, labels, _ = load_images(scenes, FRAME, config.memory_limit)
         save_smallnet(train(pixels, labels, scenes.class_names, FRAME, config), path)
     model, _ = load_model(path)
     assert isinstance(model, SmallNetModel)

@@ -49,6 +49,7 @@ class TrainConfig:
     flip: bool = True
     bfloat16: bool = True
     seed: int = 0
+    memory_limit: int = MEMORY
 
     def __post_init__(self) -> None:
         at_least: dict[str, float] = {"steps": 1, "epochs": 1, "batch_size": 1, "blocks": 1, "shift": 0, "epsilon": 0}

@@ -85,7 +85,7 @@ def retrain(
         )
     recipe = orders.recipe
     preprocessing = _preprocessing(orders, store)
-    pixels = _crops(join(store, source, rows=orders.rows.tolist()), preprocessing)
+    pixels = _crops(join(store, source, rows=orders.rows.tolist()), preprocessing, config.memory_limit)
     width = border_width(recipe.side) if border_pixels is None else border_pixels
     fill = np.rint(np.array(recipe.fill) * 255.0).astype(np.uint8)
     size = size_of(share, recipe.cells)

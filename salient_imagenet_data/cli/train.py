@@ -177,11 +177,11 @@ def _small(
     )
     test = None if test_images is None else test_images.source(test_split)
     place = None if test is None else check_test_classes(test, source.class_names)
-    pixels, labels, broken = load_images(source, preprocessing)
+    pixels, labels, broken = load_images(source, preprocessing, config.memory_limit)
     tell(f"{len(pixels)} images of {len(source.class_names)} classes, {len(broken)} unreadable")
     test_pixels, test_labels = pixels, labels
     if test is not None and place is not None:
-        test_pixels, test_labels, broken = load_images(test, preprocessing)
+        test_pixels, test_labels, broken = load_images(test, preprocessing, config.memory_limit)
         test_labels = place[test_labels]
         tell(f"{len(test_pixels)} test images of {len(place)} classes, {len(broken)} unreadable")
     model = train_model(
