@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from salient_imagenet_data.errors import SalientError
 
@@ -27,7 +32,8 @@ def hub_errors(repo: str, doing: str) -> Iterator[None]:
     what = f"{repo}: cannot {doing}"
     again = "run the same command again to go on"
     try:
-        yield
+        with cached_where_offline(what):
+            yield
     except GatedRepoError as error:
         raise SalientError(
             what,
@@ -63,6 +69,57 @@ def hub_errors(repo: str, doing: str) -> Iterator[None]:
         if type(error).__module__.split(".")[0] not in _HTTP_LIBRARIES:
             raise
         raise SalientError(what, got=_cause(error), then=again) from error
+
+
+@contextmanager
+def cached_where_offline(what: str) -> Iterator[None]:
+    """Where the Hub cannot be reached, its client gives what is in its cache, and what is not fails at once: else it
+    tries each request six times, with seconds between. Behind a proxy nobody can tell, so nothing is done.
+
+    Raises SalientError(what) then, in place of whatever the client or a library on top of it makes of that.
+    """
+    from huggingface_hub import constants
+
+    why = "" if constants.HF_HUB_OFFLINE else _no_way_to(constants.ENDPOINT)
+    if not why:
+        yield
+        return
+    places = [(constants, "HF_HUB_OFFLINE")]
+    if "datasets" in sys.modules:
+        places += [(sys.modules["datasets"].config, name) for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")]
+    before = [(module, name, getattr(module, name)) for module, name in places if hasattr(module, name)]
+    _set([(module, name, True) for module, name, _ in before])
+    try:
+        yield
+    except (SalientError, ImportError):
+        raise
+    except Exception as error:
+        raise SalientError(
+            what, got=why, then="only what the Hub's cache holds can be used so; check the connection"
+        ) from error
+    finally:
+        _set(before)
+
+
+def _set(values: list[tuple[Any, str, bool]]) -> None:
+    import huggingface_hub.utils
+
+    for module, name, value in values:
+        setattr(module, name, value)
+    # Versions below 1.0 read the setting when they make a session, and keep that.
+    getattr(huggingface_hub.utils, "reset_sessions", lambda: None)()
+
+
+def _no_way_to(address: str) -> str:
+    """Why a server cannot be spoken to; empty where it can, or where a proxy would do it."""
+    parts = urlsplit(address)
+    if parts.scheme in getproxies() or not parts.hostname:
+        return ""
+    try:
+        socket.create_connection((parts.hostname, parts.port or {"http": 80}.get(parts.scheme, 443)), 5).close()
+    except OSError as error:
+        return f"no connection to {parts.hostname} ({error.strerror or error})"
+    return ""
 
 
 def _status(error: BaseException) -> str:

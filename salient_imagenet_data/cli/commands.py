@@ -25,7 +25,16 @@ FOLD = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+class _Whole(click.Group):
+    """Says of each command its whole first sentence, over several lines where it is long."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            rows = [(name, self.commands[name].get_short_help_str(1000)) for name in self.list_commands(ctx)]
+            formatter.write_dl(rows)
+
+
+@click.group(cls=_Whole, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="salient-imagenet-data")
 def cli() -> None:
     """Core and spurious soft masks for image classification data sets: build, look, label, evaluate."""

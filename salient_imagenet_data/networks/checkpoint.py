@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.hub_errors import cached_where_offline
 from salient_imagenet_data.store.manifest import file_sha256
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def fetch(weights: str, *, revision: str | None = None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(hf_hub_download(match["repo"], match["file"], revision=revision or match["revision"]))
+        with cached_where_offline(f"{weights}: cannot be downloaded"):
+            return Path(hf_hub_download(match["repo"], match["file"], revision=revision or match["revision"]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise SalientError(
             f"{weights}: cannot be downloaded", got=f"{type(error).__name__}: {error}"[:300], then="give a local file"

@@ -41,7 +41,7 @@ def download(repo: str) -> Path:
     from salient_imagenet_data.hub_errors import hub_errors
 
     repo_id, _, revision = repo.partition("@")
-    with hub_errors(repo, "download"):
+    with hub_errors(repo, "download it, and there is no such folder"):
         snapshot = huggingface_hub.snapshot_download(
             repo_id, repo_type="dataset", revision=revision or None, allow_patterns=[f"{STORE_FOLDER}/**"]
         )

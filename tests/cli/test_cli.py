@@ -160,3 +160,14 @@ def test_weights_that_do_not_fit(images: Path, weights: Path, tmp_path: Path, ru
     (tmp_path / "w.safetensors").write_bytes(b"nonsense")
     code, _, err = run("build", "--images", images, "--weights", tmp_path / "w.safetensors", "--out", tmp_path / "o")
     assert code == 2 and "not a safetensors file" in err and not (tmp_path / "o").exists()
+
+
+def test_help_says_each_commands_whole_first_sentence(run: Run) -> None:
+    from salient_imagenet_data.cli import cli
+
+    code, out, _ = run("--help")
+    listed = " ".join(out.partition("Commands:")[2].split())
+    assert code == 0 and "..." not in listed
+    for name, command in cli.commands.items():
+        sentence = (command.help or "").split(".")[0].split("\n\n")[0]
+        assert f"{name} {' '.join(sentence.split())}" in listed

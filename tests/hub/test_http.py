@@ -156,7 +156,7 @@ def test_private_without_a_token_is_one_line(client: Client, drawn: Store) -> No
     repository = client.server.repositories[REPO]
     assert repository.private and set(repository.tags) == {"beta"}
     line = one_line(client.run("tests.hub.client", "store", REPO, token=None))
-    assert "org/name: cannot download; expected a data set on the Hub (or an existing folder) that you may use" in line
+    assert "org/name: cannot download it, and there is no such folder; expected a data set on the Hub" in line
 
 
 def test_gated_without_a_token_is_one_line(client: Client, exported: Path) -> None:

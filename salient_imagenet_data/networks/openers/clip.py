@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.hub_errors import cached_where_offline
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.networks.checkpoint import Checkpoint
 from salient_imagenet_data.networks.normalisers import Normaliser
@@ -74,7 +75,8 @@ def _loaded(
     """The network with its weights, the normaliser that these have, and the tag that played a part."""
     create = library.create_model  # type: ignore[attr-defined]
     if weights is None:
-        return create(name, pretrained=tag), None, tag
+        with cached_where_offline(f"clip:{name}: its weights cannot be downloaded"):
+            return create(name, pretrained=tag), None, tag
     net: nn.Module = create(name, pretrained=None)
     text = next(key for key in reversed(net.state_dict()) if not key.startswith(TOWER))
     if any(key == text or key.endswith(f".{text}") for key in weights.tensors):
@@ -84,6 +86,7 @@ def _loaded(
             f"{weights.path}: weights of an image tower alone",
             expected="the tag of the text tower beside it, clip:NAME:TAG, such as openai",
         )
-    net = create(name, pretrained=tag)
+    with cached_where_offline(f"clip:{name}: its weights cannot be downloaded"):
+        net = create(name, pretrained=tag)
     tower: nn.Module = net.visual  # type: ignore[assignment]
     return net, load_into(tower, weights, f"the image tower of clip:{name}"), tag

@@ -6,6 +6,7 @@ from typing import Any
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.hub_errors import cached_where_offline
 from salient_imagenet_data.networks.checkpoint import Checkpoint
 from salient_imagenet_data.networks.openers.opened import Opened, needed, normalised
 from salient_imagenet_data.networks.weights import load_into
@@ -15,8 +16,9 @@ def open_hf(name: str, class_names: tuple[str, ...] | None, weights: Checkpoint 
     """An image classifier of transformers; weights: instead of those of the name."""
     transformers = needed("transformers")
     try:
-        net = transformers.AutoModelForImageClassification.from_pretrained(name).float()
-        config = transformers.AutoImageProcessor.from_pretrained(name).to_dict()
+        with cached_where_offline(f"hf:{name}: cannot be opened"):
+            net = transformers.AutoModelForImageClassification.from_pretrained(name).float()
+            config = transformers.AutoImageProcessor.from_pretrained(name).to_dict()
     except (OSError, ValueError) as error:
         raise SalientError(
             f"hf:{name}: cannot be opened", got=(str(error).splitlines() or [type(error).__name__])[0][:300]

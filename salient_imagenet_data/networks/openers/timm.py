@@ -6,6 +6,7 @@ from typing import Any
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.hub_errors import cached_where_offline
 from salient_imagenet_data.networks.checkpoint import Checkpoint
 from salient_imagenet_data.networks.openers.opened import Opened, needed, normalised
 from salient_imagenet_data.networks.weights import load_into, sized
@@ -18,7 +19,8 @@ def open_timm(name: str, class_names: tuple[str, ...] | None, weights: Checkpoin
         raise SalientError(f"timm:{name}: timm has no such network", then="see timm.list_models()")
     own = None
     if weights is None:
-        net = timm.create_model(name, pretrained=True)
+        with cached_where_offline(f"timm:{name}: its weights cannot be downloaded"):
+            net = timm.create_model(name, pretrained=True)
         classes = net.num_classes
     else:
         default = timm.models.get_pretrained_cfg_value(name, "num_classes") if ":" not in name else None
