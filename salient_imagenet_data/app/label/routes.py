@@ -99,7 +99,8 @@ def _shown(desk: Desk, annotator: str, query: dict[str, str]) -> Response:
             back = _back(desk, annotator, rows, None, view)
             return page("done.html", annotator=annotator, back=back, progress=_own(desk, annotator), **_frame(desk))
         task = found
-    return _page_of(desk, annotator, task, view, query.get("said", ""))
+    said = query.get("said", "")
+    return _page_of(desk, annotator, task, view, said if said in SAID else "")
 
 
 def _page_of(

@@ -1,0 +1,267 @@
+"""Answering through the real server: what is written, what is refused, and that nothing typed becomes part of a page."""
+
+from __future__ import annotations
+
+import html
+import shutil
+import sqlite3
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from salient_imagenet_data.app.label.book import read_book
+from salient_imagenet_data.app.label.desk import Desk
+from salient_imagenet_data.app.label.opening import open_desk
+from salient_imagenet_data.app.label.records import Task
+from salient_imagenet_data.app.label.routes import label_routes
+from salient_imagenet_data.app.serving import access_to
+from salient_imagenet_data.app.site import site
+from salient_imagenet_data.images.folder import FolderSource
+from salient_imagenet_data.store.reading import Store
+from tests.app.conftest import Client, OpenDesk, Serve
+from tests.app.label.reading import hidden, open_page, pair_of, send
+
+HTML = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+Served = Callable[[Desk], Client]
+
+
+def rows(desk: Desk) -> list[tuple[str, str, int | None, str]]:
+    with desk.book.reading() as ledger:
+        return [(row.annotator, row.answer, row.confidence, row.reason) for row in ledger.rows]
+
+
+def test_what_people_type_is_never_markup(desk: OpenDesk, client: Served) -> None:
+    one = desk(per_pair=2)
+    server = client(one)
+    page = server.get("/label?annotator=" + "%3Cb%3Eada%22").text
+    assert hidden(page)["annotator"] == '<b>ada"' and "<b>ada" not in page
+    assert send(server, page, answer="background", reason=HTML).status == 303
+    other = open_page(server, "bob")
+    assert send(server, other, answer="main_object").status == 303
+    for path in ("/", "/results", "/label?annotator=%3Cb%3Eada%22", f"/label?annotator=bob&said={quote(HTML)}"):
+        shown = server.get(path).text
+        assert "<script>alert" not in shown and "<img src=x" not in shown and "<b>ada" not in shown, path
+    assert html.escape(HTML, quote=False).split('"')[0] in server.get("/results").text
+    assert "Your bank" not in server.get("/label?annotator=bob&said=Your+bank").text  # no words of a link's maker
+    assert "Your bank" not in server.get("/results?said=Your+bank").text
+    assert rows(one)[0] == ('<b>ada"', "background", None, HTML)
+
+
+def test_names_of_classes_and_definitions_are_never_markup(
+    bare_store: Store, images: Path, tmp_path: Path, serve: Serve
+) -> None:
+    name = bare_store.class_names[0]
+    (tmp_path / "d.txt").write_text(f"{name}\t{HTML}\n")
+    made = open_desk(
+        bare_store, FolderSource(images), tmp_path / "a.sqlite", definitions=tmp_path / "d.txt", name="<i>store</i>"
+    )
+    made.names = (HTML, *made.names[1:])  # type: ignore[misc]
+    server = serve(site(made.gallery, label_routes(made), access_to("127.0.0.1", None)))
+    page = open_page(server, "ada")
+    assert "<script>alert" not in page and "<img src=x" not in page and "<i>store" not in page
+    assert page.count(html.escape(HTML, quote=False).split('"')[0]) >= 3
+    made.book.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "told"),
+    [
+        ({"token": ""}, 403, "not of a page of this server"),
+        ({"token": "0" * 64}, 403, "not of a page of this server"),
+        ({"token": "é"}, 403, "not of a page of this server"),
+        ({"annotator": "bob"}, 403, "not of a page of this server"),  # the token is ada's
+        ({"annotator": ""}, 400, "annotator"),
+        ({"annotator": "x" * 61}, 400, "annotator"),
+        ({"annotator": "a\x00b"}, 400, "annotator"),
+        ({"class": "999"}, 400, "no such pair"),
+        ({"feature": "999"}, 400, "no such pair"),
+        ({"feature": "../../etc/passwd"}, 400, "not a pair"),
+        ({"class": "9" * 400}, 400, "not a pair"),
+        ({"class": "²"}, 400, "not a pair"),
+        ({"round": "gold"}, 400, "no such round"),
+        ({"action": "delete"}, 422, "no such action"),
+        ({"action": "withdraw"}, 422, "nothing to take back"),
+        ({"answer": "maybe"}, 422, "choose one of the three answers"),
+        ({"answer": ""}, 422, "choose one of the three answers"),
+        ({"confidence": "6"}, 422, "1 to 5, or nothing"),
+        ({"confidence": "1e9"}, 422, "1 to 5, or nothing"),
+        ({"reason": "x" * 501}, 422, "at most 500 characters"),
+        ({"reason": "a\x07b"}, 422, "cannot be printed"),
+        ({"ticket": ""}, 422, "ticket"),
+        ({"ticket": "'; DROP TABLE answers; --"}, 422, "ticket"),
+    ],
+)
+def test_forms_that_are_not_ours_write_nothing(
+    change: dict[str, str], status: int, told: str, desk: OpenDesk, client: Served
+) -> None:
+    one = desk()
+    server = client(one)
+    reply = send(server, open_page(server, "ada"), **({"answer": "background"} | change))
+    assert reply.status == status and told in html.unescape(reply.text)
+    assert rows(one) == []
+
+
+def test_bodies_that_are_no_forms_write_nothing(desk: OpenDesk, client: Served) -> None:
+    one = desk()
+    server = client(one)
+    page = open_page(server, "ada")
+    assert server.post("/label", hidden(page) | {"answer": "background", "reason": "x" * 2**20}).status == 413
+    for body in (b"\xff\xfe", b"annotator=%ff", b"&".join(b"a=1" for _ in range(60)), b"\x00"):
+        assert server.ask("POST", "/label", body).status == 400
+    for method in ("PUT", "DELETE", "PATCH"):
+        assert server.ask(method, "/label").status == 405
+    assert server.get("/apply").status == 405 and rows(one) == []
+    assert server.post("/apply", {"majority": "1", "token": "0" * 64}).status == 403
+    # The token of a person's form does not apply.
+    assert server.post("/apply", {"majority": "1", "token": hidden(page)["token"]}).status == 403
+
+
+def test_two_tabs_on_one_pair_keep_both_answers_and_the_later_holds(desk: OpenDesk, client: Served) -> None:
+    one = desk()
+    server = client(one)
+    left_tab, right_tab = open_page(server, "ada"), open_page(server, "ada")
+    assert pair_of(left_tab) == pair_of(right_tab)
+    assert "said=saved" in send(server, left_tab, answer="background").headers["location"]
+    assert "said=changed" in send(server, right_tab, answer="main_object", confidence="5").headers["location"]
+    assert rows(one) == [("ada", "background", None, ""), ("ada", "main_object", 5, "")]
+    # The same page sent twice, by a double click or a line that broke, is one answer, also if it says another one.
+    assert "said=twice" in send(server, left_tab, answer="separate_object").headers["location"]
+    send(server, right_tab, answer="main_object", confidence="5")
+    assert len(rows(one)) == 2
+
+
+def test_an_answer_that_cannot_be_written_stays_on_the_page(desk: OpenDesk, client: Served) -> None:
+    one = desk()
+    server = client(one)
+    page = open_page(server, "ada")
+    other = sqlite3.connect(one.book.path, timeout=0)
+    one.book._connection.execute("PRAGMA busy_timeout = 50")
+    other.execute("BEGIN IMMEDIATE")  # somebody else holds the file
+    reply = send(server, page, answer="separate_object", confidence="2", reason="a fence & a <gate>")
+    shown = html.unescape(reply.text)
+    assert reply.status == 422 and "Not saved" in shown and "another process writes there; try again" in shown
+    assert 'value="separate_object" checked' in shown and "a fence & a <gate>" in shown
+    assert hidden(reply.text)["ticket"] == hidden(page)["ticket"]
+    other.execute("ROLLBACK")
+    other.close()
+    assert send(server, reply.text, answer="separate_object", confidence="2", reason="a fence & a <gate>").status == 303
+    assert rows(one) == [("ada", "separate_object", 2, "a fence & a <gate>")]
+
+
+def test_back_skip_and_taking_back(desk: OpenDesk, client: Served) -> None:
+    one = desk(repeats=0)
+    server = client(one)
+    first = open_page(server, "ada")
+    send(server, first, answer="background", confidence="3")
+    second = open_page(server, "ada")
+    assert pair_of(second) != pair_of(first)
+    (c, f) = pair_of(first)
+    address = f"/label?annotator=ada&amp;class={c}&amp;feature={f}&amp;round=first"
+    assert address in second and 'data-key="b"' in second
+    again = server.get(html.unescape(address)).text
+    assert 'value="background" checked' in again and 'name="confidence" value="3" checked' in again
+    taken = send(server, again, action="withdraw")
+    assert f"class={c}&feature={f}" in taken.headers["location"]
+    assert pair_of(server.get(taken.headers["location"]).text) == (c, f)
+    send(server, open_page(server, "ada"), action="skip")
+    assert pair_of(open_page(server, "ada")) == pair_of(second)
+    assert [row[1] for row in rows(one)] == ["background", "withdrawn", "skipped"]
+
+
+def test_reasons_to_complete_are_the_persons_own(desk: OpenDesk, client: Served) -> None:
+    one = desk(per_pair=2)
+    server = client(one)
+    for reason in ("grass", "water", "water"):
+        send(server, open_page(server, "ada"), answer="background", reason=reason)
+    page = open_page(server, "ada")
+    assert page.index('<option value="water">') < page.index('<option value="grass">')
+    assert "<option" not in open_page(server, "bob")
+
+
+def test_applying_from_the_page(desk: OpenDesk, client: Served) -> None:
+    one = desk(annotator="ada", repeats=0)
+    server = client(one)
+    pair = pair_of(server.get("/label").text)
+    send(server, server.get("/label").text, answer="background", reason="only grass")
+    page = server.get("/results").text
+    fields = hidden(page)
+    for majority in ("0", "", "x", "-1", "²"):
+        reply = server.post("/apply", fields | {"majority": majority, "version": ""})
+        assert reply.status == 422 and "Not applied" in reply.text
+    reply = server.post("/apply", fields | {"majority": "3", "version": ""})
+    assert reply.status == 422 and "too few answers" in reply.text
+    assert Store(one.store.path).manifest.annotations_sha256 is None
+    assert server.post("/apply", fields | {"majority": "1", "version": "1.4.0"}).status == 303
+    store = Store(one.store.path)
+    assert store.manifest.data_version == "1.4.0"
+    (judged,) = [f for f in store.features if f.kind is not None]
+    assert (judged.class_index, judged.feature_index) == pair
+    assert (judged.kind, judged.cue, judged.reasons) == ("spurious", "background", ("only grass",))
+    shown = " ".join(server.get("/results?said=applied").text.split())
+    assert "0 features are core, 1 spurious and 39 without answers" in shown
+    assert server.get("/export/answers.csv").text.splitlines()[1].endswith("background,,only grass")
+    assert server.get("/export/answers.sqlite").status == 404
+
+
+def test_a_read_only_store_is_labelled_and_not_applied(
+    bare_store: Store, images: Path, tmp_path: Path, serve: Serve
+) -> None:
+    folder = Path(shutil.copytree(bare_store.path, tmp_path / "store"))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    made = open_desk(Store(folder), FolderSource(images), tmp_path / "beside.sqlite")
+    server = serve(site(made.gallery, label_routes(made), access_to("127.0.0.1", None)))
+    assert send(server, open_page(server, "ada"), answer="background").status == 303
+    assert server.get("/results").status == 200
+    made.book.close()
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_the_wide_round_shows_images_of_lower_ranks(desk: OpenDesk) -> None:
+    one = desk()
+    pair = one.plan.order[0]
+    assert one.rows_of(Task(pair, "wide")) == []  # these classes have four images, and ranks end there
+    assert len(one.rows_of(Task(pair, "first"))) == 4 == len(set(one.rows_of(Task(pair, "repeat"))))
+    assert one.other_rows(Task(pair, "first")) == []
+
+
+def test_fifty_people_at_once_lose_no_answer(desk: OpenDesk, client: Served) -> None:
+    """Each answers as fast as the server lets them, 40 pairs for 5 people each: 200 answers, bounded in time."""
+    one = desk(repeats=0)
+    server = client(one)
+    said: list[tuple[str, tuple[int, int], str]] = []
+    times: list[float] = []
+    lock = threading.Lock()
+
+    def person(number: int) -> None:
+        name = f"p{number}"
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            start = time.monotonic()
+            page = server.get(f"/label?annotator={name}")
+            took = time.monotonic() - start
+            if "Nothing is left" in page.text:
+                return
+            answer = ("main_object", "separate_object", "background")[number % 3]
+            reply = send(server, page.text, answer=answer)
+            with lock:
+                times.append(took)
+                if reply.status == 303 and "said=saved" in reply.headers["location"]:
+                    said.append((name, pair_of(page.text), answer))
+
+    people = [threading.Thread(target=person, args=(number,)) for number in range(50)]
+    for thread in people:
+        thread.start()
+    for thread in people:
+        thread.join(90)
+    kept = [(row.annotator, (*row.task.pair,), row.answer) for row in read_book(one.book.path).rows]
+    assert sorted(kept) == sorted(said) and len(said) == 200
+    per_pair = {pair: sum(one_said[1] == pair for one_said in said) for pair in {s[1] for s in said}}
+    assert set(per_pair.values()) == {5} and len(per_pair) == 40
+    print(
+        f"median page {statistics.median(times) * 1000:.0f} ms, 95 %: {sorted(times)[int(len(times) * 0.95)] * 1000:.0f} ms"
+    )
