@@ -59,11 +59,11 @@ def stack(strips: Sequence[Image.Image]) -> Image.Image:
 def write(
     draw: ImageDraw.ImageDraw, place: tuple[float, float], words: str, width: float, *, bold: bool = False
 ) -> None:
-    """A line of text that ends in "..." where it is too long for so many pixels. Line breaks, which a folder's name may
-    hold, are spaces."""
+    """A line of text that ends in "..." where it is too long for so many pixels; where not even that fits, it is all
+    there is. Line breaks, which a folder's name may hold, are spaces."""
     font = _font(14 if bold else 12)
     shown = words = " ".join(words.split())
-    while len(shown) > 1 and draw.textlength(shown, font=font) > width:
+    while words and draw.textlength(shown, font=font) > width:
         words = words[:-1]
         shown = words.rstrip() + "..."
     draw.text(place, shown, fill="black", font=font)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image, ImageDraw
+import pytest
+from PIL import Image, ImageDraw, ImageFont
 
-from salient_imagenet_data.pictures.tiles import GAP, LINE, fitted, nothing, row, write
+from salient_imagenet_data.pictures.tiles import GAP, LINE, fitted, nothing, row, stack, write
 
 
 def plain(*colour: int, side: int = 4) -> np.ndarray:
@@ -45,3 +46,67 @@ def test_words_on_an_empty_tile_stand_in_its_middle() -> None:
     tile = np.asarray(nothing((100, 60), "none").convert("L"))
     dark = np.argwhere(tile < 128)
     assert np.abs(dark.mean(axis=0) - (30, 50)).max() < 6
+
+
+def test_a_tile_is_sharp_only_where_both_its_sides_fit() -> None:
+    half = np.zeros((4, 6), dtype=np.uint8)
+    half[2:] = 255
+    assert set(np.unique(np.asarray(fitted(half, 12)))) == {0, 255}
+    assert len(np.unique(np.asarray(fitted(half, 18)))) > 2 and len(np.unique(np.asarray(fitted(half, 20)))) > 2
+    cubic = Image.fromarray(half).convert("RGB").resize((18, 18), Image.Resampling.BICUBIC)
+    assert np.array_equal(np.asarray(fitted(half, 18)), np.asarray(cubic))
+
+
+def test_a_row_of_no_tiles_is_white_and_a_pixel_wide() -> None:
+    made = row([], 12)
+    assert made.size == (1, 12) and made.getpixel((0, 5)) == (255, 255, 255)
+
+
+def test_pictures_of_a_stack_lie_below_each_other_with_a_white_gap() -> None:
+    made = np.asarray(stack([Image.new("RGB", (9, 5), "red"), Image.new("RGB", (4, 3), "blue")]))
+    assert made.shape == (5 + GAP + 3, 9, 3)
+    assert (made[:5] == (255, 0, 0)).all() and (made[5 : 5 + GAP] == 255).all()
+    assert (made[5 + GAP :, :4] == (0, 0, 255)).all() and (made[5 + GAP :, 4:] == 255).all()
+
+
+def test_an_empty_tile_is_hatched_around_its_words() -> None:
+    made = nothing((101, 62), "none")
+    want = np.full((62, 101, 3), 255, dtype=np.uint8)
+    y, x = np.mgrid[:62, :101]
+    want[(x + y) % 12 == 0] = 228
+    expected, font = Image.fromarray(want), ImageFont.load_default(12)
+    draw = ImageDraw.Draw(expected)
+    box = draw.textbbox((0, 0), "none", font=font)
+    width, height = box[2] - box[0], box[3] - box[1]
+    left, top = (101 - width) / 2, (62 - height) / 2
+    draw.rectangle((left - 4, top - 4, left + width + 4, top + height + 6), fill="white")
+    draw.text((left, top), "none", fill="#555555", font=font)
+    assert np.array_equal(np.asarray(made), np.asarray(expected))
+
+
+def line(words: str, size: int) -> np.ndarray:
+    """Words at (2, 3) of a white line."""
+    sheet = Image.new("RGB", (300, LINE), "white")
+    ImageDraw.Draw(sheet).text((2, 3), words, fill="black", font=ImageFont.load_default(size))
+    return np.asarray(sheet)
+
+
+@pytest.mark.parametrize(("bold", "size"), [(False, 12), (True, 14)])
+def test_words_that_are_too_long_end_in_dots_where_the_place_ends(bold: bool, size: int) -> None:
+    words, measure = "feature 17 of a great white shark", ImageDraw.Draw(Image.new("RGB", (1, 1)))
+
+    def length(text: str) -> float:
+        return measure.textlength(text, font=ImageFont.load_default(size))
+
+    for width in (length(words), length(words) - 0.5, 100.0, 40.0, length("...")):
+        cut = (words[:end].rstrip() + "..." for end in range(len(words) - 1, -1, -1))
+        want = next(text for text in (words, *cut) if length(text) <= width)
+        sheet = Image.new("RGB", (300, LINE), "white")
+        write(ImageDraw.Draw(sheet), (2, 3), words, width, bold=bold)
+        assert np.array_equal(np.asarray(sheet), line(want, size)), want
+
+
+def test_where_there_is_no_place_for_a_word_there_are_dots() -> None:
+    sheet = Image.new("RGB", (300, LINE), "white")
+    write(ImageDraw.Draw(sheet), (2, 3), "words", -12)
+    assert np.array_equal(np.asarray(sheet), line("...", 12))
