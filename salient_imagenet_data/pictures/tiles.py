@@ -18,8 +18,6 @@ def fitted(tile: Tile, side: int) -> Image.Image:
     """A tile as a square picture of `side` pixels, in colour. One that has fewer keeps its pixels sharp where `side` is
     a multiple of them; else it is interpolated."""
     picture = Image.fromarray(tile).convert("RGB")
-    if picture.size == (side, side):
-        return picture
     sharp = side % picture.width == 0 and side % picture.height == 0
     return picture.resize((side, side), Image.Resampling.NEAREST if sharp else Image.Resampling.BICUBIC)
 

@@ -83,6 +83,12 @@ def test_a_sheet_of_one_class_is_wide_enough_for_the_legend_and_masks_are_enlarg
     assert np.array_equal(np.asarray(drawn), np.asarray(want))
 
 
+def test_a_class_without_a_core_feature_shows_its_spurious_mask() -> None:
+    drawn = np.asarray(sheet([Shown("a", None, {CORE: None, SPURIOUS: LEFT_HALF})]))
+    assert np.array_equal(drawn[48:160, 120:232], wash(LEFT_HALF, COLOURS[SPURIOUS]))
+    assert np.array_equal(drawn[48:160, :112], np.asarray(nothing((112, 112), "no core")))
+
+
 def test_a_class_without_a_photograph_beside_one_with_it() -> None:
     """All classes have the place of three tiles as soon as one needs it."""
     image = np.full((112, 112, 3), 90, dtype=np.uint8)

@@ -157,6 +157,14 @@ def test_a_photograph_as_thin_as_a_thread_is_drawn() -> None:
     assert strip(np.zeros((1, 1000, 3), dtype=np.uint8), {}, "a", panel=80).size == (3 * 80 + 16, 41)
 
 
-def test_a_title_ends_before_the_strip_does() -> None:
-    drawn = np.asarray(strip(np.zeros((60, 60, 3), dtype=np.uint8), {}, "long title " * 9, panel=60))
-    assert drawn[:LINE, :100].min() < 100 and (drawn[:LINE, -2:] == 255).all()
+def test_a_title_ends_as_far_before_the_strip_does_as_it_begins_in_it() -> None:
+    font, image = ImageFont.load_default(14), np.zeros((60, 60, 3), dtype=np.uint8)
+    measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    title = "i" * next(n for n in range(1, 99) if measure.textlength("i" * (n + 1), font=font) > 3 * 60 + 16 - 4)
+    for words in (title, title + "ii"):
+        drawn = np.asarray(strip(image, {}, words, panel=60))[:LINE]
+        sheet = Image.new("RGB", (3 * 60 + 16, LINE), "white")
+        ends = [title] if words == title else [title[:n] + "..." for n in range(len(title))]
+        fits = [text for text in ends if measure.textlength(text, font=font) <= 3 * 60 + 16 - 4]
+        ImageDraw.Draw(sheet).text((2, 2), fits[-1], fill="black", font=font)
+        assert np.array_equal(drawn, np.asarray(sheet))

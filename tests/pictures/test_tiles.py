@@ -39,7 +39,7 @@ def test_small_tiles_keep_their_pixels_where_they_fit_evenly_and_are_smoothed_wh
     half[:, 1] = 255
     assert set(np.unique(np.asarray(fitted(half, 8)))) == {0, 255} and np.asarray(fitted(half, 8))[0, 3, 0] == 0
     assert len(np.unique(np.asarray(fitted(half, 7)))) > 2
-    assert np.array_equal(np.asarray(fitted(RED, 4)), RED)
+    assert np.array_equal(np.asarray(fitted(RED, 4)), RED) and fitted(plain(9, 9, 9, side=24), 12).size == (12, 12)
 
 
 def test_words_on_an_empty_tile_stand_in_its_middle() -> None:

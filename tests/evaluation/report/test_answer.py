@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
-from salient_imagenet_data.evaluation.report.answer import answer, lines, short_names
-from salient_imagenet_data.evaluation.score.results import Against, Claim, ModelResult, Summary
+from salient_imagenet_data.evaluation.report.answer import answer, answers, lines, short_names
+from salient_imagenet_data.evaluation.score.results import Against, Claim, ModelResult
+from tests.evaluation import results
 
 
 def e(value: float, low: float, high: float) -> Estimate:
@@ -23,9 +22,8 @@ def claim(corruption: str, region: str, drop: float, excess: float | None, shown
 
 
 @pytest.fixture
-def model(report: Path) -> ModelResult:
-    found = Summary.from_json(json.loads((report / "report.json").read_text()), "report.json").models[0]
-    return replace(found, clean_accuracy=e(0.9, 0.85, 0.95), ratios={})
+def model() -> ModelResult:
+    return results.model("m", clean_accuracy=e(0.9, 0.85, 0.95))
 
 
 def test_it_is_of_the_strongest_noise_on_both_kinds(model: ModelResult) -> None:
@@ -56,19 +54,74 @@ def test_without_controls_nothing_is_claimed(model: ModelResult) -> None:
     assert found.spurious is None and "beyond" not in lines(found)
 
 
-def test_guessing_and_saturated_ratios_are_said(model: ModelResult, report: Path) -> None:
+def test_guessing_and_saturated_ratios_are_said(model: ModelResult) -> None:
     guessing = replace(model, clean_accuracy=e(0.12, 0.09, 0.15), controls=())
     assert answer(guessing, "m", 10).notes == (
         "Its clean accuracy is that of guessing: nothing it loses says what it relies on.",
     )
-    (row, *_) = Summary.from_json(json.loads((report / "report.json").read_text()), "r").models[0].ratios["rcs"]
-    own = replace(model, controls=(), ratios={"rcs": (replace(row, control="", saturated=True),)})
-    assert "A ratio is saturated" in answer(own, "m", 10).notes[0]
-    control = replace(model, controls=(), ratios={"rcs": (replace(row, control="random", saturated=True),)})
-    assert answer(control, "m", 10).notes == ()
+    at, above = (replace(model, clean_accuracy=e(0.2, low, 0.3)) for low in (0.1, 0.101))
+    assert answer(at, "m", 10).notes and not answer(above, "m", 10).notes and not answer(at, "m", 11).notes
+    own, control, fine = (
+        replace(model, ratios={"rcs": (results.ratio("noise_1", who, 1.0, saturated=is_so),)})
+        for who, is_so in (("", True), ("random", True), ("", False))
+    )
+    assert answer(own, "m", 10).notes == (
+        "A ratio is saturated: one of its two accuracies is perfect, so it says nothing of the other.",
+    )
+    assert answer(control, "m", 10).notes == answer(fine, "m", 10).notes == ()
+
+
+def test_both_losses_are_under_one_corruption(model: ModelResult) -> None:
+    """The strongest on the spurious pixels, and the core's own strongest only where that was not run on them."""
+    claims = (
+        claim("noise_1", "core", 0.9, 0.1, True),
+        claim("noise_0.5", "core", 0.5, 0.1, True),
+        claim("noise_0.25", "core", 0.2, 0.1, True),
+        claim("noise_0.5", "spurious", 0.1, 0.1, True),
+    )
+    assert answer(replace(model, controls=claims), "m", 10).core is claims[1]
+    assert answer(replace(model, controls=(claims[0], claims[2], claims[3])), "m", 10).core is claims[0]
+    assert answer(replace(model, controls=claims[3:]), "m", 10).core is None
+    fills = (claim("fill_gray", "core", 0.9, 0.1, True), claim("fill_gray", "spurious", 0.9, 0.1, True))
+    assert answer(replace(model, controls=fills), "m", 10).spurious is fills[1]
+    weak = claim("noise_0", "spurious", 0.0, 0.0, False)
+    assert answer(replace(model, controls=(*fills, weak)), "m", 10).spurious is weak  # any noise goes before a fill
+
+
+def test_what_is_shown_and_what_is_not_is_said_of_each_kind(model: ModelResult) -> None:
+    def said(core: bool | None, spurious: bool | None) -> str:
+        claims = claim("fill_gray", "core", 0.9, 0.0, core), claim("fill_gray", "spurious", 0.8, 0.0, spurious)
+        return answer(replace(model, controls=claims), "m", 10).sentence.partition("elsewhere. With")[2]
+
+    assert said(True, True).endswith(
+        "0.000 more than on as many pixels elsewhere. So it relies on core and spurious pixels."
+    )
+    assert said(False, False).endswith("elsewhere. Reliance on core and spurious pixels is not shown.")
+    assert said(None, None).endswith("than on as many pixels elsewhere.")
+
+
+def test_a_terminals_lines_are_of_the_name_the_notes_and_both_losses(model: ModelResult) -> None:
+    claims = claim("noise_0.5", "core", 0.3, None, None), claim("noise_0.5", "spurious", 0.1, 0.05, True)
+    guessing = replace(model, clean_accuracy=e(0.1, 0.05, 0.15), controls=claims)
+    found = lines(answer(guessing, "short", 10)).splitlines()
+    assert found[0].startswith("short: Clean accuracy 0.100. ")
+    assert found[1:] == [
+        "  note: Its clean accuracy is that of guessing: nothing it loses says what it relies on.",
+        "  without the core       loses 0.300 [0.200, 0.400]",
+        "  without the spurious   loses 0.100 [0.000, 0.200]   beyond the control 0.050 [0.040, 0.060]",
+    ]
+    named = answers([replace(model, name="a/x.pt"), replace(model, name="b/x.pt", clean_accuracy=e(0.5, 0.4, 0.6))], 10)
+    assert [(a.name, a.sentence) for a in named] == [
+        ("a/x.pt", "Clean accuracy 0.900."),
+        ("b/x.pt", "Clean accuracy 0.500."),
+    ]
 
 
 def test_names_are_cut_to_what_tells_them_apart() -> None:
     assert short_names(["runs/a/best.pt", "runs/b/best.pt"]) == ["a/best.pt", "b/best.pt"]
     assert short_names(["/x/one.pt", "timm:resnet50"]) == ["one.pt", "timm:resnet50"]
     assert short_names(["only"]) == ["only"] and short_names([]) == []
+    assert short_names(["C:\\a\\one.pt", "b/two.pt"]) == ["one.pt", "two.pt"]
+    assert short_names(["x/y/n", "z/y/n", "n"]) == ["x/y/n", "z/y/n", "n"]
+    assert short_names(["a/n", "a/n", "a/m"]) == ["n", "n", "m"]
+    assert short_names(["a/n", "a\\n"]) == ["a/n", "a\\n"]  # two names that no length tells apart
