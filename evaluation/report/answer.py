@@ -33,7 +33,7 @@ def answer(model: ModelResult, name: str, classes: int) -> Answer:
     """The answer about a model, under the last corruption that was run on both kinds of pixels: of noise levels, the
     strongest."""
     core, spurious = _strongest(model.controls, CORE), _strongest(model.controls, SPURIOUS)
-    if core is not None and spurious is not None and core.corruption != spurious.corruption:
+    if core is not None and spurious is not None:
         core = next((c for c in model.controls if (c.corruption, c.region) == (spurious.corruption, CORE)), core)
     notes = []
     if model.clean_accuracy.low <= 1.0 / classes:
@@ -81,7 +81,7 @@ def _words(claim: Claim) -> str:
 def short_names(names: Sequence[str]) -> list[str]:
     """Names of models as short as tells them apart: the last parts of paths, more of them where two would be alike."""
     parts = [name.replace("\\", "/").split("/") for name in names]
-    for length in range(1, max(map(len, parts), default=1) + 1):
+    for length in range(1, max(map(len, parts), default=1)):
         short = ["/".join(part[-length:]) for part in parts]
         if len(set(short)) == len(set(names)):
             return short

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from salient_imagenet_data.annotation.sheets import HEAD, seen, top_rows, write_sheets
+from salient_imagenet_data.annotation.sheets import HEAD, QUESTION, seen, top_rows, write_sheets
+from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import to_crop_frame
 from salient_imagenet_data.images.folder import FolderSource
-from salient_imagenet_data.joining import join
+from salient_imagenet_data.joining import Joined, join
 from salient_imagenet_data.masks import dequantise
+from salient_imagenet_data.pictures.overlay import NEUTRAL, tint
 from salient_imagenet_data.pictures.tiles import GAP, LINE
 from salient_imagenet_data.store.reading import Store
 
@@ -82,3 +84,102 @@ def test_answers_to_fill_in_name_each_pair_once_with_its_own_rank(bare_store: St
         ranked = [importance[class_index, by_rank[class_index, rank]] for rank in (1, 2, 3, 4)]
         assert ranked == sorted(ranked, reverse=True)
     assert all(r["answer"] == r["annotator"] == "" for r in rows)
+
+
+def by_hand(joined: Joined, class_index: int, words: list[str], bands: int, side: int, count: int) -> Image.Image:
+    """A sheet without its last band where there are three: two lines of words, then for each feature a line, photographs
+    and maps; 8 pixels between tiles, 20 a line of words, 48 above the first."""
+    store, across = joined.store, count * (side + 8) - 8
+    features = [f for f in store.features if f.class_index == class_index]
+    height = 20 + bands * (side + 8)
+    sheet = Image.new("RGB", (across, 48 + len(features) * height), "white")
+    draw = ImageDraw.Draw(sheet)
+    draw.text((4, 4), store.class_names[class_index], fill="black", font=ImageFont.load_default(14))
+    draw.text((4, 24), QUESTION, fill="black", font=ImageFont.load_default(12))
+    for line, (feature, said) in enumerate(zip(features, words, strict=True)):
+        top = 48 + line * height
+        draw.text((4, top + 2), said, fill="black", font=ImageFont.load_default(14))
+        for column, row in enumerate(top_rows(store, class_index, feature.rank - 1, count)):
+            photo = seen(joined, int(row), side)
+            soft = to_crop_frame(dequantise(store.maps[row, feature.rank - 1]), side, side)
+            for band, tile in enumerate((photo, tint(photo, soft, NEUTRAL))):
+                sheet.paste(Image.fromarray(tile), (column * (side + 8), top + 20 + band * (side + 8)))
+    return sheet
+
+
+def opened(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def test_everything_on_a_sheet_is_in_its_place(store: Store, images: Path, tmp_path: Path) -> None:
+    """Of a store with answers, as they are drawn without further wishes: of a class all four images, of 224 pixels."""
+    written = write_sheets(store, FolderSource(images), tmp_path)
+    assert [path.name[:5] for path in written] == [f"{k:04d}-" for k in range(10)]
+    assert written[2].name == f"0002-{store.class_names[2]}.png"
+    features = [f for f in store.features if f.class_index == 2]
+    words = [f"rank {f.rank}, feature {f.feature_index}: {f.kind}" for f in features]
+    want = by_hand(join(store, FolderSource(images)), 2, words, 2, 224, 5)
+    assert np.array_equal(opened(written[2]), np.asarray(want)) and want.size == (1152, 48 + 4 * 484)
+
+
+def test_an_attack_is_a_third_row_of_each_feature_s_own_photographs(
+    bare_store: Store, images: Path, tmp_path: Path
+) -> None:
+    calls: list[list[int]] = []
+
+    def attack(crops: list[np.ndarray], features: list[int]) -> list[np.ndarray]:
+        calls.append(features)
+        return [255 - crop for crop in crops]
+
+    joined = join(bare_store, FolderSource(images))
+    written = write_sheets(bare_store, FolderSource(images), tmp_path, images=4, pixels=168, attack=attack)
+    features = [f for f in bare_store.features if f.class_index == 2]
+    words = [f"rank {f.rank}, feature {f.feature_index}" for f in features]
+    want = by_hand(joined, 2, words, 3, 168, 4)
+    for line, feature in enumerate(features):
+        for column, row in enumerate(top_rows(bare_store, 2, feature.rank - 1, 4)):
+            changed = Image.fromarray(255 - joined.crop(int(row))).resize((168, 168), Image.Resampling.NEAREST)
+            want.paste(changed, (column * 176, 48 + line * 548 + 20 + 352))
+    assert np.array_equal(opened(written[2]), np.asarray(want))
+    assert calls[2] == [f.feature_index for f in features for _ in range(4)] and len(calls) == 10
+
+
+def test_sheets_and_answers_come_in_the_order_asked_for_with_its_words(
+    bare_store: Store, images: Path, tmp_path: Path
+) -> None:
+    features = list(bare_store.features)
+    order = {(f.class_index, f.feature_index): "" for f in reversed(features)}
+    first = features[-2]
+    order = {(first.class_index, first.feature_index): "", **order}
+    order[first.class_index, first.feature_index] = "off the object"
+    written = write_sheets(bare_store, FolderSource(images), tmp_path, images=4, pixels=112, order=order)
+    assert [path.name[:10] for path in written] == [f"{n:04d}-{k:04d}-" for n, k in enumerate(range(9, -1, -1))]
+    with (tmp_path / "answers.csv").open(newline="", encoding="utf-8") as file:
+        rows = [(int(r["class_index"]), int(r["feature_index"])) for r in csv.DictReader(file)]
+    assert rows == list(dict.fromkeys(order))
+    sheet = opened(written[0])
+    line = Image.new("RGB", (sheet.shape[1], LINE), "white")
+    said = f"rank {first.rank}, feature {first.feature_index}; off the object"
+    ImageDraw.Draw(line).text((4, 2), said, fill="black", font=ImageFont.load_default(14))
+    assert np.array_equal(sheet[HEAD : HEAD + LINE], np.asarray(line))
+
+
+def test_no_folder_that_holds_anything_is_written_to(bare_store: Store, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert len(write_sheets(bare_store, FolderSource(images), tmp_path / "empty", images=1, pixels=8)) == 10
+    assert len(write_sheets(bare_store, FolderSource(images), tmp_path / "a" / "b", images=1, pixels=8)) == 10
+    before = (tmp_path / "empty" / "answers.csv").read_bytes()
+    with pytest.raises(SalientError, match=r"empty: exists; expected a new folder; filled-in answers are never over"):
+        write_sheets(bare_store, FolderSource(images), tmp_path / "empty")
+    assert (tmp_path / "empty" / "answers.csv").read_bytes() == before
+
+
+def test_five_photographs_are_asked_for_where_nobody_says_how_many(store: Store) -> None:
+    class Rows:
+        labels = np.zeros(9, dtype=np.int64)
+
+    class Flat:  # of equal activations the first rows go first
+        rows, activations = Rows, np.array([[1.0], [2.0], [2.0], [2.0], [2.0], [2.0], [2.0], [0.0], [3.0]])
+
+    assert top_rows(Flat, 0, 0).tolist() == [8, 1, 2, 3, 4]  # type: ignore[arg-type]

@@ -20,13 +20,15 @@ from tests.evaluation.results import condition, model, of_class
 
 
 def test_a_class_is_listed_once_a_region_where_it_loses_most_and_never_where_it_gains() -> None:
-    first = condition("noise_0.25@core", 0.4, of_class(0, 0.9, 0.5), of_class(1, 0.9, 0.9), of_class(2, 0.5, 0.9))
-    second = condition("noise_0.5@core", 0.4, of_class(0, 0.9, 0.2), of_class(1, 0.9, 0.8))
-    third = condition("noise_1@core", 0.4, of_class(0, 0.9, 0.2))  # no more than under the second
-    other = condition("fill_gray@spurious", 0.4, of_class(0, 0.9, 0.6))
-    found = largest_drops(model("a", conditions=(first, second, third, other)))
+    first = condition("noise_0.25@core", 0.4, of_class(7, 0.9, 0.5), of_class(1, 0.9, 0.9), of_class(2, 0.5, 0.9))
+    second = condition("noise_0.5@core", 0.4, of_class(7, 0.9, 0.2), of_class(1, 0.9, 0.8), of_class(3, 0.9, 0.9))
+    third = condition("noise_1@core", 0.4, of_class(7, 0.9, 0.2))  # no more than under the second
+    fourth = condition("fill_gray@core", 0.4, of_class(7, 0.9, 0.7))
+    other = condition("fill_gray@spurious", 0.4, of_class(7, 0.9, 0.6), of_class(0, 0.9, 0.7))
+    found = largest_drops(model("a", conditions=(first, second, third, fourth, other)))
     assert [(e.condition, e.region, e.of.class_index) for e in found] == [
-        ("noise_0.5@core", "core", 0),
+        ("noise_0.5@core", "core", 7),
+        ("fill_gray@spurious", "spurious", 7),
         ("fill_gray@spurious", "spurious", 0),
         ("noise_0.5@core", "core", 1),
     ]
@@ -68,6 +70,12 @@ def test_pictures_are_of_the_class_and_purple_where_its_pixels_were_corrupted(st
     )
     (fewer,) = with_images(drops, store, at_hand)
     assert [photo for photo, _ in fewer.images] == [photo for photo, _ in found.images[1:]]
+
+
+def test_three_pictures_of_a_class_are_shown(store: Store, images: Path) -> None:
+    drops = largest_drops(model("a", conditions=(condition("noise_0.5@foreground", 0.4, of_class(3, 1.0, 0.5)),)))
+    assert (store.rows.labels == 3).sum() == 4
+    assert len(with_images(drops, store, FolderSource(images))[0].images) == 3
 
 
 def test_a_region_that_the_store_lacks_has_no_pictures(store: Store, images: Path) -> None:

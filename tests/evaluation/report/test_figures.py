@@ -71,6 +71,7 @@ def test_noise_curves_of_masks_are_full_with_intervals_and_of_the_random_region_
     assert {"0.2", "0.4", "0.6", "0.8"} <= set(found.words) and "m0" not in found.words
     assert found.words["1"][:2] in (("464.0", "292.0"), ("50.0", "38.0"))
     assert noise_curves([model("first", curves=others)], "core") is None
+    assert noise_curves([model("first", curves=(own,))], "spurious") is None
 
 
 def test_the_second_model_has_the_second_colour() -> None:
@@ -90,7 +91,7 @@ def test_classes_stand_from_the_largest_drop_down() -> None:
     assert [dot[3] for dot in found.dots] == ["b, class 4: 1.000", "b, class 5: 0.450", "b, class 3: 0.100"]
     assert [dot[0] for dot in found.dots] == [("124.0", "34.0"), ("260.0", "155.0"), ("396.0", "232.0")]
     assert all(dot[1:3] == (COLOURS[1], False) for dot in found.dots)
-    assert "drop by class, core accuracy, noise 0.5" in found.words
+    assert "loss by class, core accuracy, noise 0.5" in found.words
     assert found.words["b"] == ("460.0", "48.0", "end")  # where curves that fall leave place
     assert {"1", "2", "3", "0.25", "0.5", "0.75"} <= set(found.words) and found.words["3"][0] == "396.0"
     assert class_spread(models[:1], name) is None
@@ -149,6 +150,9 @@ def test_a_claim_stands_beside_its_controls() -> None:
     assert len(name) > 50 and found.words[name[:48] + "…"] == ("320.0", "98.0", "end")
     assert {"-0.1", "0", "0.1", "0.2", "0.3", "0.4"} <= set(found.words) and found.words["0.3"][0] == "741.2"
     assert controls_figure([model("a", controls=(alone,))]) is None
+    wide = claim("noise_0.5@core", estimate(0.3, 0.2, 0.333), Against(near(0.1), near(0.2)))
+    ticks = {"-0.05", "0.03", "0.1", "0.18", "0.26", "0.33"}
+    assert ticks <= set(Drawn(controls_figure([model("a", controls=(wide,))])).words)
 
 
 def test_names_of_rows_are_cut_from_fifty_letters_on_and_colours_begin_anew() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -102,7 +103,7 @@ def test_what_contradicts_itself_is_not_merged() -> None:
         {"conditions": (condition(CORE, 0.5),)},
         {"controls": (claim(CORE, near(0.4)),)},
     )
-    assert merge(own, own) == own
+    assert merge(own, own) == merge(own, copy.deepcopy(own)) == own
     assert [change for change in changes if merge(own, replace(own, **change)) is not None] == []
     # A control that only one of them ran says nothing against the other.
     against = Against(near(0.1), near(0.2))
