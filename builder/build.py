@@ -26,8 +26,10 @@ from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.builder.choices import Stage
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
 from salient_imagenet_data.builder.discovery.belonging import belonging, check_belonging
+from salient_imagenet_data.builder.discovery.known import Known, check_known, known_pairs
 from salient_imagenet_data.builder.discovery.ranking import Ranking, rank, top_images
 from salient_imagenet_data.builder.finish import (
+    among,
     feature_rows,
     grid_of,
     image_table,
@@ -66,6 +68,7 @@ class _Build:
     place: Folder
     weights_sha256: str
     annotations: Annotations | None
+    known: Known | None
     config: BuildConfig
     run: RunConfig
     engine: Engine
@@ -79,6 +82,7 @@ def build(
     *,
     weights_sha256: str,
     annotations: Annotations | None = None,
+    pairs_of: Store | None = None,
     config: BuildConfig | None = None,
     run: RunConfig | None = None,
     engine: Engine | None = None,
@@ -87,9 +91,10 @@ def build(
 ) -> Store:
     """Build a store at `out`, a folder or a URL of fsspec such as s3://bucket/store, and open it.
 
-    With `annotations`, their pairs are the features of each class; otherwise the ranking gives them and the store is
-    annotated later. Raises SalientError for input that does not fit, answers that are about another network (where
-    `run` asks for that check), or a folder that another build is writing.
+    With `annotations`, their pairs are the features of each class; with `pairs_of`, those of another store, matched by
+    the names of classes, and what people said of them; otherwise the ranking gives them and the store is annotated
+    later. Raises SalientError for input that does not fit, answers or pairs that are about another network (where `run`
+    asks for that check), or a folder that another build is writing.
     """
     store = build_until(
         source,
@@ -97,6 +102,7 @@ def build(
         out,
         weights_sha256=weights_sha256,
         annotations=annotations,
+        pairs_of=pairs_of,
         config=config,
         run=run,
         engine=engine,
@@ -116,6 +122,7 @@ def build_until(
     stop_after: Stage,
     weights_sha256: str,
     annotations: Annotations | None = None,
+    pairs_of: Store | None = None,
     config: BuildConfig | None = None,
     run: RunConfig | None = None,
     engine: Engine | None = None,
@@ -126,17 +133,25 @@ def build_until(
 
     After "ranking", features.parquet lies in the folder, without answers.
     """
-    config = config or BuildConfig()
+    config, run = config or BuildConfig(), run or RunConfig()
+    known = None
+    if pairs_of is not None:
+        if annotations is not None:
+            raise SalientError("answers and the pairs of a store", expected="one of them", then="leave one out")
+        known = known_pairs(pairs_of, model, source.class_names, weights_sha256)
+        if run.check_annotations:
+            check_known(known, pairs_of.manifest.weights_sha256, weights_sha256)
     this = _Build(
         source,
         model,
         Folder.of(out),
         weights_sha256,
         annotations,
+        known,
         config,
-        run or RunConfig(),
+        run,
         engine or LocalEngine(),
-        Claim("build", _made_of(source, model, weights_sha256, annotations, config), MADE_OF),
+        Claim("build", _made_of(source, model, weights_sha256, annotations, known, config), MADE_OF),
     )
     check_classes(model, source.class_names, "images")
     check_decoder(config.decoder, this.run.device, model.preprocessing)
@@ -157,7 +172,7 @@ def _run_stages(this: _Build, stop_after: Stage) -> Store | None:
     if MANIFEST in this.place.names():
         return Store(this.place.place)
     source, model, config, annotations = this.source, this.model, this.config, this.annotations
-    pairs = _annotated_pairs(annotations, config, model) if annotations is not None else None
+    pairs = _known(this)
     robustness = _robustness(this)
     first = _job(this, "features", np.arange(len(source)), pairs, keep_features=pairs is None, must_read=False)
     this.engine.run(first)
@@ -165,12 +180,14 @@ def _run_stages(this: _Build, stop_after: Stage) -> Store | None:
         return None
     pooled, means = load_pooled(first)
     _check_classes_filled(source, pooled.labels)
-    if pairs is not None and this.run.check_annotations:
+    if pairs is not None and this.run.check_annotations and not (this.known and this.known.proven):
         check_belonging(belonging(means * _weight(model), pairs))
     ranking = _ranking(means, model, pairs, config)
     features = tuple(feature_rows(ranking, source.class_names))
     if annotations is not None:
         features = with_verdicts(features, annotations.verdicts(config.majority), source.class_names)
+    elif this.known is not None:
+        features = this.known.judged(features)
     if stop_after == "ranking":
         if this.engine.leader:
             with _staged(this.place) as folder:
@@ -191,6 +208,9 @@ def _run_stages(this: _Build, stop_after: Stage) -> Store | None:
             manifest,
             likenesses=likenesses(source, pooled.indices[kept]),
             robustness=dataclasses.asdict(robustness) if robustness else {},
+            network=model.details
+            | among(model, config, pooled.predictions)
+            | ({"pairs_of": this.known.record} if this.known else {}),
         )
         table = image_table(source, pooled, kept, model.preprocessing, in_top)
         with _staged(this.place) as folder:
@@ -245,6 +265,13 @@ def _job(
     )
 
 
+def _known(this: _Build) -> NDArray[np.int64] | None:
+    """(C, K) features of each class where they are known, -1 for none; None where the images are to tell."""
+    if this.known is not None:
+        return this.known.pairs(len(this.source.class_names))
+    return None if this.annotations is None else _annotated_pairs(this.annotations, this.config, this.model)
+
+
 def _manifest(this: _Build, images: int, features: int, grid: tuple[int, int], quarantined: int) -> Manifest:
     return Manifest(
         class_names=this.source.class_names,
@@ -260,8 +287,10 @@ def _manifest(this: _Build, images: int, features: int, grid: tuple[int, int], q
         architecture=this.model.architecture,
         feature_count=this.model.weight.shape[1],
         quarantined=quarantined,
-        annotations_sha256=this.annotations.sha256 if this.annotations else None,
-        majority=this.config.majority,
+        annotations_sha256=(this.annotations.sha256 if this.annotations else None)
+        if this.known is None
+        else this.known.annotations_sha256,
+        majority=this.config.majority if this.known is None else this.known.majority,
         versions={n: version(n) for n in (*PACKAGES, *packages_of(this.config.decoder))},
         files={},
         edition=this.config.edition,
@@ -269,7 +298,6 @@ def _manifest(this: _Build, images: int, features: int, grid: tuple[int, int], q
         compiled=this.config.compiled,
         decoder=this.config.decoder,
         made_of=this.claim.key,
-        network=this.model.details,
         data_version=this.config.data_version,
     )
 
@@ -329,7 +357,12 @@ def _check_classes_filled(source: ImageSource, labels: NDArray[np.int32]) -> Non
 
 
 def _made_of(
-    source: ImageSource, model: RobustModel, weights_sha256: str, annotations: Annotations | None, config: BuildConfig
+    source: ImageSource,
+    model: RobustModel,
+    weights_sha256: str,
+    annotations: Annotations | None,
+    known: Known | None,
+    config: BuildConfig,
 ) -> dict[str, Any]:
     """All that decides the bytes of a store, except the versions of the libraries."""
     ids = hashlib.sha256()
@@ -342,6 +375,7 @@ def _made_of(
         "architecture": model.architecture,
         "preprocessing": dataclasses.asdict(model.preprocessing),
         "annotations": annotations.sha256 if annotations else None,
+        "pairs_of": known.record["features_sha256"] if known else None,
         "config": dataclasses.asdict(config),
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from salient_imagenet_data.builder.choices import Decoder, Edition, GroupBy, Precision
+from salient_imagenet_data.networks.classes import Reading
 from salient_imagenet_data.store.arrays import SHARD_ROWS
 from salient_imagenet_data.store.manifest import check_version
 
@@ -13,7 +14,9 @@ from salient_imagenet_data.store.manifest import check_version
 class BuildConfig:
     """What is built; the defaults are the paper's.
 
-    group_by: whether a class's images are those predicted or those labelled as it. top_features: K, features a class.
+    group_by: whether a class's images are those predicted or those labelled as it. classes: among what a prediction is
+    of a network that knows more classes than the images have: all, as in the paper, so that a class's ranking does not
+    hang on what else is there, or those of the images. top_features: K, features a class.
     top_images: images of a pair that count as its top. edition: `full` stores every image, `top65` only the top images
     of at least one pair. majority: answers for a spurious feature that make it one. precision: of the network.
     compiled: run it through torch.compile. decoder: of the images (`decoding`). data_version: semantic version of what
@@ -21,6 +24,7 @@ class BuildConfig:
     """
 
     group_by: GroupBy = "prediction"
+    classes: Reading = "all"
     top_features: int = 5
     top_images: int = 65
     edition: Edition = "full"

@@ -10,11 +10,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from salient_imagenet_data.builder.config import BuildConfig
 from salient_imagenet_data.builder.discovery.ranking import GroupSums, Ranking, class_means
 from salient_imagenet_data.builder.units.unit import Job
 from salient_imagenet_data.errors import some
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.source import ImageSource, ListedSource, ids_of, labels_of
+from salient_imagenet_data.networks.robust import RobustModel
 from salient_imagenet_data.store.features import Feature
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.store.tables import images_table
@@ -25,8 +27,8 @@ from salient_imagenet_data.store.writing import StoreWriter
 class Pooled:
     """Pass 1 of the N readable images, without their features, which stay on disk.
 
-    indices: (N,) into the source. labels, predictions: (N,). sizes: (N, 2) width and height. failed: (source index,
-    reason) of the others.
+    indices: (N,) into the source. labels, predictions: (N,), the latter -1 for a class that the images have not. sizes:
+    (N, 2) width and height. failed: (source index, reason) of the others.
     """
 
     indices: NDArray[np.int64]
@@ -121,13 +123,36 @@ def without_features(store: Store) -> str:
     lost = [name for index, name in enumerate(store.class_names) if index not in have]
     if not lost:
         return ""
-    if store.manifest.annotations_sha256 is not None:
+    if "pairs_of" in store.manifest.network:
+        why = f"{store.manifest.network['pairs_of']['store']}, whose pairs these are, has none of them"
+    elif store.manifest.annotations_sha256 is not None:
         why = "no answer is about them"
     elif store.manifest.group_by == "prediction":
         why = "no image was predicted as one of them: build with --group-by label, or use a network that knows them"
     else:
         why = "their images were ranked, and nothing was found"
     return f"{len(lost)} of {len(store.class_names)} classes have no features, so no masks: {some(lost, 20)}; {why}"
+
+
+def among(model: RobustModel, config: BuildConfig, predictions: NDArray[np.int64]) -> dict[str, Any]:
+    """What a manifest keeps of predictions (N,) where the network knows more classes than the images; else nothing."""
+    if model.class_map is None or not model.class_map.subset:
+        return {}
+    outside = int((predictions < 0).sum())
+    return {"predictions": {"among": config.classes, "images": len(predictions), "outside": outside}}
+
+
+def predicted_outside(store: Store) -> str:
+    """One line about images that are predicted as what the store has not; empty where there are none, or none could
+    be."""
+    found = store.manifest.network.get("predictions", {})
+    if not found.get("outside"):
+        return ""
+    ranks = "they rank no class" if store.manifest.group_by == "prediction" else "the ranking goes by labels"
+    return (
+        f"{found['outside']} of {found['images']} images are predicted as classes that the store has not, kept as -1; "
+        f"{ranks}"
+    )
 
 
 def image_table(

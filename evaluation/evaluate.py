@@ -23,7 +23,7 @@ from salient_imagenet_data.store.reading import Store
 
 
 def evaluate(
-    model: Model,
+    model: Model | Classifier,
     store: Store | str | Path,
     images: Images,
     conditions: Conditions = USUAL,
@@ -31,20 +31,23 @@ def evaluate(
 ) -> ModelResult:
     """Evaluate one classifier over images in [0, 1] in the store's crop frame; nothing is written.
 
-    store, images: opened, or what `Store` and `images_of` open. `result.left("core_accuracy", 0.25)` is the condition
-    whose accuracy is the core accuracy of "iclr2022" at that noise level, None where no class has a spurious feature;
+    model: of the store's classes, or, as `open_network` gives it with the store's class names, of more. store, images:
+    opened, or what `Store` and `images_of` open. `result.left("core_accuracy", 0.25)` is the condition whose accuracy
+    is the core accuracy of "iclr2022" at that noise level, None where no class has a spurious feature;
     "spurious_accuracy" likewise. Raises SalientError for a model of another number of classes.
     """
     store, source = opened(store, images)
     plan = conditions.plan(store, settings.fold)
     joined = join(store, source, missing=settings.missing, rows=plan.rows.tolist())
     found: dict[str, list[Answers]] = {}
-    for _, batch in answers_of(Classifier("model", model), joined, plan, settings, plan.conditions):
+    classifier = model if isinstance(model, Classifier) else Classifier("model", model)
+    for _, batch in answers_of(classifier, joined, plan, settings, plan.conditions):
         for name, answers in batch.items():
             found.setdefault(name, []).append(answers)
-    metadata = {"seed": settings.seed, "fold": str(plan.fold)}
+    metadata = {"seed": settings.seed, "fold": str(plan.fold), "reading": settings.classes}
     whole = {name: concatenated(parts) for name, parts in found.items()}
-    return score(PredictionsFile(Path("model"), "model", metadata, whole), store)
+    outputs = classifier.outputs(len(store.class_names))
+    return score(PredictionsFile(Path("model"), classifier.name, metadata, whole, outputs), store)
 
 
 def run_models(
@@ -87,10 +90,10 @@ def run_models(
 def earlier(
     folder: Path, files: Sequence[PredictionsFile], store: Store, report: Callable[[str], None]
 ) -> list[PredictionsFile]:
-    """Predictions of other models that a folder holds already, of the same store as `files` and the same part of its
-    images; those that are not are told and left out."""
+    """Predictions of other models that a folder holds already, of the same store as `files`, the same part of its
+    images and the same reading of answers; those that are not are told and left out."""
     mine = {file.path.name for file in files}
-    wanted = {key: files[0].metadata.get(key) for key in ("store_sha256", "fold")}
+    wanted = {key: files[0].metadata.get(key) for key in ("store_sha256", "fold", "reading")}
     found = []
     for path in sorted(folder.glob("*.parquet")):
         if path.name in mine:
@@ -99,7 +102,10 @@ def earlier(
         if all(other.metadata.get(key) == value for key, value in wanted.items()):
             found.append(other)
         else:
-            report(f"{path}: predictions on another store, or another part of its images: not in this report")
+            report(
+                f"{path}: predictions among other classes, on another store, or another part of its images: "
+                "not in this report"
+            )
     return found
 
 

@@ -43,8 +43,8 @@ class RunningSums:
         self._counts: dict[int, int] = {}
 
     def add(self, features: NDArray[np.floating], groups: NDArray[np.integer]) -> None:
-        """Features (B, F) of images in groups (B,)."""
-        for group in np.unique(groups).tolist():
+        """Features (B, F) of images in groups (B,), -1 for none."""
+        for group in np.unique(groups[groups >= 0]).tolist():
             mine = features[groups == group]
             self._sums[group] = self._sums.get(group, 0.0) + mine.sum(axis=0, dtype=np.float64)
             self._counts[group] = self._counts.get(group, 0) + len(mine)

@@ -25,6 +25,7 @@ from salient_imagenet_data.builder.units.forward import numerics, run_model
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.images.source import ImageSource, labels_of
 from salient_imagenet_data.masks import quantise
+from salient_imagenet_data.networks.classes import Reading
 from salient_imagenet_data.networks.robust import RobustModel
 from salient_imagenet_data.places import Folder
 from salient_imagenet_data.store.arrays import shard_count
@@ -204,7 +205,7 @@ def _launched(job: Job, batch: Batch, labels: NDArray[np.int32]) -> _Launched:
         job.run.device,
         compile_for=config.batch_size if config.compiled else None,
     )
-    predictions = job.model.logits(features).argmax(dim=1)
+    predictions = predicted(job.model.logits(features), len(job.model.weight), config.classes)
     wanted, chosen = None, None
     if job.pairs is not None:
         wanted = job.pairs[labels[batch.indices]]
@@ -222,6 +223,15 @@ def _launched(job: Job, batch: Batch, labels: NDArray[np.int32]) -> _Launched:
     if arrived is not None:
         arrived.record(torch.cuda.current_stream(maps.device))
     return found
+
+
+def predicted(logits: Tensor, classes: int, reading: Reading) -> Tensor:
+    """(B,) the most probable of `classes` classes, of logits (B, N) whose first are these; -1 where, among all N, it is
+    another."""
+    if reading == "store":
+        return logits[:, :classes].argmax(dim=1)
+    found = logits.argmax(dim=1)
+    return torch.where(found < classes, found, -1)
 
 
 def _one_behind(items: Iterator[T]) -> Iterator[T]:

@@ -77,17 +77,19 @@ def finetune(
     Loss: mean cross entropy + weight * guidance, the mean over a batch's images whose class has a core feature; masks
     are the unions of their core maps. Images are preprocessed as the classifier wants them, cropped at the centre. The
     network stays in evaluation mode: batch normalisation keeps its statistics and dropout is off, so that images do not
-    mix. settings: seed and batch size are part of the recipe. report: called with each epoch's number and its mean
+    mix. settings: seed and batch size are part of the recipe, and so are the classes that the losses are among, of a
+    network that knows more than the store's: all, or the store's. report: called with each epoch's number and its mean
     losses. On one CPU with one number of threads the result is the same for the same seed. Raises SalientError for a
     model or store that will not do.
     """
     store, source = opened(store, images)
     device = settings.device
+    classifier = classifier.among(settings.classes)
     network = network_of(classifier).to(device).eval().requires_grad_(True)
     preprocessing = classifier.preprocessing or store.manifest.preprocessing
     joined = join(store, source, missing=settings.missing, rows=rows_in(store, settings.fold).tolist())
     labels = torch.from_numpy(labels_of(store)[joined.rows])
-    check_output(network, preprocessing.crop, len(store.class_names), device)
+    check_output(network, preprocessing.crop, classifier.outputs(len(store.class_names)), device)
     looking = None
     if config.loss in ON_MAPS:
         method = config.method or METHOD

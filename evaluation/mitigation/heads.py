@@ -181,23 +181,26 @@ def retrain_head(
     """Fit the head of a classifier's network anew, in place: `fit_head` on the images of `choose_rows`, in the
     classifier's own preprocessing. Returns the network, on the CPU, and what was fitted.
 
-    Images are chosen among those of the settings' fold. Images that are missing are left out before the
-    choice. Raises SalientError for a store without answers, or a network without a linear head.
+    Images are chosen among those of the settings' fold. The cross entropy of a network that knows more classes than the
+    store is among all of them, or the store's, as the settings say; what is not among them stays as it is. Images that
+    are missing are left out before the choice. Raises SalientError for a store without answers, or a network without a
+    linear head.
     """
     store, source = opened(store, images)
     device = settings.device
+    classifier = classifier.among(settings.classes)
     network = network_of(classifier).to(device).eval()
     preprocessing = classifier.preprocessing or store.manifest.preprocessing
     found = join(store, source, missing=settings.missing, rows=rows_in(store, settings.fold).tolist())
     labels, activations = labels_of(store)[found.rows], store.activations[found.rows]
     chosen = choose_rows(activations, labels, store.kind_table[SPURIOUS], choice, most, settings.seed)
     joined = found.take(chosen)
-    check_output(network, preprocessing.crop, len(store.class_names), device)
+    check_output(network, preprocessing.crop, classifier.outputs(len(store.class_names)), device)
     example = torch.rand(2, 3, preprocessing.crop, preprocessing.crop, generator=torch.Generator().manual_seed(0))
     # A network in another order of classes has its head in its own.
     inner = network.net if isinstance(network, Reordered) else network
-    order = torch.tensor(network.order if isinstance(network, Reordered) else range(len(store.class_names)))
     _, head = head_of(inner, example.to(device))
+    outputs = list(network.order if isinstance(network, Reordered) else range(head.out_features))
     items = Items(joined, preprocessing)
     parts = []
     with torch.inference_mode(), progress((), total=len(items), what="features") as bar:
@@ -205,11 +208,11 @@ def retrain_head(
             parts.append(features_and_logits(inner, head, unit_images(batch.images.to(device)))[0].float())
             bar.update(len(batch))
     features = torch.cat(parts).clone()  # not an inference tensor
-    targets = order[torch.from_numpy(labels[chosen])].to(device)
-    bias = None if head.bias is None else head.bias.detach().float()
-    fitted = fit_head(features, targets, head.weight.detach().float(), bias, decay)
+    targets = torch.from_numpy(labels[chosen]).to(device)
+    bias = None if head.bias is None else head.bias.detach().float()[outputs]
+    fitted = fit_head(features, targets, head.weight.detach().float()[outputs], bias, decay)
     with torch.no_grad():
-        head.weight.copy_(fitted.weight)
+        head.weight[outputs] = fitted.weight.to(head.weight)
         if fitted.bias is not None:
-            head.bias.copy_(fitted.bias)
+            head.bias[outputs] = fitted.bias.to(head.bias)
     return network.cpu().requires_grad_(False), fitted

@@ -26,17 +26,45 @@ class Answer:
 def answers(models: Sequence[ModelResult], classes: int) -> list[Answer]:
     """One answer a model. classes: of the store."""
     names = short_names([model.name for model in models])
-    return [answer(model, name, classes) for model, name in zip(models, names, strict=True)]
+    unlike = len({_among(model, classes) for model in models}) > 1
+    return [answer(model, name, classes, unlike=unlike) for model, name in zip(models, names, strict=True)]
 
 
-def answer(model: ModelResult, name: str, classes: int) -> Answer:
+def _among(model: ModelResult, classes: int) -> int:
+    """How many classes the answers are among."""
+    return model.outputs if model.reading == "all" else classes
+
+
+def _readings(model: ModelResult, classes: int) -> str:
+    """What the other reading of the answers would say."""
+    more, all_, store = model.outputs - classes, model.by_reading["all"].value, model.by_reading["store"].value
+    outside = f"{model.outside} of {model.images} clean answers are"
+    if model.reading == "all":
+        return (
+            f"It answers among its {model.outputs} classes; the store has not {more} of them, and {outside} such. "
+            f"Among the store's {classes} alone its clean accuracy is {store:.3f}."
+        )
+    return (
+        f"It answers among the store's {classes} classes alone, of the {model.outputs} that it knows. Among all its "
+        f"clean accuracy is {all_:.3f}, and {outside} of classes that the store has not."
+    )
+
+
+def answer(model: ModelResult, name: str, classes: int, *, unlike: bool = False) -> Answer:
     """The answer about a model, under the last corruption that was run on both kinds of pixels: of noise levels, the
-    strongest."""
+    strongest. unlike: models beside it answer among another number of classes."""
     core, spurious = _strongest(model.controls, CORE), _strongest(model.controls, SPURIOUS)
     if core is not None and spurious is not None:
         core = next((c for c in model.controls if (c.corruption, c.region) == (spurious.corruption, CORE)), core)
     notes = []
-    if model.clean_accuracy.low <= 1.0 / classes:
+    if model.by_reading:
+        notes.append(_readings(model, classes))
+    if unlike:
+        notes.append(
+            f"It answers among {_among(model, classes)} classes, others here among another number, which makes "
+            "mistakes more or less likely: --classes store compares alike."
+        )
+    if model.clean_accuracy.low <= 1.0 / _among(model, classes):
         notes.append("Its clean accuracy is that of guessing: nothing it loses says what it relies on.")
     if any(row.saturated for rows in model.ratios.values() for row in rows if not row.control):
         notes.append("A ratio is saturated: one of its two accuracies is perfect, so it says nothing of the other.")

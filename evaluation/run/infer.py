@@ -36,6 +36,7 @@ from salient_imagenet_data.joining import Joined, join
 from salient_imagenet_data.loaders.corruption.records import corruption_of
 from salient_imagenet_data.loaders.missing.hiding import hiding
 from salient_imagenet_data.names import MANIFEST
+from salient_imagenet_data.networks.classes import Reading
 from salient_imagenet_data.networks.classifiers import Classifier, checked_logits
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.manifest import file_sha256
@@ -61,9 +62,9 @@ def answers_of(
 ) -> Iterator[tuple[int, dict[str, Answers]]]:
     """Batch after batch: the position after it in `joined`, and the answers by condition.
 
-    Raises SalientError if the output is not (batch, classes of the store) finite logits.
+    Raises SalientError if the output is not (batch, outputs) finite logits, the store's classes first.
     """
-    store = joined.store
+    store, outputs = joined.store, classifier.outputs(len(joined.store.class_names))
     preprocessing = classifier.preprocessing or store.manifest.preprocessing
     labels = store.rows.labels[joined.rows]
     needed = dict.fromkeys(c.region for c in conditions)
@@ -90,10 +91,10 @@ def answers_of(
                 ):
                     images = images.contiguous(memory_format=layout)
                     logits = model(images) if masks is None or hidden is None else hidden(images, masks)
-                    p = _probabilities(logits, len(store.class_names), len(which))
+                    p, other = _answered(logits, len(which), len(store.class_names), outputs, settings.classes)
                     places = [batch.positions[k] for k in which]
                     ids = [batch.image_ids[k] for k in which]
-                    found[name] = from_probabilities(ids, p, labels[places], settings.top_k)
+                    found[name] = from_probabilities(ids, p, labels[places], settings.top_k, other)
             bar.update(len(batch))
             yield batch.positions[-1] + 1, found
 
@@ -119,6 +120,7 @@ def infer(
         "seed": settings.seed,
         "device": torch.device(settings.device).type,
         "top_k": settings.top_k,
+        "reading": settings.classes,
     }
     if plan.fold != WHOLE:
         metadata["fold"] = str(plan.fold)
@@ -235,9 +237,14 @@ def _sweep(work: Path) -> None:
     work.rmdir()
 
 
-def _probabilities(logits: Tensor, classes: int, images: int) -> Any:
-    """(b, C) float32 numpy probabilities of a model's output, after checking it."""
-    p = checked_logits(logits, images, classes).float().softmax(dim=1)
-    if not bool(torch.isfinite(p).all()):
+def _answered(
+    output: Tensor, images: int, classes: int, outputs: int, reading: Reading
+) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
+    """Probabilities, float32, of a model's output after checking it: (b, N) among all, or (b, C) among the store's
+    classes. And the answers (b,) under the other reading, None where the two are one."""
+    logits = checked_logits(output, images, outputs).float()
+    if not bool(torch.isfinite(logits).all()):
         raise SalientError("model's output holds NaN or infinities", expected="finite logits")
-    return p.cpu().numpy()
+    mine, other = (logits, logits[:, :classes])[:: 1 if reading == "all" else -1]
+    there = None if outputs == classes else other.argmax(dim=1).cpu().numpy()
+    return mine.softmax(dim=1).cpu().numpy(), there

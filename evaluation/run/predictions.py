@@ -4,10 +4,13 @@ Parquet, one row an (image, condition):
 
     image_id       string          as in the store
     condition      string          "clean" or "<corruption>@<region>"
-    classes        list<int32>     class indices, most probable first; all of them or the top k
+    classes        list<int32>     class indices, most probable first; all of them or the top k. From C, the number of
+                                   the store's classes, up: those that the store has not, in the network's order
     probabilities  list<float32>   their probabilities, aligned
     label_probability  float32     optional: probability of the true class
     square_sum         float32     optional: sum over all classes of the squared probability
+    other_reading      int32       optional: the answer among the store's classes where `classes` are among all that
+                                   the network knows, and the other way round
 
 With all classes the last two follow from the list; with the top k they are what the negative log likelihood and the
 Brier score need. The schema's metadata may hold a JSON object under `salient_imagenet`: who made it, from what. Files
@@ -30,6 +33,7 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.plan.condition import Condition
+from salient_imagenet_data.networks.classes import Reading, outputs_of
 from salient_imagenet_data.whole_file import whole_file
 
 METADATA_KEY = b"salient_imagenet"
@@ -45,6 +49,8 @@ SCHEMA: Any = pa.schema(
     ]
 )
 REQUIRED = SCHEMA.names[:4]
+OTHER: Any = pa.field("other_reading", pa.int32())
+"""A column of networks only that know more classes than the store."""
 SUM_TOLERANCE = 1e-2
 """How far the probabilities of a row may add up to above 1: float16 over a thousand classes is off by less."""
 
@@ -52,13 +58,16 @@ SUM_TOLERANCE = 1e-2
 @dataclass(frozen=True)
 class Answers:
     """A model's answers under one condition. image_ids: n, unique. classes: (n, k) int32, most probable first.
-    probabilities: (n, k) float32 in [0, 1]. label_probability, square_sum: (n,) float32, or None where not recorded."""
+    probabilities: (n, k) float32 in [0, 1]. label_probability, square_sum: (n,) float32, or None where not recorded.
+    other_reading: (n,) int32, the answer under the other reading of a network that knows more classes than the store;
+    None where there is none, or it was not recorded."""
 
     image_ids: tuple[str, ...]
     classes: NDArray[np.int32]
     probabilities: NDArray[np.float32]
     label_probability: NDArray[np.float32] | None = None
     square_sum: NDArray[np.float32] | None = None
+    other_reading: NDArray[np.int32] | None = None
 
     @property
     def predicted(self) -> NDArray[np.int32]:
@@ -81,18 +90,34 @@ class Answers:
 
 @dataclass(frozen=True)
 class PredictionsFile:
-    """A predictions file that was read. model: name to show. metadata: {} for a file of other people."""
+    """A predictions file that was read. model: name to show. metadata: {} for a file of other people. outputs: how many
+    classes the model knows, at least the store's; None: these."""
 
     path: Path
     model: str
     metadata: dict[str, Any]
     conditions: dict[str, Answers]
+    outputs: int | None = None
+
+    @property
+    def reading(self) -> Reading:
+        """Among what the answers are."""
+        return "store" if self.metadata.get("reading") == "store" else "all"
+
+    def among(self, classes: int) -> int:
+        """How many classes the answers are among, at a store of `classes` classes."""
+        return self.outputs or classes if self.reading == "all" else classes
 
 
 def from_probabilities(
-    image_ids: Sequence[str], probabilities: NDArray[np.float32], labels: NDArray[np.integer], top_k: int | None
+    image_ids: Sequence[str],
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.integer],
+    top_k: int | None,
+    other_reading: NDArray[np.integer] | None = None,
 ) -> Answers:
-    """Answers of class probabilities (n, C): the top k, ties by class index, and what scoring needs of the rest."""
+    """Answers of class probabilities (n, N): the top k, ties by class index, and what scoring needs of the rest.
+    other_reading: (n,) as of `Answers`."""
     order = _most_probable(probabilities, top_k or probabilities.shape[1])
     at_label = probabilities[np.arange(len(labels)), labels]
     squares = np.square(probabilities.astype(np.float64)).sum(axis=1)
@@ -102,6 +127,7 @@ def from_probabilities(
         np.take_along_axis(probabilities, order, axis=1),
         at_label.astype(np.float32),
         squares.astype(np.float32),
+        None if other_reading is None else other_reading.astype(np.int32),
     )
 
 
@@ -120,7 +146,7 @@ def _most_probable(probabilities: NDArray[np.float32], k: int) -> NDArray[np.int
 def concatenated(parts: Sequence[Answers]) -> Answers:
     """Answers of different images under one condition, one after the other. The optional columns need be in all."""
 
-    def optional(columns: list[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
+    def optional(columns: list[NDArray[Any] | None]) -> NDArray[Any] | None:
         present = [c for c in columns if c is not None]
         return np.concatenate(present) if len(present) == len(columns) else None
 
@@ -130,6 +156,7 @@ def concatenated(parts: Sequence[Answers]) -> Answers:
         np.concatenate([part.probabilities for part in parts]),
         optional([part.label_probability for part in parts]),
         optional([part.square_sum for part in parts]),
+        optional([part.other_reading for part in parts]),
     )
 
 
@@ -147,13 +174,19 @@ def to_table(condition: str, answers: Answers, metadata: dict[str, Any]) -> Any:
             for values in (answers.label_probability, answers.square_sum)
         ),
     ]
-    schema = SCHEMA.with_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()})
-    return pa.Table.from_arrays(columns, schema=schema)
+    schema = SCHEMA
+    if answers.other_reading is not None:
+        columns, schema = [*columns, pa.array(answers.other_reading, pa.int32())], SCHEMA.append(OTHER)
+    return pa.Table.from_arrays(columns, schema=_with(schema, metadata))
+
+
+def _with(schema: Any, metadata: dict[str, Any]) -> Any:
+    return schema.with_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()})
 
 
 def write_tables(path: Path, tables: Sequence[Any], metadata: dict[str, Any]) -> None:
-    """Write tables of `to_table` one after the other, with a checksum of every page."""
-    schema = SCHEMA.with_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()})
+    """Write tables of `to_table`, all of one model, one after the other, with a checksum of every page."""
+    schema = _with(tables[0].schema if tables else SCHEMA, metadata)
     with (
         whole_file(path) as file,
         pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
@@ -182,29 +215,35 @@ def read_metadata(path: Path) -> dict[str, Any]:
 def read_predictions(path: Path, classes: int) -> PredictionsFile:
     """Read and check a predictions file for a data set of `classes` classes.
 
-    Raises SalientError, naming the file, for: no Parquet; columns missing; a class outside the data set; lists of
-    different lengths within a condition; probabilities outside [0, 1], not descending or adding up to more than 1;
-    an image twice in a condition.
+    Raises SalientError, naming the file, for: no Parquet; columns missing; a class outside the data set, and outside
+    what the file's network knows by its metadata; lists of different lengths within a condition; probabilities outside
+    [0, 1], not descending or adding up to more than 1; an image twice in a condition.
     """
     metadata = read_metadata(path)
     present = pq.read_schema(path).names
     missing = [name for name in REQUIRED if name not in present]
     if missing:
         raise SalientError(f"{path}: columns are missing", expected=", ".join(REQUIRED), got=f"no {missing[0]}")
-    wanted = [name for name in SCHEMA.names if name in present]
+    whole = SCHEMA.append(OTHER)
+    wanted = [name for name in whole.names if name in present]
     try:
         table = pq.read_table(path, columns=wanted, page_checksum_verification=True)
-        table = table.cast(pa.schema([SCHEMA.field(name) for name in wanted]))
+        table = table.cast(pa.schema([whole.field(name) for name in wanted]))
     except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
         raise SalientError(f"{path}: columns are not as they should be", got=_first_line(error)) from error
     names = pc.unique(table["condition"]).to_pylist()
-    conditions = {}
+    model = metadata.get("model", {}).get("name") if isinstance(metadata.get("model"), dict) else None
+    outputs = outputs_of(metadata.get("model"), classes)
+    file = PredictionsFile(path, str(model or path.stem), metadata, {}, outputs)
     for name in names:
         part = table.filter(pc.equal(table["condition"], name)).combine_chunks()
-        conditions[str(name)] = _answers(part, f"{path}, condition {name}", classes)
-    _check_distinct(path, list(conditions))
-    model = metadata.get("model", {}).get("name") if isinstance(metadata.get("model"), dict) else None
-    return PredictionsFile(path, str(model or path.stem), metadata, conditions)
+        answers = _answers(part, f"{path}, condition {name}", file.among(classes))
+        other = answers.other_reading
+        if other is not None and not 0 <= other.min() <= other.max() < outputs:
+            raise SalientError(f"{path}, condition {name}: other_reading outside the classes", got=str(other.max()))
+        file.conditions[str(name)] = answers
+    _check_distinct(path, list(file.conditions))
+    return file
 
 
 def _check_distinct(path: Path, names: Sequence[str]) -> None:
@@ -234,7 +273,14 @@ def _answers(table: Any, where: str, classes: int) -> Answers:
     if indices.shape != probabilities.shape:
         raise SalientError(f"{where}: classes and probabilities differ in number")
     extra = {c: _numbers(table, c) for c in ("label_probability", "square_sum")}
-    answers = Answers(ids, indices.astype(np.int32), probabilities.astype(np.float32), **extra)
+    other = _numbers(table, OTHER.name)
+    answers = Answers(
+        ids,
+        indices.astype(np.int32),
+        probabilities.astype(np.float32),
+        **extra,
+        other_reading=None if other is None else other.astype(np.int32),
+    )
     if answers.classes.min() < 0 or answers.classes.max() >= classes:
         worst = int(answers.classes.max() if answers.classes.max() >= classes else answers.classes.min())
         raise SalientError(f"{where}: class outside the data set", expected=f"0 to {classes - 1}", got=str(worst))

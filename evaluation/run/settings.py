@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from salient_imagenet_data.folds import WHOLE, Fold
 from salient_imagenet_data.joining import Missing
+from salient_imagenet_data.networks.classes import Reading
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,8 @@ class Settings:
     """batch_size: images at a time; where nothing is trained it changes the speed only. workers: processes that read
     images, likewise. seed: of all random numbers. device: torch's name. top_k: classes that are kept of each answer,
     None: all. missing: what becomes of images that are not there, as in `join`. fold: the part of the store's images
-    that is used."""
+    that is used. classes: among what a network answers that knows more classes than the store: all its outputs, or the
+    store's classes."""
 
     batch_size: int = 64
     workers: int = 0
@@ -22,6 +24,7 @@ class Settings:
     top_k: int | None = 5
     missing: Missing = "error"
     fold: Fold = WHOLE
+    classes: Reading = "all"
 
 
 DEFAULT = Settings()

@@ -121,7 +121,7 @@ def align(
     if isinstance(saliency, str):
         if not isinstance(model, nn.Module):
             raise SalientError(f"{classifier.name}: {saliency} needs a network", got=type(model).__name__)
-        check_output(model, preprocessing.crop, len(store.class_names), settings.device)
+        check_output(model, preprocessing.crop, classifier.outputs(len(store.class_names)), settings.device)
         saliency = saliency_of(model, saliency, layer or default_layer(model, saliency, preprocessing.crop))
     items = Items(joined, preprocessing, [region])
     labels = store.rows.labels[joined.rows].astype(np.int64)

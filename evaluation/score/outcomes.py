@@ -25,7 +25,9 @@ from salient_imagenet_data.store.reading import Store
 @dataclass(frozen=True)
 class Outcome:
     """Answers under one condition. rows: (n,) store rows, ascending. labels, hits: (n,). confidence: (n,) probability
-    of the answer. label_probability, square_sum: (n,), or None where only the top k were kept."""
+    of the answer. label_probability, square_sum: (n,), or None where only the top k were kept. other_hits: (n,) under
+    the other reading of the answers; outside: (n,) answers among all outputs that are no class of the store. Both None
+    where the model knows the store's classes only."""
 
     rows: NDArray[np.int64]
     labels: NDArray[np.int64]
@@ -33,6 +35,8 @@ class Outcome:
     confidence: NDArray[np.float32]
     label_probability: NDArray[np.float32] | None
     square_sum: NDArray[np.float32] | None
+    other_hits: NDArray[np.bool_] | None = None
+    outside: NDArray[np.bool_] | None = None
 
     def at(self, rows: NDArray[np.int64]) -> Outcome:
         """The outcome on some of its rows. Raises SalientError if one is not among them."""
@@ -46,7 +50,9 @@ class Outcome:
     def take(self, place: NDArray[np.int64]) -> Outcome:
         """The outcome at some places of it."""
         lp, squares = (None if v is None else v[place] for v in (self.label_probability, self.square_sum))
-        return Outcome(self.rows[place], self.labels[place], self.hits[place], self.confidence[place], lp, squares)
+        other, outside = (None if v is None else v[place] for v in (self.other_hits, self.outside))
+        known = self.rows[place], self.labels[place], self.hits[place], self.confidence[place]
+        return Outcome(*known, lp, squares, other, outside)
 
     def calibration(self) -> Calibration:
         """ECE, NLL and Brier score; the latter two are None where only the top k probabilities were kept."""
@@ -78,7 +84,9 @@ def _outcome(answers: Answers, labels: NDArray[np.int64], store: Store, file: Pr
             expected=f"ids such as {store.rows[0].image_id}",
             got=answers.image_ids[int(unknown[0])],
         )
-    whole = answers.with_label(labels[rows], len(store.class_names))
+    classes, other = len(store.class_names), answers.other_reading
+    whole = answers.with_label(labels[rows], file.among(classes))
+    over_all = answers.predicted if file.reading == "all" else other
     unsorted = Outcome(
         rows,
         labels[rows],
@@ -86,5 +94,7 @@ def _outcome(answers: Answers, labels: NDArray[np.int64], store: Store, file: Pr
         whole.confidence,
         whole.label_probability,
         whole.square_sum,
+        None if other is None else other == labels[rows],
+        None if other is None or over_all is None else over_all >= classes,
     )
     return unsorted.take(np.argsort(rows))

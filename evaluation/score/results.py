@@ -13,6 +13,7 @@ from salient_imagenet_data.evaluation.plan.condition import Condition, Control
 from salient_imagenet_data.evaluation.plan.protocols import LEFT_OF
 from salient_imagenet_data.evaluation.plan.regions import rank_of
 from salient_imagenet_data.evaluation.score.records import from_json, to_json
+from salient_imagenet_data.networks.classes import Reading
 
 FAMILY = "salient-imagenet-evaluation/"
 """What the format of every version's report.json begins with."""
@@ -163,7 +164,10 @@ class ModelResult:
 
     model: what is recorded of it (name, weights, preprocessing, ...). images: clean answers. clean_accuracy: class
     average of all of them; clean_pooled over images. ratios: by name (rcs, rfs). They, curves and controls
-    are empty, and spurious_gap is None, where the predictions lack what they need.
+    are empty, and spurious_gap is None, where the predictions lack what they need. outputs: how many classes the model
+    knows. reading: among what its answers are, all these or the store's classes. by_reading: clean accuracy under both
+    readings, and outside: clean answers among all outputs that are no class of the store; empty and None where the
+    model knows the store's classes only.
     """
 
     name: str
@@ -179,6 +183,10 @@ class ModelResult:
     curves: tuple[Curve, ...]
     controls: tuple[Claim, ...]
     spurious_gap: Estimate | None
+    outputs: int
+    reading: Reading
+    by_reading: dict[str, Estimate]
+    outside: int | None
 
     def condition(self, name: str) -> ConditionResult | None:
         """The condition of a name, such as "noise_0.25@spurious"."""
@@ -207,7 +215,8 @@ class Failure:
 
 @dataclass(frozen=True)
 class StoreFacts:
-    """Which store, and which part of its images, an evaluation is of."""
+    """Which store, and which part of its images, an evaluation is of. reading: among what answers are: all outputs of a
+    network, or the store's classes."""
 
     name: str
     images: int
@@ -216,11 +225,12 @@ class StoreFacts:
     annotations_sha256: str | None
     split: str
     fold: str
+    reading: Reading
 
     @property
-    def identity(self) -> tuple[str, str | None, str, int, str]:
+    def identity(self) -> tuple[str, str | None, str, int, str, str]:
         """What two evaluations share whose models may stand in one table."""
-        return (self.weights_sha256, self.annotations_sha256, self.split, self.images, self.fold)
+        return (self.weights_sha256, self.annotations_sha256, self.split, self.images, self.fold, self.reading)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from salient_imagenet_data.evaluation.score.results import (
 )
 from salient_imagenet_data.folds import WHOLE, Fold
 from salient_imagenet_data.names import SPURIOUS
+from salient_imagenet_data.networks.classes import Reading
 from salient_imagenet_data.store.reading import Store
 
 Outcomes = dict[Condition, Outcome]
@@ -57,7 +58,21 @@ def score(file: PredictionsFile, store: Store) -> ModelResult:
         curves=_curves(by_condition, clean),
         controls=tuple(_claim(c, by_condition, clean) for c in by_condition if not c.control and _controlled(c)),
         spurious_gap=_gap(clean, store, fold),
+        outputs=file.outputs or len(store.class_names),
+        reading=file.reading,
+        by_reading=_by_reading(clean, file.reading),
+        outside=None if clean.outside is None else int(clean.outside.sum()),
     )
+
+
+def _by_reading(clean: Outcome, reading: Reading) -> dict[str, Estimate]:
+    """Clean accuracy among all outputs and among the store's classes, where they are not the same."""
+    if clean.other_hits is None:
+        return {}
+    found = {reading: class_average(clean.hits, clean.labels)}
+    other: Reading = "store" if reading == "all" else "all"
+    found[other] = class_average(clean.other_hits, clean.labels)
+    return {name: found[name] for name in sorted(found)}
 
 
 def _condition(condition: Condition, outcome: Outcome, clean: Outcome, store: Store) -> ConditionResult:

@@ -35,7 +35,7 @@ def summarise(files: Sequence[PredictionsFile], store: Store, failed: Sequence[F
     """Everything about some models on one store: what the report and the leaderboard read.
 
     failed: models that gave no predictions. Raises SalientError if two files name the same model, or are of different
-    folds.
+    folds or readings.
     """
     names = [file.model for file in files]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -47,6 +47,11 @@ def summarise(files: Sequence[PredictionsFile], store: Store, failed: Sequence[F
     folds = sorted({result.fold for result in results})
     if len(folds) > 1:
         raise SalientError("predictions of different folds", expected="one part of the images", got=", ".join(folds))
+    readings = sorted({result.reading for result in results})
+    if len(readings) > 1:
+        raise SalientError(
+            "predictions among different classes", expected="all models' among all, or the store's", got=str(readings)
+        )
     manifest = store.manifest
     facts = StoreFacts(
         store.path.name,
@@ -56,6 +61,7 @@ def summarise(files: Sequence[PredictionsFile], store: Store, failed: Sequence[F
         manifest.annotations_sha256,
         manifest.split,
         folds[0] if folds else str(WHOLE),
+        readings[0] if readings else "all",
     )
     return Summary(facts, results, tuple(failed), comparisons(files, store), robustness(results))
 

@@ -47,6 +47,7 @@ def sis(
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, tuple[Orders, Sufficiency]]:
     """Orders of each classifier in a folder of its own below `folder`, and its figures; these also as `RESULTS` there.
+    A classifier that knows more classes than the store answers among the store's.
 
     ensemble: also all of them as one. input_dropout: also each with that share of its input pixels dropped. report: is
     told whence normalisation and classes are, and how many images are missing. Raises SalientError as `select` does.
@@ -93,12 +94,12 @@ def _variants(
         return preprocessing, colours[preprocessing]
 
     for name, opener in openers.items():
-        classifier = replace(opener(), name=name)
+        classifier = replace(opener().among("store"), name=name)
         preprocessing, fill = filled(classifier)
         yield classifier, replace(choice, fill=fill)
         if input_dropout is not None:
             dropped = with_input_dropout(classifier, input_dropout, preprocessing.crop, fill, settings.seed)
             yield replace(dropped, name=f"{name} with input dropout"), replace(choice, fill=fill)
     if ensemble:
-        together = ensemble_of([replace(opener(), name=name) for name, opener in openers.items()])
+        together = ensemble_of([replace(opener().among("store"), name=name) for name, opener in openers.items()])
         yield together, replace(choice, fill=filled(together)[1])

@@ -8,8 +8,9 @@ from typing import Any, get_args
 import click
 
 from salient_imagenet_data.builder.choices import Decoder, Edition, EngineName, GroupBy, Precision, Stage
-from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLDER, VERSION, cli, tell
+from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLDER, OUTPUTS, READINGS, VERSION, cli, tell
 from salient_imagenet_data.cli.images import GivenImages, images_options, tell_classes
+from salient_imagenet_data.networks.classes import Reading
 
 
 @cli.command()
@@ -20,13 +21,20 @@ from salient_imagenet_data.cli.images import GivenImages, images_options, tell_c
 )
 @click.option("--weights-sha256", help="Refuse weights with another sha256.")
 @click.option("--architecture", help="Network of a plain state dict: resnet50, torchvision:NAME or timm:NAME.")
+@click.option("--class-names", "outputs", metavar="FILE", help=OUTPUTS)
 @click.option("--resize", type=click.IntRange(1), help="Shorter side after resizing, for a plain state dict.")
 @click.option("--crop", type=click.IntRange(1), help="Side of the square crop, for a plain state dict.")
 @click.option("--out", required=True, help="Store to write: a folder, or a URL of fsspec such as s3://bucket/store.")
 @click.option("--annotations", help="File of answers, or `official`. Their pairs are the features; else the ranking's.")
-@click.option("--trust-annotations", is_flag=True, help="Build although the answers look like another network's.")
+@click.option("--pairs-of", metavar="STORE", help="Its pairs, and the answers about them, are the features.")
+@click.option(
+    "--trust-annotations", is_flag=True, help="Build although the answers or pairs look like another network's."
+)
 @click.option("--edition", type=click.Choice(get_args(Edition)), default="full", help="All images, or top images only.")
 @click.option("--group-by", type=click.Choice(get_args(GroupBy)), default="prediction", help="A class's images.")
+@click.option(
+    "--classes", type=click.Choice(get_args(Reading)), default="all", help="Among what predictions are: " + READINGS
+)
 @click.option("--top-features", type=click.IntRange(1), default=5, help="Features a class.")
 @click.option("--top-images", type=click.IntRange(1), default=65, help="Images of a pair that count as its top.")
 @click.option("--majority", type=click.IntRange(1), default=3, help="Answers that make a feature spurious.")
@@ -58,10 +66,12 @@ def build(
     weights: str,
     weights_sha256: str | None,
     architecture: str | None,
+    outputs: str | None,
     resize: int | None,
     crop: int | None,
     out: str,
     annotations: str | None,
+    pairs_of: str | None,
     trust_annotations: bool,
     stop_after: Any,
     engine: Any,
@@ -76,18 +86,24 @@ def build(
 ) -> None:
     """Build a store: features, ranking and maps of every image. Under torchrun, on several GPUs."""
     from salient_imagenet_data.annotation.official import annotations_of
+    from salient_imagenet_data.annotation.restricting import of_classes
     from salient_imagenet_data.builder.build import build_until
     from salient_imagenet_data.builder.config import BuildConfig, RunConfig
-    from salient_imagenet_data.builder.finish import without_features
+    from salient_imagenet_data.builder.discovery.known import known_pairs
+    from salient_imagenet_data.builder.finish import predicted_outside, without_features
     from salient_imagenet_data.builder.units.engine import default_threads, make_engine
     from salient_imagenet_data.geometry import Preprocessing
     from salient_imagenet_data.networks.classifiers import told
     from salient_imagenet_data.networks.devices import check_device, default_batch_size, device_of
+    from salient_imagenet_data.networks.openers.labels import read_labels
     from salient_imagenet_data.networks.openers.published import check_answers
     from salient_imagenet_data.networks.robust import load_model
+    from salient_imagenet_data.store.reading import Store
 
     if (resize is None) != (crop is None):
         raise click.UsageError("give --resize and --crop together, or neither")
+    if annotations and pairs_of:
+        raise click.UsageError("give --annotations or --pairs-of, not both")
     if annotations == "official" and not trust_annotations:
         check_answers(weights)
     source = images.source(options["split"])
@@ -96,11 +112,23 @@ def build(
         architecture=architecture,
         preprocessing=Preprocessing(resize, crop) if resize and crop else None,
         class_names=source.class_names,
+        outputs=read_labels(outputs) if outputs else None,
         sha256=weights_sha256,
     )
-    if model.class_names is None:
+    assert model.class_map is not None
+    unnamed = model.class_map.by == "position"
+    if unnamed:
         tell_classes(source)
-    for line in told({k: v for k, v in model.details.items() if k != "classes" or model.class_names}):
+    for line in told({k: v for k, v in model.details.items() if k != "classes" or not unnamed}):
+        tell(line)
+    known = None
+    if annotations:
+        restricted = of_classes(annotations_of(annotations, tell), source.class_names)
+        known = restricted.annotations
+        if line := restricted.line():
+            tell(line)
+    other = Store(pairs_of) if pairs_of else None
+    if other is not None and (line := known_pairs(other, model, source.class_names, sha256).line()):
         tell(line)
     runner = make_engine(engine, address, workers)
     # Ray's workers may have devices that this machine has not.
@@ -112,7 +140,8 @@ def build(
         out,
         stop_after=stop_after,
         weights_sha256=sha256,
-        annotations=annotations_of(annotations, tell) if annotations else None,
+        annotations=known,
+        pairs_of=other,
         config=BuildConfig(batch_size=batch, **options),
         run=RunConfig(threads or default_threads(), on, check_annotations=not trust_annotations),
         engine=runner,
@@ -126,8 +155,8 @@ def build(
         return
     m = store.manifest
     click.echo(f"wrote {out}: {m.images} images, {len(store.features)} features, {m.quarantined} images in quarantine")
-    if lost := without_features(store):
-        tell(lost)
+    for line in filter(None, (predicted_outside(store), without_features(store))):
+        tell(line)
     if m.annotations_sha256 is None:
         click.echo(f"next: salient-imagenet label {out} --images {images}")
 
@@ -190,19 +219,23 @@ def apply(store: str, answers: Path | None, majority: int, data_version: str | N
     """
     from salient_imagenet_data.annotation.applying import annotate
     from salient_imagenet_data.annotation.files import read_annotations
+    from salient_imagenet_data.annotation.restricting import of_classes
+    from salient_imagenet_data.store.reading import Store
 
     if answers is None or is_database(answers):
         from salient_imagenet_data.app.label.book import read_book
         from salient_imagenet_data.app.label.exporting import annotations_in
         from salient_imagenet_data.app.label.opening import place_of_answers
-        from salient_imagenet_data.store.reading import Store
 
         read = annotations_in(read_book(place_of_answers(store, answers)), Store(store))
     else:
         read = read_annotations(answers)
     if read.unanswered:
         tell(f"{read.unanswered} rows of {answers} have no answer and are left out")
-    annotated = annotate(store, read, majority=majority, data_version=data_version)
+    restricted = of_classes(read, Store(store).class_names)
+    if line := restricted.line():
+        tell(line)
+    annotated = annotate(store, restricted.annotations, majority=majority, data_version=data_version)
     kinds = [feature.kind for feature in annotated.features]
     click.echo(f"{kinds.count('core')} core, {kinds.count('spurious')} spurious, {kinds.count(None)} without answers")
 

@@ -16,6 +16,8 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 VERSION = "Semantic version of the data, and its tag on the Hub: new data needs a new one."
 DEVICE = click.option("--device", help="torch's name of a device.  [default: cuda if there is one, else cpu]")
+OUTPUTS = "Names of the network's outputs: a text with one a line, a JSON, or `imagenet`, in their order."
+READINGS = "all classes that it knows, or the store's only."
 FOLD = click.option(
     "--fold",
     default="1/1",
@@ -72,6 +74,7 @@ def info(store: str, as_json: bool) -> None:
     """Print what a store holds and how it was made."""
     import dataclasses
 
+    from salient_imagenet_data.networks.classes import in_words
     from salient_imagenet_data.store import describing
     from salient_imagenet_data.store.reading import Store
 
@@ -80,6 +83,7 @@ def info(store: str, as_json: bool) -> None:
     fields["files"] = len(fields["files"])
     if not as_json:
         fields["class_names"] = len(fields["class_names"])
+        fields["network"] = in_words(fields["network"])
     kinds: list[str | None] = [feature.kind for feature in opened.features]
     fields["features"] = {
         kind: kinds.count(value)

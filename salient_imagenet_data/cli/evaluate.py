@@ -7,15 +7,27 @@ import json
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
-from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, FOLDER, cli, numbers, options, tell
+from salient_imagenet_data.cli.commands import (
+    DEVICE,
+    FILE,
+    FOLD,
+    FOLDER,
+    OUTPUTS,
+    READINGS,
+    cli,
+    numbers,
+    options,
+    tell,
+)
 from salient_imagenet_data.cli.images import IMAGES, GivenImages, images_options
 from salient_imagenet_data.evaluation.plan.protocols import PROTOCOLS
 from salient_imagenet_data.evaluation.saliency.methods import METHODS
 from salient_imagenet_data.loaders.corruption.records import FORMS
+from salient_imagenet_data.networks.classes import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +58,9 @@ _MODELS = (
         help="A file or hf://owner/name/file. With --model: its weights, one each. Alone: as of `train`; repeat.",
     ),
     click.option("--architecture", help="Network of --weights alone: resnet50, torchvision:NAME or timm:NAME."),
+    click.option(
+        "--class-names", "outputs", multiple=True, metavar="FILE", help=OUTPUTS + " One for each, or for all."
+    ),
     FOLD,
     click.option("--skip-missing", is_flag=True, help="Leave out images that are not there, and say how many."),
     DEVICE,
@@ -72,6 +87,9 @@ models_options = options(_MODELS)
 @click.option("--single-features", is_flag=True, help="Also noise on one feature at a time.")
 @click.option("--trials", type=click.IntRange(1, 10), default=1, help="Of the noise, for RCS and RFS.")
 @click.option("--boxes", is_flag=True, help="Also the bounding boxes of the regions.")
+@click.option(
+    "--classes", type=click.Choice(get_args(Reading)), default="all", help="Among what a network answers: " + READINGS
+)
 @click.option("--frame", type=click.Choice(["model", "store"]), default="model", help="Whose resize and crop.")
 @click.option("--out", type=FOLDER, help="Folder for predictions and report; the same command goes on with it.")
 @click.option("--overwrite", is_flag=True, help="Run again what --out holds.")
@@ -85,6 +103,7 @@ def evaluate(
     models: tuple[str, ...],
     weights: tuple[str, ...],
     architecture: str | None,
+    outputs: tuple[str, ...],
     names: tuple[str, ...],
     protocols: tuple[str, ...],
     sigma: str,
@@ -94,6 +113,7 @@ def evaluate(
     boxes: bool,
     trials: int,
     fold: Fold,
+    classes: Reading,
     frame: str,
     out: Path | None,
     overwrite: bool,
@@ -121,12 +141,12 @@ def evaluate(
     conditions = Conditions(protocols, levels, corruptions, controls, single_features, boxes, trials)
     plan = conditions.plan(opened, fold)
     openers = open_networks(
-        opened, models, weights, architecture, own_preprocessing=frame == "model", names=names or None
+        opened, models, weights, architecture, own_preprocessing=frame == "model", names=names or None, outputs=outputs
     )
     if out is not None:
         check_page(out / REPORT_PAGE)  # before hours of inference
     missing: Missing = "skip" if skip_missing else "error"
-    settings = Settings(batch_size, workers, seed, check_device(device), top_k or None, missing, fold)
+    settings = Settings(batch_size, workers, seed, check_device(device), top_k or None, missing, fold, classes)
     with tempfile.TemporaryDirectory() as scratch:
         files, failed = run_models(
             openers,
@@ -177,6 +197,7 @@ def align(
     models: tuple[str, ...],
     weights: tuple[str, ...],
     architecture: str | None,
+    outputs: tuple[str, ...],
     saliency: Method,
     layer: str | None,
     fold: Fold,
@@ -190,6 +211,7 @@ def align(
     from salient_imagenet_data.evaluation.run.settings import Settings
     from salient_imagenet_data.evaluation.saliency.alignment import align as align_model
     from salient_imagenet_data.folds import WHOLE
+    from salient_imagenet_data.networks.classifiers import told
     from salient_imagenet_data.networks.devices import check_device
     from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.store.reading import Store
@@ -198,14 +220,16 @@ def align(
     source = images.of(opened)
     missing: Missing = "skip" if skip_missing else "error"
     settings = Settings(batch_size, workers, device=check_device(device), missing=missing, fold=fold)
-    results = {
-        name: align_model(opener(), opened, source, saliency=saliency, layer=layer, settings=settings)
-        for name, opener in open_networks(opened, models, weights, architecture).items()
-    }
+    results = {}
+    for name, opener in open_networks(opened, models, weights, architecture, outputs=outputs).items():
+        classifier = opener()
+        for line in told(classifier.details):
+            tell(line)
+        results[name] = align_model(classifier, opened, source, saliency=saliency, layer=layer, settings=settings)
     if as_json:
-        told = {} if fold == WHOLE else {"fold": str(fold)}
-        told_of = {name: {**told, **dataclasses.asdict(figures)} for name, figures in results.items()}
-        click.echo(json.dumps(told_of, indent=2))
+        part = {} if fold == WHOLE else {"fold": str(fold)}
+        found = {name: {**part, **dataclasses.asdict(figures)} for name, figures in results.items()}
+        click.echo(json.dumps(found, indent=2))
         return
     click.echo(f"{'classifier':<28} {'figure':<18} {'n':>6}  {'value':>6}  95 % interval")
     for name, figures in results.items():

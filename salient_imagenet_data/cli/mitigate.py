@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, cli, options, tell
+from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, OUTPUTS, READINGS, cli, options, tell
 from salient_imagenet_data.cli.images import GivenImages, images_options
 from salient_imagenet_data.evaluation.mitigation.choices import CHOICES, LOSSES
 from salient_imagenet_data.evaluation.saliency.methods import METHODS
+from salient_imagenet_data.networks.classes import Reading
 
 if TYPE_CHECKING:
     from salient_imagenet_data.evaluation.run.settings import Settings
@@ -26,6 +27,10 @@ _NETWORK = (
     click.option("--model", metavar="SPEC", help="timm:NAME, torchvision:NAME, hf:NAME or MODULE:FUNCTION."),
     click.option("--weights", help="A file or hf://owner/name/file. Alone: as of `train`, or of --architecture."),
     click.option("--architecture", help="Network of --weights alone: resnet50, torchvision:NAME or timm:NAME."),
+    click.option("--class-names", "outputs", metavar="FILE", help=OUTPUTS),
+    click.option(
+        "--classes", type=click.Choice(get_args(Reading)), default="all", help="Among what losses are: " + READINGS
+    ),
     click.option("--out", type=FILE, required=True, help="Weights to write, .safetensors."),
     click.option("--overwrite", is_flag=True, help="Replace weights that are there."),
     FOLD,
@@ -52,6 +57,8 @@ def retrain_head(
     model: str | None,
     weights: str | None,
     architecture: str | None,
+    outputs: str | None,
+    classes: Reading,
     out: Path,
     overwrite: bool,
     fold: Fold,
@@ -69,8 +76,8 @@ def retrain_head(
     from salient_imagenet_data.networks.saving import check_out, save_as_read
 
     check_out(out, overwrite)
-    inputs = _inputs(store, images, model, weights, architecture)
-    settings = _settings(batch_size, workers, seed, device, skip_missing, fold)
+    inputs = _inputs(store, images, model, weights, architecture, outputs)
+    settings = _settings(batch_size, workers, seed, device, skip_missing, fold, classes)
     network, fitted = retrain(*inputs, choice=choose, most=most, decay=decay, settings=settings)
     save_as_read(network, out, model)
     before, after = fitted.loss
@@ -101,6 +108,8 @@ def finetune(
     model: str | None,
     weights: str | None,
     architecture: str | None,
+    outputs: str | None,
+    classes: Reading,
     out: Path,
     overwrite: bool,
     fold: Fold,
@@ -122,30 +131,47 @@ def finetune(
 
     check_out(out, overwrite)
     config = FinetuneConfig(**recipe)
-    inputs = _inputs(store, images, model, weights, architecture)
-    settings = _settings(batch_size, workers, seed, device, skip_missing, fold)
+    inputs = _inputs(store, images, model, weights, architecture, outputs)
+    settings = _settings(batch_size, workers, seed, device, skip_missing, fold, classes)
     network = train_further(*inputs, config, settings, report=report)
     save_as_read(network, out, model)
     click.echo(f"wrote {out}")
 
 
 def _inputs(
-    store: str, images: GivenImages, model: str | None, weights: str | None, architecture: str | None
+    store: str,
+    images: GivenImages,
+    model: str | None,
+    weights: str | None,
+    architecture: str | None,
+    outputs: str | None,
 ) -> tuple[Classifier, Store, ImageSource]:
     """The classifier, the store and its images."""
+    from salient_imagenet_data.networks.classifiers import told
     from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
-    models, files = (() if value is None else (value,) for value in (model, weights))
-    (opener,) = open_networks(opened, models, files, architecture).values()
-    return opener(), opened, images.of(opened)
+    models, files, labels = (() if value is None else (value,) for value in (model, weights, outputs))
+    (opener,) = open_networks(opened, models, files, architecture, outputs=labels).values()
+    classifier = opener()
+    for line in told(classifier.details):
+        tell(line)
+    return classifier, opened, images.of(opened)
 
 
-def _settings(batch_size: int, workers: int, seed: int, device: str | None, skip_missing: bool, fold: Fold) -> Settings:
+def _settings(
+    batch_size: int,
+    workers: int,
+    seed: int,
+    device: str | None,
+    skip_missing: bool,
+    fold: Fold,
+    classes: Reading,
+) -> Settings:
     """How the images are gone through."""
     from salient_imagenet_data.evaluation.run.settings import Settings
     from salient_imagenet_data.networks.devices import check_device
 
     missing: Missing = "skip" if skip_missing else "error"
-    return Settings(batch_size, workers, seed, check_device(device), missing=missing, fold=fold)
+    return Settings(batch_size, workers, seed, check_device(device), missing=missing, fold=fold, classes=classes)

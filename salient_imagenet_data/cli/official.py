@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--grid", default="7x7", help="What masks are reduced to, as HEIGHTxWIDTH; full keeps all pixels.")
 @click.option("--annotations", help="File of answers, or `official`; they give the features' kinds and order.")
 @click.option("--majority", type=click.IntRange(1), default=3, help="Answers that make a feature spurious.")
-@images_options(help="Your ImageNet training set, to read the images' sizes from.")
+@images_options(help="Your ImageNet training set, or some of its classes, to read the images' sizes from.")
 @click.option("--resize", type=click.IntRange(1), default=256, help="Shorter side after resizing, in the masks' frame.")
 @click.option("--crop", type=click.IntRange(1), default=224, help="Side of the masks.")
 @click.option("--feature-count", type=click.IntRange(1), default=2048, help="Features of the network.")
@@ -100,6 +100,11 @@ def _summary(store: Store, out: str) -> str:
     ]
     if origin["classes_absent"]:
         lines.append(f"{origin['classes_absent']} classes of wordnet_dict.py have no folder")
+    if "classes_left_out" in origin:
+        lines.append(
+            f"{origin['classes_left_out']} classes of the release are not among the images' and were left out, with "
+            f"{origin['masks_left_out']} masks"
+        )
     if origin["columns_passed_over"]:
         lines.append(f"{origin['columns_passed_over']} columns of the lists are of no feature and were passed over")
     if origin["files_not_listed"]:

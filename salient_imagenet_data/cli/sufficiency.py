@@ -45,6 +45,7 @@ def sis(
     models: tuple[str, ...],
     weights: tuple[str, ...],
     architecture: str | None,
+    outputs: tuple[str, ...],
     names: tuple[str, ...],
     fold: Fold,
     out: Path,
@@ -82,7 +83,7 @@ def sis(
     missing: Missing = "skip" if skip_missing else "error"
     settings = Settings(batch_size, workers, seed, check_device(device), missing=missing, fold=fold)
     found = find(
-        open_networks(opened, models, weights, architecture, names=names or None),
+        open_networks(opened, models, weights, architecture, names=names or None, outputs=outputs),
         opened,
         source,
         out,

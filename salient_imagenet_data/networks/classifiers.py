@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.networks.classes import AGREED, SAME_ORDER, ClassMap, Reading
 
-SAME_ORDER = "by name, in the same order"
-"""How classes are matched that need no word."""
 Model = Callable[[Tensor], Tensor]
-"""(B, 3, S, S) float32 in [0, 1] -> logits (B, C). Normalisation is the model's."""
+"""(B, 3, S, S) float32 in [0, 1] -> logits (B, N): of the store's C classes first, then of those that the store has
+not, if there are any. Normalisation is the model's."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Classifier:
     store's crop.
     details: what is recorded of it, JSON-ready. channels_last: give it images in the memory layout that convolutions
     like best, where `view` fails; a stranger's function gets contiguous ones. class_names: of
-    the outputs, as the network itself names them, where it does."""
+    the outputs, as the network itself names them, where it does. class_map: how they were matched with a store's
+    classes; None: they are the store's, in order."""
 
     name: str
     model: Model
@@ -32,6 +33,19 @@ class Classifier:
     details: dict[str, Any] = field(default_factory=dict)
     channels_last: bool = False
     class_names: tuple[str, ...] | None = None
+    class_map: ClassMap | None = None
+
+    def outputs(self, classes: int) -> int:
+        """How many outputs the model has, at a store of `classes` classes."""
+        return classes if self.class_map is None else self.class_map.of
+
+    def among(self, reading: Reading) -> Classifier:
+        """The same, answering among all its outputs, or among the store's classes only: these are then its outputs."""
+        if reading == "all" or self.class_map is None or not self.class_map.subset:
+            return self
+        kept = self.class_map.outputs or tuple(range(self.class_map.classes))
+        inner = self.model.net if isinstance(self.model, Reordered) else self.model
+        return replace(self, model=in_order(inner, kept), class_map=replace(self.class_map, of=len(kept), outputs=None))
 
     def to(self, device: str) -> Classifier:
         """The same on a device, where the model can be moved."""
@@ -51,8 +65,8 @@ def told(details: dict[str, Any]) -> list[str]:
     if "normalisation" in details:
         mean, std = (", ".join(f"{v:.4g}" for v in details["normalisation"][key]) for key in ("mean", "std"))
         lines.append(f"{details['spec']}: images minus {mean}, over {std}: {details['normalisation']['from']}")
-    if "classes" in details and details["classes"] != SAME_ORDER:
-        lines.append(f"{details['spec']}: classes {details['classes']}")
+    if "classes" in details and details["classes"]["how"] not in (SAME_ORDER, AGREED):
+        lines.append(f"{details['spec']}: classes {details['classes']['how']}")
     return lines
 
 
@@ -74,10 +88,12 @@ def check_output(model: nn.Module, size: int, classes: int, device: str) -> None
 def checked_logits(output: object, images: int, classes: int) -> Tensor:
     """A model's output, if it is (images, classes). Raises SalientError if not."""
     if not isinstance(output, Tensor) or output.shape != (images, classes):
+        more = isinstance(output, Tensor) and output.ndim == 2 and output.shape[1] > classes
         raise SalientError(
             "model's output does not fit the store",
             expected=f"(batch, {classes}) logits",
             got=str(tuple(output.shape)) if isinstance(output, Tensor) else type(output).__name__,
+            then="name its outputs with --class-names, if it knows other classes too" if more else "",
         )
     return output
 
@@ -99,8 +115,16 @@ class Normalised(nn.Module):
         return output if isinstance(output, Tensor) else output.logits
 
 
+def in_order(model: Model, order: Sequence[int]) -> Model:
+    """A model whose output i is output order[i] of the one given; a network if that is one."""
+    if isinstance(model, nn.Module):
+        return Reordered(model, order).eval()
+    columns = list(order)
+    return lambda images: model(images)[:, columns]
+
+
 class Reordered(nn.Module):
-    """A network whose outputs are in another order: output i is the network's output order[i]."""
+    """A network whose outputs are in another order, or some of them: output i is the network's output order[i]."""
 
     def __init__(self, net: nn.Module, order: Sequence[int]) -> None:
         super().__init__()

@@ -12,12 +12,13 @@ from torch import nn
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.networks.checkpoint import Checkpoint, fetch, read_checkpoint
-from salient_imagenet_data.networks.classes import match_classes
-from salient_imagenet_data.networks.classifiers import Classifier, Normalised, Reordered
+from salient_imagenet_data.networks.classes import AGREED, ClassMap, match_classes
+from salient_imagenet_data.networks.classifiers import Classifier, Normalised, Reordered, in_order
 from salient_imagenet_data.networks.identity import check_finite, state_sha256
 from salient_imagenet_data.networks.openers.clip import open_clip
 from salient_imagenet_data.networks.openers.function import open_function
 from salient_imagenet_data.networks.openers.hf import open_hf
+from salient_imagenet_data.networks.openers.labels import read_labels
 from salient_imagenet_data.networks.openers.opened import Opened
 from salient_imagenet_data.networks.openers.published import architecture_of, download, published
 from salient_imagenet_data.networks.openers.timm import open_timm
@@ -39,6 +40,7 @@ def open_network(
     weights: str | Path | None = None,
     *,
     name: str = "",
+    outputs: Sequence[str] | None = None,
     revision: str | None = None,
     sha256: str | None = None,
 ) -> Classifier:
@@ -50,7 +52,8 @@ def open_network(
     `salient-imagenet train`. weights: a file, `hf://owner/name/file[@revision]`, or the
     name of a published network, which says its architecture, to load exactly instead of the
     library's download, in any layout that `load_into` finds, with the normaliser that it brings. class_names: of the
-    store: outputs are put into their order by name. sha256: refuse any other file.
+    store: outputs are put into their order by name, before those that are no class of the store. outputs: names of the
+    network's outputs, in order, instead of its own. sha256: refuse any other file.
 
     `details` of the result says what was opened: spec, weights_sha256, network_sha256 (of the loaded state), the
     library's version, the normalisation and where it is from, and how classes were matched. Raises SalientError for a
@@ -74,23 +77,35 @@ def open_network(
                 expected="--architecture, such as resnet50, torchvision:densenet121 or timm:resnet50",
             )
         spec = spec_of(spec)
-    opened, ours = _opened(spec, class_names, checkpoint)
+    opened, ours = _opened(spec, class_names if outputs is None else tuple(outputs), checkpoint)
     what = name or _called(spec, checkpoint)
     model, details = opened.model, dict(opened.details)
     if isinstance(model, nn.Module):
         model.eval().requires_grad_(False)
         check_finite(inside(model), what)
         details["network_sha256"] = state_sha256(inside(model))
-    if class_names is not None:
-        matched = match_classes(opened.class_names, opened.classes, class_names, what, "the store")
-        if ours:  # a function's outputs are in the store's order by agreement
-            details["classes"] = matched.how
-        if matched.order is not None:
-            assert isinstance(model, nn.Module)
-            model = Reordered(model, matched.order).eval()
     named = spec or (model.architecture if isinstance(model, SmallNetModel) else "smallnet")
     details = {"spec": named, "weights_sha256": checkpoint.sha256 if checkpoint else None, **details}
-    return Classifier(what, model, opened.preprocessing, details, ours, opened.class_names)
+    names, class_map = _named(opened, outputs, what), None
+    if class_names is not None:
+        if names is None and not ours:
+            class_map = ClassMap(len(class_names), len(class_names), None, "position", AGREED)
+        else:
+            count = opened.classes if names is None else len(names)
+            class_map = match_classes(names, count, class_names, what, "the store", assumed=opened.assumed)
+        details["classes"] = class_map.to_json()
+        if class_map.order is not None:
+            model = in_order(model, class_map.order)
+    return Classifier(what, model, opened.preprocessing, details, ours, names, class_map)
+
+
+def _named(opened: Opened, outputs: Sequence[str] | None, what: str) -> tuple[str, ...] | None:
+    """What the outputs are called: as the user says, else as the network says."""
+    if outputs is None:
+        return opened.class_names
+    if opened.classes is not None and len(outputs) != opened.classes:
+        raise SalientError(f"{what}: names of other outputs", expected=f"{opened.classes} names", got=f"{len(outputs)}")
+    return tuple(outputs)
 
 
 def spec_of(architecture: str) -> str:
@@ -147,13 +162,15 @@ def open_networks(
     *,
     own_preprocessing: bool = True,
     names: Sequence[str] | None = None,
+    outputs: Sequence[str] = (),
 ) -> dict[str, Opener]:
     """What opens each network, by its name: nothing is read before it is called, so that one is in memory at a time.
 
     models: specs of `open_network`. weights: files, one for each spec, or alone, then of `architecture` or of
     `salient-imagenet train`. own_preprocessing: images as the network wants them, else the store's crop; the network
     that the store was built with wants the store's. names: what they are called, one each; by default after spec and
-    file. Raises SalientError for numbers that do not fit, or a name given twice.
+    file. outputs: lists of names of their outputs (`labels.read_labels`), one each or one for all. Raises SalientError
+    for numbers that do not fit, or a name given twice.
     """
     if not models and not weights:
         raise SalientError("give --model SPEC, --weights FILE, or both")
@@ -161,19 +178,32 @@ def open_networks(
         raise SalientError(f"give one --weights for each --model, or none; got {len(weights)} for {len(models)}")
     if names is not None and len(names) != len(models or weights):
         raise SalientError(f"give one --name for each model, or none; got {len(names)} for {len(models or weights)}")
+    if len(outputs) > 1 and len(outputs) != len(models or weights):
+        raise SalientError(
+            f"give one --class-names for each model, or one for all; got {len(outputs)} for {len(models or weights)}"
+        )
     alone = None if architecture is None else spec_of(architecture)
+    labels = [read_labels(place) for place in outputs]
     openers: dict[str, Opener] = {}
     for index, given in enumerate(models or weights):
         file = weights[index] if weights else None
         name = names[index] if names else (f"{given} ({Path(file).name})" if models and file else given)
         if name in openers:
             raise SalientError(f"{name} is given twice", then="tell them apart with --name")
-        openers[name] = partial(_for_store, store, given if models else alone, file, name, own_preprocessing)
+        named = labels[index if len(labels) > 1 else 0] if labels else None
+        openers[name] = partial(_for_store, store, given if models else alone, file, name, named, own_preprocessing)
     return openers
 
 
-def _for_store(store: Store, spec: str | None, weights: str | None, name: str, own_preprocessing: bool) -> Classifier:
-    opened = open_network(spec, store.class_names, weights, name=name)
+def _for_store(
+    store: Store,
+    spec: str | None,
+    weights: str | None,
+    name: str,
+    outputs: tuple[str, ...] | None,
+    own_preprocessing: bool,
+) -> Classifier:
+    opened = open_network(spec, store.class_names, weights, name=name, outputs=outputs)
     wanted: Preprocessing | None = opened.preprocessing if own_preprocessing else None
     if wanted is not None and weights and opened.details["weights_sha256"] == store.manifest.weights_sha256:
         wanted = store.manifest.preprocessing

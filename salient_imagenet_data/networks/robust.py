@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,23 +12,26 @@ from torch import Tensor, nn
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.networks.classes import match_classes
+from salient_imagenet_data.networks.classes import ClassMap, match_classes
 from salient_imagenet_data.networks.classifiers import Classifier, Normalised, Reordered
 from salient_imagenet_data.networks.grid import find_grid
 from salient_imagenet_data.networks.opening import open_network, spec_of
-from salient_imagenet_data.networks.smallnet import SmallNetModel
+from salient_imagenet_data.networks.smallnet import SmallNetModel, rows_of_classes
 
 
 class RobustModel(Protocol):
     """A classifier with a linear head on features, and maps that say where each feature is.
 
-    preprocessing: how images are made ready. architecture: a name for the manifest. class_names: where the weights
-    know them. weight: (C, F), the head's. details: what is recorded of it, as of a `Classifier`.
+    preprocessing: how images are made ready. architecture: a name for the manifest. class_names: of the N outputs,
+    where the weights know them. class_map: how the outputs were matched with the C classes of the images, which are the
+    first of them; None: not yet, and all outputs are classes. weight: (C, F), the head's of these classes. details:
+    what is recorded of it, as of a `Classifier`.
     """
 
     architecture: str
     preprocessing: Preprocessing
     class_names: tuple[str, ...] | None
+    class_map: ClassMap | None
     details: dict[str, Any]
 
     @property
@@ -42,11 +46,11 @@ class RobustModel(Protocol):
         ...
 
     def logits(self, features: Tensor) -> Tensor:
-        """Features (B, F) -> (B, C)."""
+        """Features (B, F) -> (B, N)."""
         ...
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) float in [0, 1] -> logits (B, C)."""
+        """(B, 3, H, W) float in [0, 1] -> logits (B, N)."""
         ...
 
 
@@ -64,6 +68,7 @@ class ImageClassifier(Normalised):
         super().__init__(net.eval(), mean, std)
         self.architecture, self.preprocessing = architecture, preprocessing
         self.class_names: tuple[str, ...] | None = None
+        self.class_map: ClassMap | None = None
         self.details: dict[str, Any] = {}
         self.grid = find_grid(net, preprocessing.crop, architecture)
         self.head: nn.Linear = net.get_submodule(self.grid.head)  # type: ignore[assignment]
@@ -81,7 +86,7 @@ class ImageClassifier(Normalised):
 
     @property
     def weight(self) -> Tensor:
-        return self.head.weight
+        return rows_of_classes(self.head.weight, self.class_map)
 
     def maps(self, images: Tensor) -> Tensor:
         return self.maps_and_features(images)[0]
@@ -106,17 +111,19 @@ def load_model(
     architecture: str | None = None,
     preprocessing: Preprocessing | None = None,
     class_names: tuple[str, ...] | None = None,
+    outputs: Sequence[str] | None = None,
     revision: str | None = None,
     sha256: str | None = None,
 ) -> tuple[SmallNetModel | ImageClassifier, str]:
     """The robust model of a checkpoint, opened as `open_network` does, and the file's sha256.
 
     architecture: a spec, or a bare name of torchvision's; none for a file of `salient-imagenet train`. preprocessing:
-    another than the network's own. class_names: of the images: the head is put into their order by name. Raises
-    SalientError for all that does not fit, and a network without a linear head on a grid.
+    another than the network's own. class_names: of the images: the head is put into their order by name, its other rows
+    after them. outputs: names of the network's outputs instead of its own. Raises SalientError for all that does not
+    fit, and a network without a linear head on a grid.
     """
     spec = None if architecture is None else spec_of(architecture)
-    opened = open_network(spec, class_names, weights, revision=revision, sha256=sha256)
+    opened = open_network(spec, class_names, weights, outputs=outputs, revision=revision, sha256=sha256)
     return robust_model(opened, preprocessing), str(opened.details["weights_sha256"])
 
 
@@ -153,22 +160,28 @@ def robust_model(opened: Classifier, preprocessing: Preprocessing | None = None)
                 head.bias.copy_(head.bias[list(order)])
         names = None if names is None else tuple(names[k] for k in order)
     robust.class_names, robust.details = names, dict(opened.details)
+    robust.class_map = None if opened.class_map is None else replace(opened.class_map, outputs=None)
     return robust.eval().requires_grad_(False)
 
 
-def check_classes(model: RobustModel, class_names: tuple[str, ...], images: str) -> str:
-    """How a head's outputs and the classes were matched, in words.
-
-    Raises SalientError unless the head fits the classes, and their names, in order, where the weights know them.
-    """
-    matched = match_classes(model.class_names, model.weight.shape[0], class_names, "weights", images)
-    if matched.order is not None:
-        first = next(i for i, k in enumerate(matched.order) if i != k)
-        assert model.class_names is not None
+def check_classes(model: RobustModel, class_names: tuple[str, ...], images: str) -> None:
+    """Raise SalientError unless the head fits the classes, and their names, in order, where the weights know them."""
+    classes = model.weight.shape[0]
+    names = None if model.class_names is None else model.class_names[:classes]
+    if classes != len(class_names):
+        raise SalientError(
+            f"weights and {images} differ in classes",
+            expected=f"{len(class_names)} classes, as there",
+            got=str(classes),
+            then="open the weights with the class names of the images",
+        )
+    matched = match_classes(names, classes, class_names, "weights", images)
+    if matched.outputs is not None:
+        first = next(i for i, k in enumerate(matched.outputs) if i != k)
+        assert names is not None
         raise SalientError(
             f"weights and {images} name class {first} differently",
-            expected=repr(model.class_names[first]),
+            expected=repr(names[first]),
             got=repr(class_names[first]),
             then="open the weights with the class names of the images",
         )
-    return matched.how

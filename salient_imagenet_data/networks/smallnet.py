@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.networks.checkpoint import Checkpoint
+from salient_imagenet_data.networks.classes import ClassMap
 from salient_imagenet_data.networks.weights import load_into
 from salient_imagenet_data.whole_file import write_bytes
 
@@ -88,13 +89,14 @@ class SmallNetModel(nn.Module):
         super().__init__()
         self.net, self.preprocessing = net, preprocessing
         self.class_names: tuple[str, ...] | None = class_names
+        self.class_map: ClassMap | None = None
         self.details: dict[str, Any] = {}
         config = net.config
         self.architecture = f"smallnet-{'-'.join(map(str, config.widths))}-b{config.blocks}-s{config.stem_stride}"
 
     @property
     def weight(self) -> Tensor:
-        return self.net.head.weight
+        return rows_of_classes(self.net.head.weight, self.class_map)
 
     def maps(self, images: Tensor) -> Tensor:
         return self.net.maps(images)
@@ -110,6 +112,11 @@ class SmallNetModel(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         result: Tensor = self.net(images)
         return result
+
+
+def rows_of_classes(weight: Tensor, class_map: ClassMap | None) -> Tensor:
+    """(C, F) of a head's weight (N, F) whose first rows are those of the classes."""
+    return weight if class_map is None else weight[: class_map.classes]
 
 
 def save_smallnet(model: SmallNetModel, path: Path) -> None:

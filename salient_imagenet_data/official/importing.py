@@ -27,6 +27,7 @@ from salient_imagenet_data.annotation.applying import with_verdicts
 from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.imagenet import wnid_of_words
 from salient_imagenet_data.images.likeness import likenesses
 from salient_imagenet_data.images.source import ImageSource, index_by_id
 from salient_imagenet_data.names import OFFICIAL_RELEASE, WORK
@@ -119,8 +120,9 @@ def import_official(
     """Make a store at `out` of the official release, a zip (read in place) or a folder, and open it.
 
     annotations: people's answers; without them the store is annotated later. images: the user's own, to read the
-    images' sizes from; without them sizes stay unknown and only the crop frame can be used. processes: workers, all
-    cores by default; the store's bytes do not depend on it. Raises SalientError for input that does not fit.
+    images' sizes from; classes of the release that are not among theirs are left out. Without images sizes stay unknown
+    and only the crop frame can be used. processes: workers, all cores by default; the store's bytes do not depend on
+    it. Raises SalientError for input that does not fit.
     """
     if is_url(os.fspath(out)):
         raise SalientError(f"{out}: an import writes to a folder", then="import to a disk, then copy or publish it")
@@ -155,7 +157,8 @@ def _read(
 ) -> _Import:
     archive = open_archive(release)
     verdicts = annotations.verdicts(config.majority) if annotations else ()
-    plan = make_plan(archive, verdicts, config.feature_count)
+    wanted = None if images is None else {*images.class_names, *map(wnid_of_words, images.class_names)}
+    plan = make_plan(archive, verdicts, config.feature_count, wanted)
     features = tuple(feature_rows(plan))
     if annotations is not None:
         features = with_verdicts(features, verdicts, plan.class_names)
@@ -283,8 +286,13 @@ def _origin(this: _Import, reports: list[Report]) -> dict[str, Any]:
         "masks": masks,
         "classes_absent": plan.absent,
         "columns_passed_over": plan.others,
-        "files_not_listed": len(archive.index) - len(archive.tables) - int((plan.places >= 0).sum()),
+        "files_not_listed": len(archive.index)
+        - len(archive.tables)
+        - int((plan.places >= 0).sum())
+        - plan.masks_left_out,
     }
+    if plan.left_out:
+        origin |= {"classes_left_out": len(plan.left_out), "masks_left_out": plan.masks_left_out}
     if config.grid is not None:
         worst, whole = max(reports, key=lambda r: r.max_error), sum(r.whole_masks for r in reports)
         origin["grid_error"] = {

@@ -14,7 +14,7 @@ import ast
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +43,8 @@ class Plan:
     thousand where the release's are among them. features: by class index, the feature index of each of the K slots,
     -1 for none. names: (N,) image names, by class and name. labels: (N,) int32. places: (N, K) int64, where in the
     archive's index the mask is, -1 where the image is not listed for the feature. absent: classes that
-    wordnet_dict.py names and that have no folder. others: columns of the lists that are of no feature.
+    wordnet_dict.py names and that have no folder. others: columns of the lists that are of no feature. left_out: names
+    of classes that were not wanted, and masks_left_out: how many masks are listed for them.
     """
 
     root: str
@@ -54,6 +55,8 @@ class Plan:
     places: NDArray[np.int64]
     absent: int
     others: int
+    left_out: tuple[str, ...] = ()
+    masks_left_out: int = 0
 
     def mask_path(self, row: int, slot: int) -> str:
         """Name in the archive of a mask."""
@@ -65,8 +68,13 @@ class Plan:
         return id_of_path(f"{self.class_names[self.labels[row]]}/{self.names[row]}{MASK_SUFFIX}")
 
 
-def make_plan(archive: Archive, verdicts: Iterable[Verdict] = (), feature_count: int = 2048) -> Plan:
-    """Read the tables and find every mask that they list.
+def make_plan(
+    archive: Archive,
+    verdicts: Iterable[Verdict] = (),
+    feature_count: int = 2048,
+    wanted: Collection[str] | None = None,
+) -> Plan:
+    """Read the tables and find every mask that they list. wanted: names of the classes to take; None: all.
 
     The features of a class stand in the order of the verdicts' ranks; those without a verdict, or all if there are
     none, fill what is left by feature index. Raises SalientError for tables that cannot be, and for masks that are
@@ -82,10 +90,20 @@ def make_plan(archive: Archive, verdicts: Iterable[Verdict] = (), feature_count:
     features: dict[int, tuple[int, ...]] = {}
     names: list[str] = []
     labels: list[int] = []
-    others = 0
+    others = masks_left_out = 0
+    left_out = [name for name in present.values() if wanted is not None and name not in wanted]
+    if left_out and len(left_out) == len(present):
+        raise SalientError(
+            f"{archive.path}: none of its classes is among the images'",
+            expected=f"classes such as {', '.join(left_out[:3])}",
+            then="give --images of some of these classes",
+        )
     parts: list[NDArray[np.int64]] = []
     for label, name in present.items():
         columns, passed_over = _read_columns(archive, f"{root}{name}", feature_count)
+        if name in left_out:
+            masks_left_out += sum(map(len, columns.values()))
+            continue
         others += len(passed_over)
         features[label] = order_features(sorted(columns), ranks.get(label, {}))
         mine = sorted({image for column in columns.values() for image in column})
@@ -98,8 +116,9 @@ def make_plan(archive: Archive, verdicts: Iterable[Verdict] = (), feature_count:
     if slots > FEATURES_LIMIT:
         raise SalientError(f"{archive.path}: {slots} features of one class", expected=f"at most {FEATURES_LIMIT}")
     places = np.concatenate([np.pad(p, ((0, 0), (0, slots - p.shape[1])), constant_values=-1) for p in parts])
-    absent = len(classes) - len(parts)
-    plan = Plan(root, class_names, features, tuple(names), np.array(labels, dtype=np.int32), places, absent, others)
+    absent = len(classes) - len(present)
+    found = features, tuple(names), np.array(labels, dtype=np.int32), places
+    plan = Plan(root, class_names, *found, absent, others, tuple(left_out), masks_left_out)
     _check_listed(archive, plan)
     return plan
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.imagenet import wnid_of_words
 from salient_imagenet_data.images.source import ImageSource, index_by_id
 from salient_imagenet_data.official.layout import Plan
 from salient_imagenet_data.progress import counted
@@ -46,7 +47,7 @@ def image_sizes(plan: Plan, images: ImageSource | None) -> NDArray[np.int32]:
     for row, image_id in enumerate(counted(ids, total=len(ids), what="sizes")):
         ours = plan.class_names[plan.labels[row]]
         theirs = images.class_names[images.entry(index[image_id]).label]
-        if ours != theirs:
+        if ours not in (theirs, wnid_of_words(theirs)):
             raise SalientError(f"{image_id}: class differs", expected=repr(ours), got=repr(theirs))
         sizes[row] = _size(images, index[image_id], image_id)
     return sizes

@@ -33,9 +33,10 @@ class Manifest:
     built. origin: of a store that was not built but imported, where its masks come from and what the import measured;
     else empty. likenesses: of up to 32 images by id, the picture in 8 x 8 gray cells in hex, which joining compares
     (`images.likeness`); empty where the store was made without its images. network: of a store that was built, what was
-    opened: spec, library, network_sha256, normalisation and how classes were matched; else empty. robustness: of that
-    network, as `builder.robustness` measured it; empty where it was not. Raises SalientError, naming the field, for a
-    value that cannot be.
+    opened: spec, library, network_sha256, normalisation, how classes were matched, and where it knows others too, among
+    what its predictions are and how many are of these; and the store whose pairs were taken; else empty. robustness: of
+    that network, as `builder.robustness` measured it, over all its outputs; empty where it was not. Raises
+    SalientError, naming the field, for a value that cannot be.
     """
 
     class_names: tuple[str, ...]

@@ -26,7 +26,8 @@ from salient_imagenet_data.store.tables import IMAGES_SCHEMA
 class ImageRow:
     """One row of images.parquet. in_top: (K,) whether the image is in the top images of each feature.
 
-    In an imported store prediction may be -1, and width, height and box 0: not known.
+    prediction: -1 for a class that the store has not, and in an imported store, where it is not known; there width,
+    height and box may be 0, not known.
     """
 
     image_id: str

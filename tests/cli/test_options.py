@@ -85,17 +85,22 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         "compiled": "builder/units/test_forward.py",
         "trust_annotations": "builder/discovery/test_belonging.py",
         "attacked": "builder/test_robustness.py",
+        **dict.fromkeys(("classes", "outputs", "pairs_of"), "test_subsets.py"),
     },
     "publish": dict.fromkeys(("repo", "private", "gated", "revision"), "hub/test_http.py")
     | {"redistribute": "hub/test_export.py"},  # the same decorator as of export
     "localise": {"boxes": "evaluation/localisation/test_localise.py"},
     "sheets": {"boxes": "evaluation/localisation/test_localise.py"},
-    "evaluate": {"names": "cli/test_evaluate.py"},
+    "evaluate": {"names": "cli/test_evaluate.py", "classes": "test_subsets.py", "outputs": "test_subsets.py"},
+    "align": {"outputs": "test_subsets.py"},
+    "retrain-head": {"classes": "test_subsets.py", "outputs": "test_subsets.py"},
+    "finetune": {"classes": "test_subsets.py", "outputs": "test_subsets.py"},
     "label": dict.fromkeys(
         ("annotator", "per_pair", "repeats", "generalise", "gold", "definitions", "boxes"), "app/label/test_command.py"
     ),
     "export-answers": {"form": "app/label/test_exporting.py"},
-    "sis": dict.fromkeys(("names", "ensemble", "input_dropout", "picture"), "evaluation/sufficiency/test_sis.py"),
+    "sis": dict.fromkeys(("names", "ensemble", "input_dropout", "picture"), "evaluation/sufficiency/test_sis.py")
+    | {"outputs": "test_subsets.py"},
     "look": {"count": "test_looking.py", "classes": "test_looking.py"},
     "export": {"redistribute": "hub/test_export.py"},
     "train": {"weights": "cli/test_train.py", "autoattack": "cli/test_train.py"},

@@ -122,6 +122,6 @@ def test_hf_labels_in_another_order_give_the_logits_of_their_classes(tmp_path: P
         theirs = net((x - 0.5) / 0.5).logits
         opened = open_network(f"hf:{tmp_path}", ("cat", "emu", "Great_White_Shark"))
         assert torch.allclose(opened.model(x), theirs[:, [2, 0, 1]], atol=1e-5) and theirs.std() > 0.01
-    assert "by name, in another order: 2 cat, 0 emu" in opened.details["classes"]
+    assert "by name, in another order: 2 cat, 0 emu" in opened.details["classes"]["how"]
     with pytest.raises(SalientError, match="an output for class 1, 'dog'"):
         open_network(f"hf:{tmp_path}", ("cat", "dog", "emu"))

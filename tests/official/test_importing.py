@@ -286,8 +286,27 @@ def test_sizes_from_ones_own_images(imported: Store, archive: Path, tmp_path: Pa
     ):
         import_official(archive, tmp_path / "more", images=FolderSource(folder), config=CONFIG)
     other = MemorySource([source.pixels(0)] * 10, [0] * 10, ["n09999999"], [r.image_id for r in imported.rows])
-    with pytest.raises(SalientError, match="class differs; expected 'n01440764'; got 'n09999999'"):
+    with pytest.raises(SalientError, match="none of its classes is among the images'; expected classes such as n0144"):
         import_official(archive, tmp_path / "more", images=other, config=CONFIG)
+    names, ids = [*WNIDS.values()], [r.image_id for r in imported.rows]
+    swapped = MemorySource([source.pixels(0)] * 10, [1 - r.label for r in imported.rows], names, ids)
+    with pytest.raises(SalientError, match="class differs; expected 'n01440764'; got 'n01443537'"):
+        import_official(archive, tmp_path / "more", images=swapped, config=CONFIG)
+
+
+def test_images_of_some_of_the_classes_take_the_others_out(imported: Store, archive: Path, tmp_path: Path) -> None:
+    rows = [i for i, record in enumerate(imported.rows) if record.label == 1]
+    ids, source = [imported.rows[i].image_id for i in rows], images_of(imported)
+    some = MemorySource([source.pixels(i) for i in rows], [0] * len(rows), ["goldfish"], ids)
+    found = import_official(archive, tmp_path / "some", images=some, config=CONFIG, processes=1)
+    assert [r.image_id for r in found.rows] == ids and {r.label for r in found.rows} == {1}
+    assert found.class_names == imported.class_names and {f.class_index for f in found.features} == {1}
+    for mine, theirs in enumerate(rows):
+        assert np.array_equal(found.maps[mine][: found.maps.shape[1]], imported.maps[theirs][: found.maps.shape[1]])
+    origin = found.manifest.origin
+    assert (origin["classes_left_out"], origin["masks_left_out"], origin["masks"]) == (1, 8, 3)
+    assert origin["files_not_listed"] == imported.manifest.origin["files_not_listed"]
+    assert "classes_left_out" not in imported.manifest.origin
 
 
 def test_loaders_and_evaluation_take_it(imported: Store) -> None:

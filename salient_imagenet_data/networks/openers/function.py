@@ -18,8 +18,9 @@ from salient_imagenet_data.networks.weights import load_into
 def open_function(module: str, function: str, weights: Checkpoint | None, *, others: str) -> Opened:
     """The model over images in [0, 1] that a function without arguments returns, normalisation inside.
 
-    Its attribute `preprocessing`, a `geometry.Preprocessing`, says how it wants images. others: kinds of specs, for the
-    error of a module that is not there.
+    Its attribute `preprocessing`, a `geometry.Preprocessing`, says how it wants images; `class_names`, a list, what its
+    outputs are, where they are not the store's classes in order. others: kinds of specs, for the error of a module that
+    is not there.
     """
     here = str(Path.cwd())
     if here not in sys.path:
@@ -47,4 +48,9 @@ def open_function(module: str, function: str, weights: Checkpoint | None, *, oth
             expected="a Preprocessing or None",
             got=repr(ready),
         )
-    return Opened(model, ready)
+    names = getattr(model, "class_names", None)
+    if names is not None and not (isinstance(names, (list, tuple)) and all(isinstance(n, str) for n in names)):
+        raise SalientError(
+            f"{module}:{function}: its class_names are not understood", expected="a list of names", got=repr(names)[:80]
+        )
+    return Opened(model, ready, class_names=tuple(names) if names else None)

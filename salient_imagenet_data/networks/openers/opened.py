@@ -18,7 +18,8 @@ class Opened:
     """A network as its library and its weights have it.
 
     preprocessing: None: as the store's crop. details: what is recorded of it, JSON-ready. classes: how many outputs it
-    has, None where it does not say. class_names: of the outputs, where the network names them.
+    has, None where it does not say. class_names: of the outputs, where the network names them. assumed: of as many
+    outputs as these, where it names none: a library's ImageNet network has ImageNet's classes in their order.
     """
 
     model: Model
@@ -26,6 +27,7 @@ class Opened:
     details: dict[str, Any] = field(default_factory=dict)
     classes: int | None = None
     class_names: tuple[str, ...] | None = None
+    assumed: tuple[str, ...] | None = None
 
 
 def normalised(

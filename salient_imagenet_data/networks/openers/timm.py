@@ -17,11 +17,12 @@ def open_timm(name: str, class_names: tuple[str, ...] | None, weights: Checkpoin
     timm = needed("timm")
     if ":" not in name and not timm.is_model(name):  # hf-hub:... and local-dir:... are found by timm
         raise SalientError(f"timm:{name}: timm has no such network", then="see timm.list_models()")
-    own = None
+    own, names = None, None
     if weights is None:
         with cached_where_offline(f"timm:{name}: its weights cannot be downloaded"):
             net = timm.create_model(name, pretrained=True)
         classes = net.num_classes
+        names = _labels(timm, net.pretrained_cfg)
     else:
         default = timm.models.get_pretrained_cfg_value(name, "num_classes") if ":" not in name else None
         net, classes = sized(
@@ -35,7 +36,17 @@ def open_timm(name: str, class_names: tuple[str, ...] | None, weights: Checkpoin
     config = timm.data.resolve_model_data_config(net)
     model, details = normalised(net, own, config["mean"], config["std"], "timm's config")
     details["library"] = f"timm {timm.__version__}"
-    return Opened(model, timm_preprocessing(config, name), details, classes)
+    assumed = _labels(timm, net.pretrained_cfg)
+    return Opened(model, timm_preprocessing(config, name), details, classes, names, assumed)
+
+
+def _labels(timm: Any, config: dict[str, Any]) -> tuple[str, ...] | None:
+    """The label list of a pretrained config: its own, or of the part of ImageNet that has as many classes."""
+    count, own = config.get("num_classes"), config.get("label_names")
+    if own and len(own) == count:
+        return tuple(map(str, own))
+    subset = timm.data.infer_imagenet_subset({"num_classes": count})
+    return tuple(timm.data.ImageNetInfo(subset).label_names()) if subset else None
 
 
 def timm_preprocessing(config: dict[str, Any], name: str) -> Preprocessing:

@@ -26,8 +26,9 @@ def open_torchvision(rest: str, class_names: tuple[str, ...] | None, weights: Ch
             expected="a name of torchvision.models.list_models(), such as resnet50",
         )
     entry, own = _entry(name, which, weights is None), None
+    known = tuple(entry.meta["categories"])
     if weights is None:
-        net, classes = torchvision.models.get_model(name, weights=entry), len(entry.meta["categories"])
+        net, classes = torchvision.models.get_model(name, weights=entry), len(known)
     else:
         net, classes = sized(
             lambda count: torchvision.models.get_model(name, weights=None, num_classes=count or CLASSES),
@@ -39,7 +40,7 @@ def open_torchvision(rest: str, class_names: tuple[str, ...] | None, weights: Ch
     preprocessing = Preprocessing(made.resize_size[0], made.crop_size[0], made.interpolation.value)
     model, details = normalised(net, own, made.mean, made.std, f"torchvision's {entry}")
     details |= {"library": f"torchvision {torchvision.__version__}", "preprocessing_of": str(entry)}
-    return Opened(model, preprocessing, details, classes)
+    return Opened(model, preprocessing, details, classes, known if weights is None else None, known)
 
 
 def _entry(name: str, which: str, default: bool) -> Any:
