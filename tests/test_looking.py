@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from salient_imagenet_data import SalientError, Store, load_dataset, show
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.joining import join
 from salient_imagenet_data.loaders.torch_dataset import SalientImageNet
-from salient_imagenet_data.looking import choose, sheet
-from salient_imagenet_data.pictures.tiles import GAP, LINE
+from salient_imagenet_data.looking import _spread, choose, sheet
+from salient_imagenet_data.pictures.overlay import strip
+from salient_imagenet_data.pictures.tiles import GAP, LINE, stack
 from tests.conftest import Run
 
 
@@ -92,3 +94,86 @@ def test_the_command_writes_a_sheet_and_replaces_none(store: Store, images: Path
     assert run("look", store.path, "--images", images, "-n", "1", "--out", out, "--overwrite")[0] == 0
     with Image.open(out) as picture:
         assert picture.height > 2 * one[1]
+
+
+LEFT = np.zeros((8, 8), dtype=np.float32)
+LEFT[:, :4] = 0.6
+PHOTO = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+
+
+def same(row: dict[str, Any], title: str, names: Any = None, **masks: np.ndarray | None) -> bool:
+    """Whether a row is shown as its photograph under a title, with these masks."""
+    want = strip(PHOTO, {"core": masks.get("core"), "spurious": masks.get("spurious")}, title)
+    return np.array_equal(np.asarray(show(row, names)), np.asarray(want))
+
+
+def test_masks_are_read_in_every_form_that_rows_have() -> None:
+    steps = np.rint(LEFT * 255).astype(np.uint8)
+    plain = {"image": PHOTO, "spurious_mask": None}
+    assert same({**plain, "core_mask": LEFT}, "", core=LEFT)
+    assert same({**plain, "core_mask": LEFT[None]}, "", core=LEFT)
+    assert same({**plain, "core_mask": steps}, "", core=(steps / np.float32(255)).astype(np.float32))
+    assert same({**plain, "core_mask": LEFT, "has_core": False}, "")
+    assert same({**plain, "core_mask": LEFT, "has_core": True, "has_spurious": False}, "", core=LEFT)
+    assert same({"image": PHOTO, "core_mask": None, "spurious_mask": LEFT}, "", spurious=LEFT)
+
+
+def test_pictures_are_read_in_every_form_that_rows_have() -> None:
+    masks = {"core_mask": LEFT, "spurious_mask": None}
+    floats = PHOTO.astype(np.float32) / 255
+    for image in (PHOTO, Image.fromarray(PHOTO), np.moveaxis(PHOTO, -1, 0), floats, np.moveaxis(floats, -1, 0)):
+        assert same({"image": image, **masks}, "", core=LEFT)
+    odd = floats.copy()
+    odd[PHOTO == 255], odd[PHOTO == 0] = 1.7, -0.4
+    assert same({"image": odd + 0.4 / 255 * ((PHOTO > 0) & (PHOTO < 255)), **masks}, "", core=LEFT)
+    gray = Image.fromarray(PHOTO[..., 0])
+    assert np.array_equal(
+        np.asarray(show({"image": gray, **masks})), np.asarray(show({"image": gray.convert("RGB"), **masks}))
+    )
+    for shape in ((8, 8), (8, 8, 4), (1, 3, 8, 8)):
+        with pytest.raises(SalientError, match=r"expected \(H, W, 3\) or \(3, H, W\)"):
+            show({"image": np.zeros(shape), **masks})
+
+
+def test_a_title_is_the_class_and_the_image_s_id() -> None:
+    masks = {"image": PHOTO, "core_mask": LEFT, "spurious_mask": None}
+
+    class Label:
+        names = ("n01440764", "pipe")
+
+    assert same({**masks, "label": 1}, "class 1", core=LEFT)
+    assert same({**masks, "label": np.int64(1), "image_id": "a/b.png"}, "pipe   a/b.png", ["bar", "pipe"], core=LEFT)
+    assert same({**masks, "label": 0}, "tench", Label(), core=LEFT)  # ImageNet's numbers as words
+    assert same({**masks, "label": 0, "image_id": ""}, "bar", ["bar", "pipe"], core=LEFT)
+    assert same({**masks, "image_id": "a/b.png"}, "a/b.png", ["bar"], core=LEFT)
+
+
+def test_a_sheet_is_of_the_joined_rows_with_their_own_masks(store: Store, images: Path) -> None:
+    joined = join(store, FolderSource(images), rows=[7, 21, 30])
+    strips = []
+    for item, row in ((2, 30), (1, 21)):
+        masks = {kind: store.mask(row, kind) for kind in ("core", "spurious")}
+        title = f"{store.class_names[store.rows.labels[row]]}   {store.rows[row].image_id}"
+        strips.append(strip(joined.crop(item), masks, title))
+    assert np.array_equal(np.asarray(sheet(joined, [2, 1])), np.asarray(stack(strips)))
+
+
+def test_items_of_a_part_of_the_store_are_chosen_among_its_rows(store: Store, images: Path) -> None:
+    joined = join(store, FolderSource(images), rows=list(range(len(store)))[::-1])
+    labels, top = store.rows.labels[joined.rows], store.rows.in_top[joined.rows].sum(axis=1)
+    for k, name in enumerate(store.class_names):
+        mine = np.flatnonzero(labels == k)
+        want = sorted(mine, key=lambda item: -top[item])
+        assert choose(joined, [name]) == want[:2] and choose(joined, [name], 4) == want
+    assert len(choose(joined)) == 20 and [int(labels[i]) for i in choose(joined)[::2]] == list(range(10))
+    few = join(store, FolderSource(images), rows=[int(r) for r in np.flatnonzero(store.rows.labels == 2)])
+    assert choose(few, [store.class_names[2]], 1) and len(choose(few)) == 2
+    with pytest.raises(
+        SalientError, match=f"class '{store.class_names[3]}': no image of it here; expected at least one"
+    ):
+        choose(few, [store.class_names[3]])
+
+
+def test_of_many_classes_ten_are_spread_evenly() -> None:
+    assert _spread(range(1, 1001), 10) == [1, 112, 223, 334, 445, 556, 667, 778, 889, 1000]
+    assert _spread([4, 7, 9], 10) == [4, 7, 9] and _spread([5], 10) == [5] and _spread(range(12), 3) == [0, 6, 11]

@@ -1,0 +1,209 @@
+"""What commands print of figures, by value; what they say where something stops them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import click
+import pytest
+
+from salient_imagenet_data.cli import _place, cli
+from salient_imagenet_data.cli.commands import fold_of, numbers
+from salient_imagenet_data.cli.evaluate import table
+from salient_imagenet_data.cli.images import tell_classes
+from salient_imagenet_data.cli.official import _grid, _summary
+from salient_imagenet_data.evaluation.score.results import Against
+from salient_imagenet_data.folds import Fold
+from salient_imagenet_data.store.reading import Store
+from tests.conftest import Run
+from tests.evaluation.results import claim, condition, model, near, ratio
+
+
+def test_every_figure_of_a_model_is_a_line_under_its_column() -> None:
+    name, long = "noise_0.5@spurious", "n" * 29
+    first = model(
+        "runs/a.pt",
+        conditions=(condition(name, 0.4), condition(name + "_random", 0.7)),
+        controls=(claim(name, near(0.5), Against(near(0.1), near(0.4))),),
+        ratios={"rcs": (ratio("noise_0.5", "", 0.25), ratio("noise_0.5", "random", 0.75))},
+        spurious_gap=near(0.05),
+    )
+    lines = table([first, model("b" * 28), model(long)], 10).splitlines()
+    assert lines[0].startswith("a.pt: Clean accuracy 0.900.") and lines[4] == ""
+    assert lines[5] == (
+        "model                        figure                                              n classes   value  "
+        "95 % interval    clean"
+    )
+    assert lines[6:12] == [
+        "a.pt                         clean accuracy                                    100      10   0.900  [0.850, 0.950]",
+        "a.pt                         core accuracy, noise 0.5                          100      10   0.400  "
+        "[0.350, 0.450]     0.900",
+        "a.pt                         RCS, noise 0.5                                    100      10   0.250  "
+        "[0.200, 0.300]  of 0.800 outside, 0.600 inside",
+        "a.pt                         spurious gap                                      100      10   0.050  [0.000, 0.100]",
+        "a.pt                         noise 0.5 on the spurious pixels: What noise_0.5@spurious says.",
+        "b" * 28 + " clean accuracy                                    100      10   0.900  [0.850, 0.950]",
+    ]
+    assert lines[12].startswith("…" + "n" * 27 + " clean accuracy")
+    assert lines[13:] == ["accuracies are means over classes; clean: of the same images without corruption"]
+
+
+def test_score_prints_a_table_or_json_and_writes_a_page_where_asked(
+    report: Path, store: Store, images: Path, tmp_path: Path, run: Run
+) -> None:
+    file = report / "predictions" / "linear-one.parquet"
+    code, out, err = run("score", store.path, file)
+    assert code == 0 and err == "" and out.splitlines()[-1].startswith("accuracies are means") and "RFS, noise 1" in out
+    code, out, err = run("score", store.path, file, "--json", "--out", tmp_path / "r", "--images", images)
+    assert err == f"wrote {tmp_path / 'r' / 'index.html'}\n"
+    found = json.loads(out)["linear one"]
+    assert (
+        "protocols" not in found
+        and next(iter(found)) == "weights_sha256"
+        and out.startswith('{\n  "linear one": {\n    "')
+    )
+    assert "data:image/png" in (tmp_path / "r" / "index.html").read_text()
+    code, out, _ = run("leaderboard", tmp_path)
+    assert out == f"wrote {tmp_path / 'leaderboard.html'}: 1 models\n"
+    code, out, _ = run("leaderboard", tmp_path, "--out", tmp_path / "own.html")
+    assert out == f"wrote {tmp_path / 'own.html'}: 1 models\n" and (tmp_path / "own.html").is_file()
+
+
+def test_info_prints_names_in_one_column_and_json_all_of_it(store: Store, bare_store: Store, run: Run) -> None:
+    code, out, _ = run("info", store.path)
+    lines = {line.partition("  ")[0]: line for line in out.splitlines()}
+    assert code == 0 and lines["features"] == "features            core 20, spurious 20, without_answers 0"
+    assert lines["class_names"] == "class_names         10" and lines["images"] == "images              40"
+    found = json.loads(run("info", store.path, "--json")[1])
+    assert found["class_names"] == list(store.class_names) and found["files"] == len(store.manifest.files)
+    code, out, _ = run("info", bare_store.path)
+    assert "classes_with_masks  not annotated yet, so no masks\n" in out
+    assert "features            core 0, spurious 0, without_answers 40\n" in out
+    assert json.loads(run("info", bare_store.path, "--json")[1])["classes_with_masks"] in ({}, None)
+
+
+def test_verify_counts_the_files_and_compare_holds_a_store_against_itself(store: Store, run: Run) -> None:
+    said = f"{store.path}: {len(store.manifest.files)} files, all as the manifest says\n"
+    assert run("verify", store.path) == (0, said, "")
+    code, out, _ = run("compare", store.path, store.path)
+    assert code == 0 and not out.startswith("{")
+    assert isinstance(json.loads(run("compare", store.path, store.path, "--json")[1]), dict)
+
+
+def test_apply_says_what_it_left_out(bare_store: Store, answers_file: Path, tmp_path: Path, run: Run) -> None:
+    copy = Path(shutil.copytree(bare_store.path, tmp_path / "store"))
+    (tmp_path / "a.csv").write_text(answers_file.read_text() + "late,bar,0,1,1,,,\nlater,bar,0,1,1,,,\n")
+    code, out, err = run("apply", copy, tmp_path / "a.csv")
+    assert (code, out) == (0, "20 core, 20 spurious, 0 without answers\n")
+    assert err == f"2 rows of {tmp_path / 'a.csv'} have no answer and are left out\n"
+    assert run("apply", copy, answers_file)[2] == ""
+
+
+@pytest.mark.parametrize(("text", "found"), [("7x7", (7, 7)), ("14x3", (14, 3)), ("9999x1", (9999, 1)), ("full", None)])
+def test_a_grid_is_height_and_width(text: str, found: tuple[int, int] | None) -> None:
+    assert _grid(text) == found
+
+
+@pytest.mark.parametrize("text", ["7", "7X7", "0x7", "7x0", "7x7x7", "10000x1", "", "-1x7"])
+def test_a_grid_that_is_none_is_said(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="expected HEIGHTxWIDTH or full"):
+        _grid(text)
+
+
+def imported(origin: dict[str, Any], answers: str | None = "a" * 64) -> Any:
+    plain = {"masks": 7, "classes_absent": 0, "columns_passed_over": 0, "files_not_listed": 0}
+    manifest = SimpleNamespace(images=5, quarantined=2, origin=plain | origin, grid=(7, 9), annotations_sha256=answers)
+    return SimpleNamespace(manifest=manifest, features=(1, 2, 3))
+
+
+def test_an_import_says_what_it_took_and_what_it_left() -> None:
+    first = "wrote s: 5 images, 3 features, 7 masks, 2 in quarantine"
+    assert _summary(imported({}), "s") == first
+    error = {
+        "pool": 32,
+        "mean": 0.001,
+        "max": 0.25,
+        "worst": "a.png",
+        "whole_masks": 9,
+        "whole_mean": 0.5,
+        "whole_max": 1,
+    }
+    left = {"classes_absent": 1, "columns_passed_over": 2, "files_not_listed": 3, "grid_error": error}
+    assert _summary(imported(left, None), "s").splitlines() == [
+        first,
+        "1 classes of wordnet_dict.py have no folder",
+        "2 columns of the lists are of no feature and were passed over",
+        "3 files are in no list and were left aside",
+        "reduced to 7x9; error of means of 32x32 pixels: mean 0.00100, greatest 0.25000 of 1 (a.png); of all pixels of 9 "
+        "masks: mean 0.50000, greatest 1.00000",
+        "next: salient-imagenet apply s ANSWERS.csv",
+    ]
+    assert "of 1; of all" in _summary(imported({"grid_error": {**error, "worst": ""}}), "s")
+
+
+@pytest.mark.parametrize(("count", "end"), [(1, "0 = c0\n"), (12, "11 = c11\n"), (13, "11 = c11, ..., 12 = c12\n")])
+def test_classes_are_counted_aloud_up_to_twelve(count: int, end: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tell_classes(SimpleNamespace(class_names=tuple(f"c{i}" for i in range(count))))  # type: ignore[arg-type]
+    said = capsys.readouterr().err
+    assert said.startswith("the weights name no classes; they are counted as 0 = c0") and said.endswith(end)
+
+
+def test_numbers_and_folds_of_an_option() -> None:
+    assert numbers("1,2.5", float, "--sigma") == (1.0, 2.5) and fold_of("2/3") == Fold.parse("2/3")
+    with pytest.raises(click.BadParameter, match="expected numbers with commas between, got '1;2'"):
+        numbers("1;2", int, "--widths")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (["build", "--out", "s", "x"], "s"),
+        (["build", "x", "--out=s"], "s"),
+        (["verify", "--json", "x", "y"], "x"),
+        (["demo"], "demo"),
+        ([], ""),
+        (["build", "--out"], ""),
+    ],
+)
+def test_trouble_without_a_name_is_told_with_the_place_of_work(arguments: list[str], place: str) -> None:
+    assert _place(arguments) == place
+
+
+@pytest.mark.parametrize(
+    ("trouble", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "Stopped. Run the same command with --resume to go on, where it has that option.\n"),
+        (click.Abort(), 130, "Stopped. Run the same command with --resume to go on, where it has that option.\n"),
+        (click.ClickException("no luck"), 1, "Error: no luck\n"),
+        (OSError(28, "No space left", "there/x"), 2, "Error: there/x: No space left\n"),
+        (OSError("odd"), 2, "Error: some/store: odd\n"),
+        (click.exceptions.Exit(3), 3, ""),
+    ],
+)
+def test_whatever_stops_a_command_is_one_line_and_a_status(
+    trouble: BaseException, status: int, said: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise trouble
+
+    monkeypatch.setattr(cli.commands["verify"], "callback", stop)
+    code, out, err = run("verify", "some/store")
+    assert (code, out, err.lstrip("\n")) == (status, "", said)
+
+
+def test_wrong_words_end_in_a_line_that_names_the_help(run: Run) -> None:
+    code, out, err = run("verify")
+    assert (code, out) == (2, "") and err == "Error: Missing argument 'STORE'; see `salient-imagenet verify -h`\n"
+    assert run("verify", "-h")[0] == 0 and run("--version")[0] == 0
+    code, _, err = run("nonsense")
+    assert (
+        code == 2
+        and err.startswith("Error: No such command 'nonsense'")
+        and err.endswith("see `salient-imagenet -h`\n")
+    )
+    code, out, err = run()
+    assert code == 2 and "Commands:" in out + err and "Error" not in out + err
