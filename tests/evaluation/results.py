@@ -22,7 +22,7 @@ from salient_imagenet_data.evaluation.score.results import (
 )
 
 CALIBRATION = Calibration(0.1, 0.2, 0.3)
-STORE = StoreFacts("a store", 40, 10, "w" * 64, "a" * 64, "train", "1/1")
+STORE = StoreFacts("a store", 40, 10, "w" * 64, "a" * 64, "train", "1/1", "all")
 
 
 def estimate(value: float, low: float, high: float, n: int = 100) -> Estimate:
@@ -60,9 +60,10 @@ def ratio(corruption: str, control: str, value: float, *, saturated: bool = Fals
 
 
 def model(name: str, **parts: Any) -> ModelResult:
-    """A model without conditions, whose clean accuracy is 0.9, on 40 images."""
+    """A model of ten classes without conditions, whose clean accuracy is 0.9, on 40 images."""
     plain: dict[str, Any] = dict.fromkeys(("conditions", "curves", "controls"), ())
     plain |= {"model": {}, "seed": 0, "fold": "1/1", "images": 40, "ratios": {}, "spurious_gap": None}
+    plain |= {"outputs": 10, "reading": "all", "by_reading": {}, "outside": None}
     plain |= {"clean_accuracy": near(0.9), "clean_pooled": near(0.9), "clean_calibration": CALIBRATION}
     return ModelResult(name, **{**plain, **parts})
 

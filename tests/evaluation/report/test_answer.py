@@ -60,7 +60,11 @@ def test_guessing_and_saturated_ratios_are_said(model: ModelResult) -> None:
         "Its clean accuracy is that of guessing: nothing it loses says what it relies on.",
     )
     at, above = (replace(model, clean_accuracy=e(0.2, low, 0.3)) for low in (0.1, 0.101))
-    assert answer(at, "m", 10).notes and not answer(above, "m", 10).notes and not answer(at, "m", 11).notes
+    assert (
+        answer(at, "m", 10).notes
+        and not answer(above, "m", 10).notes
+        and not answer(replace(at, outputs=11), "m", 11).notes
+    )
     own, control, fine = (
         replace(model, ratios={"rcs": (results.ratio("noise_1", who, 1.0, saturated=is_so),)})
         for who, is_so in (("", True), ("random", True), ("", False))
@@ -115,6 +119,30 @@ def test_a_terminals_lines_are_of_the_name_the_notes_and_both_losses(model: Mode
         ("a/x.pt", "Clean accuracy 0.900."),
         ("b/x.pt", "Clean accuracy 0.500."),
     ]
+
+
+def test_what_a_network_of_more_classes_answers_among_is_said(model: ModelResult) -> None:
+    both = {"all": results.near(0.7), "store": results.near(0.8)}
+    many = replace(model, outputs=1000, by_reading=both, outside=3)
+    (said,) = answer(many, "m", 10).notes
+    assert said == (
+        "It answers among its 1000 classes; the store has not 990 of them, and 3 of 40 clean answers are such. Among the "
+        "store's 10 alone its clean accuracy is 0.800."
+    )
+    (said,) = answer(replace(many, reading="store"), "m", 10).notes
+    assert said == (
+        "It answers among the store's 10 classes alone, of the 1000 that it knows. Among all its clean accuracy is 0.700, "
+        "and 3 of 40 clean answers are of classes that the store has not."
+    )
+    # One of a thousand classes is guessed more seldom than one of ten.
+    low = replace(many, clean_accuracy=e(0.05, 0.01, 0.1))
+    assert len(answer(low, "m", 10).notes) == 1 and len(answer(replace(low, reading="store"), "m", 10).notes) == 2
+    few = [replace(model, name="a"), replace(many, name="b", by_reading={})]
+    assert [a.notes[0][:35] for a in answers(few, 10)] == [
+        "It answers among 10 classes, others",
+        "It answers among 1000 classes, othe",
+    ]
+    assert not any(a.notes for a in answers([few[0], replace(few[1], reading="store")], 10))
 
 
 def test_names_are_cut_to_what_tells_them_apart() -> None:

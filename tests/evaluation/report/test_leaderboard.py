@@ -47,7 +47,14 @@ def test_the_columns_of_a_model_are_its_claims_the_losses_beyond_controls_the_ra
 def test_models_stand_by_clean_accuracy_then_by_name_in_one_table_a_store() -> None:
     names = {"b": 0.5, "a": 0.5, "best": 0.8, "worst": 0.1}
     models = [model(name, clean_accuracy=near(value)) for name, value in names.items()]
-    elsewhere = {"weights_sha256": "x", "annotations_sha256": "x", "split": "val", "images": 41, "fold": "1/2"}
+    elsewhere = {
+        "weights_sha256": "x",
+        "annotations_sha256": "x",
+        "split": "val",
+        "images": 41,
+        "fold": "1/2",
+        "reading": "store",
+    }
     files = {"one": summary(*models[:2]), "two": summary(*models[2:])}
     files |= {key: summary(models[0], **{key: value}) for key, value in elsewhere.items()}
     files["renamed"] = summary(model("same store"), name="another name")
