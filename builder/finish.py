@@ -15,6 +15,7 @@ from salient_imagenet_data.builder.discovery.ranking import GroupSums, Ranking, 
 from salient_imagenet_data.builder.units.unit import Job
 from salient_imagenet_data.errors import some
 from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.images.source import ImageSource, ListedSource, ids_of, labels_of
 from salient_imagenet_data.networks.robust import RobustModel
 from salient_imagenet_data.store.features import Feature
@@ -120,7 +121,7 @@ def feature_rows(ranking: Ranking, class_names: tuple[str, ...]) -> list[Feature
 def without_features(store: Store) -> str:
     """One line that names the classes whose images have no masks, and what to do; empty where every class has some."""
     have = {feature.class_index for feature in store.features}
-    lost = [name for index, name in enumerate(store.class_names) if index not in have]
+    lost = [name for index, name in enumerate(display_names(store.class_names)) if index not in have]
     if not lost:
         return ""
     if "pairs_of" in store.manifest.network:

@@ -40,6 +40,11 @@ def display_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
     return words if len(set(words)) == len(words) else class_names
 
 
+def display_name(name: str) -> str:
+    """The same of one class by itself."""
+    return classes().get(name, name)
+
+
 @cache
 def _wnid_of() -> dict[str, str]:
     """By words as they are, and in small letters where these mean one class ("Cardigan" is a dog, "cardigan" not)."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from salient_imagenet_data.imagenet import classes, display_names, id_of_path, wnids
+from salient_imagenet_data.imagenet import classes, display_name, display_names, id_of_path, wnids
 
 
 def test_a_thousand_classes_in_devkit_order_with_unique_names() -> None:
@@ -40,4 +40,5 @@ def test_names_to_show() -> None:
 def test_wnids_are_shown_as_words_also_of_some_classes_only() -> None:
     assert display_names(wnids())[0] == "tench" and len(set(display_names(wnids()))) == 1000
     assert display_names(("n03417042", "n01440764", "cat")) == ("garbage truck", "tench", "cat")
+    assert display_name("n03417042") == "garbage truck" and display_name("cat") == "cat"
     assert display_names(("n01440764", "tench")) == ("n01440764", "tench")  # else two classes would be called alike

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError, some
-from salient_imagenet_data.imagenet import wnid_of_words
+from salient_imagenet_data.imagenet import display_names, wnid_of_words
 from salient_imagenet_data.networks.robust import RobustModel
 from salient_imagenet_data.store.features import Feature
 from salient_imagenet_data.store.reading import Store
@@ -56,7 +56,9 @@ class Known:
         """Which classes were left out, in one line; empty for none."""
         if not self.left_out:
             return ""
-        return f"{len(self.left_out)} classes of {self.record['store']} are not here: {some(self.left_out)}"
+        return (
+            f"{len(self.left_out)} classes of {self.record['store']} are not here: {some(display_names(self.left_out))}"
+        )
 
 
 def known_pairs(store: Store, model: RobustModel, class_names: tuple[str, ...], weights_sha256: str) -> Known:
@@ -75,8 +77,8 @@ def known_pairs(store: Store, model: RobustModel, class_names: tuple[str, ...], 
     if not features:
         raise SalientError(
             f"{store.path}: no pairs of these classes",
-            expected=f"classes such as {some(class_names[:3])}",
-            got=some(store.class_names[:3]),
+            expected=f"classes such as {some(display_names(class_names)[:3])}",
+            got=some(display_names(store.class_names)[:3]),
         )
     highest = max(f.feature_index for f in features)
     if highest >= model.weight.shape[1]:

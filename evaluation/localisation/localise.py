@@ -17,6 +17,7 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.localisation.figures import Localised, Placed, localised, place
 from salient_imagenet_data.evaluation.localisation.truth import Truth
 from salient_imagenet_data.evaluation.numbers.overlap import auroc
+from salient_imagenet_data.imagenet import display_name
 from salient_imagenet_data.masks import union_in_crop
 from salient_imagenet_data.names import CORE, KINDS, SPURIOUS, Kind
 from salient_imagenet_data.store.reading import Store
@@ -212,10 +213,12 @@ def lines(found: Localisation) -> str:
     for feature in found.features:
         if feature.disagrees and feature.figures.own is not None:
             where = "off the object" if feature.kind == CORE else "on the object"
-            name = f"{feature.class_name} rank {feature.rank}, feature {feature.feature_index}"
+            name = f"{display_name(feature.class_name)} rank {feature.rank}, feature {feature.feature_index}"
             rows.append(f"{name}: called {feature.kind}, lies {where} (lift {feature.figures.own.lift.words})")
     if not any(masks.own for masks in found.kinds.values()):
-        rows += [_row(f"{f.class_name} rank {f.rank}", f.figures.own) for f in found.features if f.figures.own]
+        for f in found.features:
+            if f.figures.own:
+                rows.append(_row(f"{display_name(f.class_name)} rank {f.rank}", f.figures.own))
     return "\n".join(rows)
 
 

@@ -11,6 +11,7 @@ from salient_imagenet_data.evaluation.plan.condition import CONTROLS
 from salient_imagenet_data.evaluation.plan.regions import rank_of
 from salient_imagenet_data.evaluation.plan.vocabulary import corrupted_words, region_words
 from salient_imagenet_data.evaluation.score.results import Claim, ModelResult
+from salient_imagenet_data.imagenet import display_name
 from salient_imagenet_data.pictures.charts import BOTTOM, COLOURS, TOP, Canvas
 
 MOST_LETTERS = 80
@@ -47,7 +48,7 @@ def class_spread(models: Sequence[ModelResult], condition: str) -> str | None:
     for index, model in enumerate(models):
         found = model.condition(condition)
         if found is not None:
-            drops = sorted(((c.loss, c.class_name) for c in found.per_class), reverse=True)
+            drops = sorted(((c.loss, display_name(c.class_name)) for c in found.per_class), reverse=True)
             series.append((index, model.name, drops, found.figure))
     if not series:
         return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from salient_imagenet_data.annotation.answers import Answer
 from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.errors import SalientError, some
-from salient_imagenet_data.imagenet import wnid_of_words
+from salient_imagenet_data.imagenet import display_names, wnid_of_words
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Restricted:
             return ""
         return (
             f"{len(self.left_out)} of {self.classes} classes of the answers are not here, and {self.answers} answers "
-            f"about them are left out: {some(self.left_out)}"
+            f"about them are left out: {some(display_names(self.left_out))}"
         )
 
 
@@ -57,8 +57,8 @@ def of_classes(annotations: Annotations, class_names: tuple[str, ...]) -> Restri
     if not kept:
         raise SalientError(
             "the answers are about none of the classes here",
-            expected=f"classes such as {some(class_names[:3])}",
-            got=some(tuple(left_out)),
+            expected=f"classes such as {some(display_names(class_names)[:3])}",
+            got=some(display_names(tuple(left_out))),
             then="were they made for another data set?",
         )
     answers = dataclasses.replace(annotations, answers=tuple(kept))

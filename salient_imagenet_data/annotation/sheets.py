@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from salient_imagenet_data.annotation.answers import COLUMNS
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import to_crop_frame
-from salient_imagenet_data.imagenet import display_names
+from salient_imagenet_data.imagenet import display_name, display_names
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Joined, join
 from salient_imagenet_data.masks import dequantise
@@ -76,7 +76,7 @@ def write_sheets(
     ordered = enumerate(progress(by_class.items(), total=len(by_class), what="sheets", unit="class"))
     for number, (class_index, features) in ordered:
         first = "" if order is None else f"{number:04d}-"
-        path = out / f"{first}{class_index:04d}-{_plain(store.class_names[class_index])}.png"
+        path = out / f"{first}{class_index:04d}-{_plain(display_name(store.class_names[class_index]))}.png"
         with whole_file(path) as file:
             sheet = _class_sheet(joined, class_index, features, images, pixels, attack, words)
             sheet.save(file, format="PNG", compress_level=4)  # 3 % larger than with the usual 6, in 2/5 of the time

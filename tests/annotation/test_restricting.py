@@ -25,7 +25,7 @@ def test_classes_are_found_by_name_and_numbered_anew() -> None:
     assert kept == [("n01440764", 1, 7, "because"), ("church", 0, 3, "because")]
     assert (found.annotations.sha256, found.annotations.unanswered) == (given.sha256, 2)
     assert (found.left_out, found.classes, found.answers) == (("n02119789",), 3, 2)
-    line = "1 of 3 classes of the answers are not here, and 2 answers about them are left out: n02119789"
+    line = "1 of 3 classes of the answers are not here, and 2 answers about them are left out: kit fox"
     assert found.line() == line
     assert of_classes(found.annotations, ("church", "n01440764")).annotations == found.annotations
 
