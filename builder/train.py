@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,14 +66,18 @@ class TrainConfig:
 
 
 def load_images(
-    source: ImageSource, preprocessing: Preprocessing, memory_limit: int = MEMORY
+    source: ImageSource,
+    preprocessing: Preprocessing,
+    memory_limit: int = MEMORY,
+    which: Sequence[int] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], list[str]]:
-    """All crops of a source in memory: (N, crop, crop, 3) uint8, labels (N,), and the unreadable ids.
+    """Crops of a source in memory, all or those of some images: (N, crop, crop, 3) uint8, labels (N,), and the
+    unreadable ids.
 
     Raises SalientError where they would take more than `memory_limit` bytes.
     """
-    size = preprocessing.crop
-    needed = len(source) * size * size * 3
+    size, which = preprocessing.crop, range(len(source)) if which is None else which
+    needed = len(which) * size * size * 3
     if needed > memory_limit:
         raise SalientError(
             "images do not fit in memory",
@@ -81,10 +85,10 @@ def load_images(
             got=f"{needed >> 20} MiB",
             then="choose a smaller --crop; this command is for small data sets",
         )
-    images = np.empty((len(source), size, size, 3), dtype=np.uint8)
-    labels, broken, count = np.empty(len(source), dtype=np.int64), list[str](), 0
-    crops = read_ahead(range(len(source)), lambda i: preprocessing.apply_to_picture(picture_of(source, i)))
-    for index, crop in counted(crops, total=len(source), what="read"):
+    images = np.empty((len(which), size, size, 3), dtype=np.uint8)
+    labels, broken, count = np.empty(len(which), dtype=np.int64), list[str](), 0
+    crops = read_ahead(which, lambda i: preprocessing.apply_to_picture(picture_of(source, i)))
+    for index, crop in counted(crops, total=len(which), what="read"):
         entry = source.entry(index)
         if isinstance(crop, ImageError):
             broken.append(entry.image_id)

@@ -20,6 +20,8 @@ CLEAN, KEPT = 0.5, 0.5
 """Bounds below which a warning is given: the share that is right, and what share of it is right after the attack."""
 ATTACKED = 2000
 """Images of the short attack, at most."""
+MEASURED = 10_000
+"""Images of large sets that are held in memory to measure on, at most."""
 STEPS = 10
 
 

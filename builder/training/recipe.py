@@ -45,7 +45,7 @@ class Recipe:
     epochs: int = 10
     warmup: float = 1.0
     batch_size: int = 64
-    learning_rate: float = 0.02
+    learning_rate: float = 0.03
     weight_decay: float = 1e-4
     average: float = 0.998
     area: float = 0.25

@@ -101,7 +101,7 @@ BOTH = ("epsilon", "epochs", "batch_size", "learning_rate")
 @click.option("--steps", type=int, default=1, help="Gradient steps of a perturbation.")
 @click.option("--epochs", type=int, help="[default: 6; with --from 10]")
 @click.option("--batch-size", type=int, help="Of all processes together.  [default: 128; with --from 64]")
-@click.option("--learning-rate", type=float, help="[default: 0.2; with --from 0.02]")
+@click.option("--learning-rate", type=float, help="[default: 0.2; with --from 0.03]")
 @click.option("--seed", type=int, default=0)
 @options([*SMALL.values(), *FROM.values()])
 @DEVICE
@@ -220,7 +220,7 @@ def _further(
     from salient_imagenet_data.builder.training.recipe import Recipe, usual_radius
     from salient_imagenet_data.builder.training.run import make_robust
     from salient_imagenet_data.builder.training.starting import asked, start_from
-    from salient_imagenet_data.builder.worth import check_test_classes, sample, worth
+    from salient_imagenet_data.builder.worth import MEASURED, check_test_classes, sample, worth
 
     weights, head, resume = (given.pop(name) for name in ("weights", "head", "resume"))
     attacked, strongly = (given.pop(name) for name in ("attacked", "autoattack"))
@@ -260,7 +260,10 @@ def _further(
         if not processes.first:
             return
         click.echo(f"wrote {out}")
-        pixels, labels, broken = load_images(test or source, start.preprocessing)
+        measured = test or source
+        pixels, labels, broken = load_images(
+            measured, start.preprocessing, which=sample(len(measured), MEASURED).tolist()
+        )
         if place is not None:
             labels = place[labels]
         tell(f"{len(pixels)} {'test' if test else 'training'} images, {len(broken)} unreadable")
