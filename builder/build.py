@@ -1,8 +1,9 @@
 """Build a store: features of every image, ranking, maps of the ranked features, and the tables.
 
-With known pairs (annotations) each image goes through the network once. Otherwise it goes twice: the features must be
-ranked before it is known which maps to keep. Both passes consist of units (`work`) that an engine runs; a build that
-was stopped goes on with the units that are missing and gives the same bytes as one that was not.
+With known pairs (annotations) each image goes through the network once. Otherwise the features must be ranked before it
+is known which maps to keep: a pilot over some images guesses which may be needed, and only what it missed goes through
+twice (`candidates`); few images all go twice. All of it consists of units that an engine runs; a build that was stopped
+goes on with the units that are missing and gives the same bytes as one that was not.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,19 +31,18 @@ from salient_imagenet_data.builder.discovery.ranking import Ranking, rank, top_i
 from salient_imagenet_data.builder.finish import (
     among,
     feature_rows,
-    grid_of,
     image_table,
     load_pooled,
     quarantine_rows,
     write_maps,
 )
+from salient_imagenet_data.builder.passes import Given, full_pass, second_pass, weight_of
 from salient_imagenet_data.builder.robustness import Robustness, robustness_of
 from salient_imagenet_data.builder.units.decoding import check_decoder, packages_of
 from salient_imagenet_data.builder.units.engine import Engine, LocalEngine
-from salient_imagenet_data.builder.units.unit import Job
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.images.likeness import likenesses
-from salient_imagenet_data.images.source import ImageSource, ids_of, labels_of
+from salient_imagenet_data.images.source import ImageSource, id_chunks, labels_of
 from salient_imagenet_data.names import FEATURES_TABLE, MANIFEST, WORK
 from salient_imagenet_data.networks.robust import RobustModel, check_classes
 from salient_imagenet_data.places import Folder, upload
@@ -57,22 +56,6 @@ from salient_imagenet_data.store.writing import StoreWriter
 MADE_OF = "images, weights, annotations and options"
 PACKAGES = ("salient-imagenet-data", "torch", "torchvision", "pillow", "zarr")
 """Whose versions every manifest holds."""
-
-
-@dataclass(frozen=True)
-class _Build:
-    """All that a build is given, after it has been checked."""
-
-    source: ImageSource
-    model: RobustModel
-    place: Folder
-    weights_sha256: str
-    annotations: Annotations | None
-    known: Known | None
-    config: BuildConfig
-    run: RunConfig
-    engine: Engine
-    claim: Claim
 
 
 def build(
@@ -141,7 +124,7 @@ def build_until(
         known = known_pairs(pairs_of, model, source.class_names, weights_sha256)
         if run.check_annotations:
             check_known(known, pairs_of.manifest.weights_sha256, weights_sha256)
-    this = _Build(
+    this = Given(
         source,
         model,
         Folder.of(out),
@@ -168,20 +151,19 @@ def build_until(
         return _run_stages(this, stop_after)
 
 
-def _run_stages(this: _Build, stop_after: Stage) -> Store | None:
+def _run_stages(this: Given, stop_after: Stage) -> Store | None:
     if MANIFEST in this.place.names():
         return Store(this.place.place)
     source, model, config, annotations = this.source, this.model, this.config, this.annotations
     pairs = _known(this)
     robustness = _robustness(this)
-    first = _job(this, "features", np.arange(len(source)), pairs, keep_features=pairs is None, must_read=False)
-    this.engine.run(first)
+    first = full_pass(this, pairs)
     if stop_after == "features":
         return None
     pooled, means = load_pooled(first)
     _check_classes_filled(source, pooled.labels)
     if pairs is not None and this.run.check_annotations and not (this.known and this.known.proven):
-        check_belonging(belonging(means * _weight(model), pairs))
+        check_belonging(belonging(means * weight_of(model), pairs))
     ranking = _ranking(means, model, pairs, config)
     features = tuple(feature_rows(ranking, source.class_names))
     if annotations is not None:
@@ -197,13 +179,9 @@ def _run_stages(this: _Build, stop_after: Stage) -> Store | None:
     activations = pooled.activations(first, ranking.features)
     in_top = top_images(activations, pooled.labels, config.top_images) & (ranking.features >= 0)[pooled.labels]
     kept = np.flatnonzero(in_top.any(axis=1)) if config.edition == "top65" else np.arange(len(in_top))
-    maps, chosen = first, kept
-    if pairs is None:
-        maps = _job(this, "maps", pooled.indices[kept], ranking.features, keep_features=False, must_read=True)
-        chosen = np.arange(len(kept))
-        this.engine.run(maps)
+    found = second_pass(this, first, pooled, kept, ranking.features)
     if this.engine.leader:
-        manifest = _manifest(this, len(kept), activations.shape[1], grid_of(maps), len(pooled.failed))
+        manifest = _manifest(this, len(kept), activations.shape[1], found.grid(), len(pooled.failed))
         manifest = dataclasses.replace(
             manifest,
             likenesses=likenesses(source, pooled.indices[kept]),
@@ -221,7 +199,7 @@ def _run_stages(this: _Build, stop_after: Stage) -> Store | None:
                 grid=manifest.grid,
                 shard_rows=manifest.shard_rows,
             )
-            write_maps(writer, maps, chosen, activations[kept])
+            write_maps(writer, found, activations[kept])
             writer.finish(manifest, table, features, quarantine_rows(source, pooled))
             check_claim(this.place, this.claim)  # still ours, behind a URL
     this.engine.wait()  # the others may still be reading units
@@ -230,7 +208,7 @@ def _run_stages(this: _Build, stop_after: Stage) -> Store | None:
     return Store(this.place.place)
 
 
-def _robustness(this: _Build) -> Robustness | None:
+def _robustness(this: Given) -> Robustness | None:
     """Measured by the leader, who says where it is low before the images go through the network."""
     if not this.engine.leader:
         return None
@@ -241,38 +219,14 @@ def _robustness(this: _Build) -> Robustness | None:
     return found
 
 
-def _job(
-    this: _Build,
-    name: str,
-    rows: NDArray[np.int64],
-    pairs: NDArray[np.int64] | None,
-    *,
-    keep_features: bool,
-    must_read: bool,
-) -> Job:
-    return Job(
-        this.place.child(WORK),
-        this.claim.key[:12],
-        name,
-        this.source,
-        this.model,
-        this.config,
-        this.run,
-        rows,
-        pairs,
-        keep_features=keep_features,
-        must_read=must_read,
-    )
-
-
-def _known(this: _Build) -> NDArray[np.int64] | None:
+def _known(this: Given) -> NDArray[np.int64] | None:
     """(C, K) features of each class where they are known, -1 for none; None where the images are to tell."""
     if this.known is not None:
         return this.known.pairs(len(this.source.class_names))
     return None if this.annotations is None else _annotated_pairs(this.annotations, this.config, this.model)
 
 
-def _manifest(this: _Build, images: int, features: int, grid: tuple[int, int], quarantined: int) -> Manifest:
+def _manifest(this: Given, images: int, features: int, grid: tuple[int, int], quarantined: int) -> Manifest:
     return Manifest(
         class_names=this.source.class_names,
         images=images,
@@ -315,17 +269,11 @@ def _ranking(
     means: NDArray[np.float64], model: RobustModel, pairs: NDArray[np.int64] | None, config: BuildConfig
 ) -> Ranking:
     """The ranking of the images, or the known pairs with their importance on these images."""
-    weight = _weight(model)
+    weight = weight_of(model)
     if pairs is None:
         return rank(means, weight, config.top_features)
     importance = np.take_along_axis(means * weight, np.maximum(pairs, 0), axis=1)
     return Ranking(pairs, np.where(pairs >= 0, importance, np.nan))
-
-
-def _weight(model: RobustModel) -> NDArray[np.float32]:
-    """(C, F) of the head."""
-    weight: NDArray[np.float32] = model.weight.detach().float().cpu().numpy()
-    return weight
 
 
 def _check_range(annotations: Annotations, classes: int, features: int) -> None:
@@ -366,8 +314,8 @@ def _made_of(
 ) -> dict[str, Any]:
     """All that decides the bytes of a store, except the versions of the libraries."""
     ids = hashlib.sha256()
-    for chunk in np.array_split(np.arange(len(source)), max(1, len(source) // 65536)):
-        ids.update("\n".join(ids_of(source).take(chunk).to_pylist()).encode())
+    for chunk in id_chunks(source):
+        ids.update("\n".join(chunk).encode())
     ids.update(labels_of(source).astype("<i4").tobytes())
     return {
         "images": ids.hexdigest(),

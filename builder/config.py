@@ -45,8 +45,12 @@ class BuildConfig:
 @dataclass(frozen=True)
 class RunConfig:
     """How it is run, which changes no byte. threads: that decode. device: torch's name of one. check_annotations:
-    refuse answers that can hardly be about this network (`discovery.belonging`), as the command does."""
+    refuse answers that can hardly be about this network (`discovery.belonging`), as the command does. pilot: images a
+    class that are ranked before the full pass, 0 for two passes. candidates: features a class, the pilot's first, whose
+    maps the full pass keeps (`candidates`)."""
 
     threads: int = 2
     device: str = "cpu"
     check_annotations: bool = False
+    pilot: int = 64
+    candidates: int = 24

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +12,19 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.builder.config import BuildConfig
 from salient_imagenet_data.builder.discovery.ranking import GroupSums, Ranking, class_means
-from salient_imagenet_data.builder.units.unit import Job
+from salient_imagenet_data.builder.units.unit import Arrays, Job
 from salient_imagenet_data.errors import some
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.images.source import ImageSource, ListedSource, ids_of, labels_of
 from salient_imagenet_data.networks.robust import RobustModel
+from salient_imagenet_data.store.arrays import shard_count
 from salient_imagenet_data.store.features import Feature
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.store.tables import images_table
 from salient_imagenet_data.store.writing import StoreWriter
+
+MAP_KEYS = ("maps", "peaks")
 
 
 @dataclass(frozen=True)
@@ -29,18 +32,20 @@ class Pooled:
     """Pass 1 of the N readable images, without their features, which stay on disk.
 
     indices: (N,) into the source. labels, predictions: (N,), the latter -1 for a class that the images have not. sizes:
-    (N, 2) width and height. failed: (source index, reason) of the others.
+    (N, 2) width and height. together: (N,) images of the batch that each was in. failed: (source index, reason) of the
+    others.
     """
 
     indices: NDArray[np.int64]
     labels: NDArray[np.int32]
     predictions: NDArray[np.int64]
     sizes: NDArray[np.int64]
+    together: NDArray[np.int32]
     failed: list[tuple[int, str]]
 
     def activations(self, job: Job, features: NDArray[np.int64]) -> NDArray[np.float32]:
         """(N, K) pooled features of each image's class, read unit by unit; 0 where `features` (C, K) is -1."""
-        if job.pairs is not None:
+        if not job.keep_features:
             parts = [job.load(unit, "activations") for unit in range(job.units)]
             return np.concatenate([part["activations"] for part in parts if part])
         result = np.zeros((len(self.indices), features.shape[1]), dtype=np.float32)
@@ -56,7 +61,7 @@ class Pooled:
 
 def load_pooled(job: Job) -> tuple[Pooled, NDArray[np.float64]]:
     """What pass 1 found, and the mean features of each group, (C, F), NaN for a group without an image."""
-    keys = ("indices", "predictions", "sizes", "failed", "reasons")
+    keys = ("indices", "predictions", "sizes", "together", "failed", "reasons")
     parts: list[list[NDArray[Any]]] = []
 
     def sums() -> Iterator[GroupSums]:
@@ -66,44 +71,84 @@ def load_pooled(job: Job) -> tuple[Pooled, NDArray[np.float64]]:
             yield GroupSums(part["groups"], part["counts"], part["sums"])
 
     means = class_means(sums(), *job.model.weight.shape)
-    indices, predictions, sizes, failed, reasons = (np.concatenate(column) for column in zip(*parts, strict=True))
-    labels = labels_of(job.source)[indices]
-    return Pooled(
-        indices, labels, predictions, sizes, list(zip(failed.tolist(), map(str, reasons), strict=True))
-    ), means
+    columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+    indices, predictions, sizes, together, failed, reasons = columns
+    labels, why = labels_of(job.source)[indices], list(zip(failed.tolist(), map(str, reasons), strict=True))
+    return Pooled(indices, labels, predictions, sizes, together, why), means
 
 
-def grid_of(job: Job) -> tuple[int, int]:
-    """(h, w) of the maps that a job made."""
-    part = next(part for unit in range(job.units) if (part := job.load(unit, "maps")))
-    height, width = part["maps"].shape[2:]
-    return height, width
+class MapRows:
+    """Maps and peaks of images in order, so many at a time as are asked for. parts: of some images each."""
+
+    def __init__(self, parts: Iterable[Arrays]) -> None:
+        self._parts = iter(parts)
+        self._held: list[Arrays] = []
+
+    def take(self, count: int) -> Arrays:
+        """Of the next `count` images, at least one."""
+        while sum(len(part["maps"]) for part in self._held) < count:
+            self._held.append(next(self._parts))
+        whole = {key: np.concatenate([part[key] for part in self._held]) for key in MAP_KEYS}
+        self._held = [{key: values[count:] for key, values in whole.items()}]
+        return {key: values[:count] for key, values in whole.items()}
 
 
-def write_maps(writer: StoreWriter, job: Job, kept: NDArray[np.int64], activations: NDArray[np.float32]) -> None:
-    """Copy maps and peaks from the units to the shards. kept: positions among the units' images, ascending."""
-    buffer: dict[str, list[NDArray[Any]]] = {"maps": [], "peaks": []}
-    held, shard, offset = 0, 0, 0
-    todo = set(writer.missing())
-    for unit in range(job.units):
-        part = job.load(unit, *buffer)
-        if not part:
-            continue
-        mine = kept[np.searchsorted(kept, offset) : np.searchsorted(kept, offset + len(part["maps"]))] - offset
-        offset += len(part["maps"])
-        for key, values in buffer.items():
-            values.append(part[key][mine])
-        held += len(mine)
-        while shard * writer.shard_rows < writer.images and held >= len(writer.rows(shard)):
-            rows = writer.rows(shard)
-            whole = {key: np.concatenate(values) for key, values in buffer.items()}
-            if shard in todo:
-                writer.write_shard(
-                    shard, whole["maps"][: len(rows)], whole["peaks"][: len(rows)], activations[rows.start : rows.stop]
-                )
-            buffer = {key: [values[len(rows) :]] for key, values in whole.items()}
-            held -= len(rows)
-            shard += 1
+@dataclass(frozen=True)
+class FoundMaps:
+    """Where the maps of the M images of a store are.
+
+    first: the full pass over N readable images, with maps of candidates or of none. second: of some images, once more.
+    kept: (M,) positions among the N, ascending. again: (M,) whether `second` has the image. slots: (M, K) where `first`
+    has the maps of the others, -1 for a map of zeros; None where `second` has all.
+    """
+
+    first: Job
+    second: Job
+    kept: NDArray[np.int64]
+    again: NDArray[np.bool_]
+    slots: NDArray[np.int64] | None
+
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of the maps."""
+        height, width = next(_maps_in(self.second if self.slots is None else self.first))["maps"].shape[2:]
+        return height, width
+
+    def __iter__(self) -> Iterator[Arrays]:
+        """Maps and peaks, those of some images at a time, in order."""
+        if self.slots is None:
+            yield from _maps_in(self.second)
+            return
+        others, begin, offset = MapRows(_maps_in(self.second)), 0, 0
+        for part in _maps_in(self.first):
+            end = int(np.searchsorted(self.kept, offset + len(part["maps"])))
+            mine, again = self.kept[begin:end] - offset, self.again[begin:end]
+            chosen = {key: _picked(values[mine], self.slots[begin:end]) for key, values in part.items()}
+            if again.any():
+                for key, values in others.take(int(again.sum())).items():
+                    chosen[key][again] = values
+            yield chosen
+            begin, offset = end, offset + len(part["maps"])
+
+
+def _picked(values: NDArray[Any], slots: NDArray[np.int64]) -> NDArray[Any]:
+    """values: (B, M, ...). slots: (B, K) into M, -1 for zeros. Returns (B, K, ...)."""
+    where = slots.reshape(*slots.shape, *[1] * (values.ndim - 2))
+    return np.where(where >= 0, np.take_along_axis(values, np.maximum(where, 0), axis=1), 0)
+
+
+def _maps_in(job: Job) -> Iterator[Arrays]:
+    """Maps and peaks of a job's images, a unit at a time; a unit without a readable image has none."""
+    return (part for unit in range(job.units) if (part := job.load(unit, *MAP_KEYS)))
+
+
+def write_maps(writer: StoreWriter, parts: Iterable[Arrays], activations: NDArray[np.float32]) -> None:
+    """Write the shards that are missing. parts: maps and peaks of all images of the store, in order."""
+    found, todo = MapRows(parts), set(writer.missing())
+    for shard in range(shard_count(writer.images, writer.shard_rows)):
+        rows = writer.rows(shard)
+        part = found.take(len(rows))
+        if shard in todo:
+            writer.write_shard(shard, part["maps"], part["peaks"], activations[rows.start : rows.stop])
 
 
 def feature_rows(ranking: Ranking, class_names: tuple[str, ...]) -> list[Feature]:

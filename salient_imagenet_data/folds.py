@@ -16,10 +16,16 @@ from salient_imagenet_data.errors import SalientError
 MOST = 1000
 
 
+def numbers_of(image_ids: Iterable[str]) -> NDArray[np.uint64]:
+    """(n,) a number of each image that its id alone decides: the first 8 bytes, big-endian, of the id's sha256."""
+    digests = (hashlib.sha256(image_id.encode()).digest()[:8] for image_id in image_ids)
+    return np.fromiter((int.from_bytes(digest, "big") for digest in digests), dtype=np.uint64)
+
+
 @dataclass(frozen=True)
 class Fold:
-    """Part `number`, from 1, of `of` parts: images whose sha256 of the id, its first 8 bytes as a big-endian number, is
-    number - 1 modulo `of`. Raises SalientError for numbers that make no such part."""
+    """Part `number`, from 1, of `of` parts: images whose number (`numbers_of`) is number - 1 modulo `of`. Raises
+    SalientError for numbers that make no such part."""
 
     number: int = 1
     of: int = 1
@@ -41,9 +47,7 @@ class Fold:
 
     def holds(self, image_ids: Iterable[str]) -> NDArray[np.bool_]:
         """(n,) whether each image is in it."""
-        digests = (hashlib.sha256(image_id.encode()).digest()[:8] for image_id in image_ids)
-        numbers = np.fromiter((int.from_bytes(d, "big") % self.of for d in digests), dtype=np.int64)
-        here: NDArray[np.bool_] = numbers == self.number - 1
+        here: NDArray[np.bool_] = numbers_of(image_ids) % np.uint64(self.of) == self.number - 1
         return here
 
 

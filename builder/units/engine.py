@@ -42,7 +42,7 @@ class LocalEngine:
         move(job.model, job.run.device)
         missing = job.missing()
         with progress((), total=len(job.rows), what=job.name) as bar:
-            bar.update(len(job.rows) - sum(_size(job, unit) for unit in missing))
+            bar.update(len(job.rows) - sum(len(job.rows_of(unit)) for unit in missing))
             do_units(job, missing, bar.update)
 
     def wait(self) -> None: ...
@@ -68,7 +68,7 @@ class TorchrunEngine:
         missing: list[int] = found[0]
         move(job.model, job.run.device)
         mine = missing[self.rank :: self.world]
-        with progress((), total=sum(_size(job, unit) for unit in mine), what=f"{job.name} {self.rank}") as bar:
+        with progress((), total=sum(len(job.rows_of(unit)) for unit in mine), what=f"{job.name} {self.rank}") as bar:
             do_units(job, mine, bar.update)
         self.wait()
 
@@ -91,8 +91,3 @@ def default_threads() -> int:
     """This process's share of the processors it may run on, at most 16."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(here // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 16))
-
-
-def _size(job: Job, unit: int) -> int:
-    start = unit * job.config.shard_rows
-    return min(job.config.shard_rows, len(job.rows) - start)

@@ -28,7 +28,6 @@ from salient_imagenet_data.masks import quantise
 from salient_imagenet_data.networks.classes import Reading
 from salient_imagenet_data.networks.robust import RobustModel
 from salient_imagenet_data.places import Folder
-from salient_imagenet_data.store.arrays import shard_count
 
 Arrays = dict[str, NDArray[Any]]
 Tick = Callable[[int], object]
@@ -40,9 +39,9 @@ class Job:
     """What all units of one pass share. Can be pickled.
 
     key: says which build the units are of, since a unit of another may come late to the same place.
-    rows: (M,) source indices; unit u is rows[u * shard_rows :][:shard_rows]. pairs: (C, K) features of each class, -1
-    for none; None while they are not known. keep_features: store the pooled features. must_read: an image that cannot
-    be decoded is an error, since an earlier pass could.
+    rows: (M,) source indices. ends: (U,) where each unit's end, ascending to M. pairs: (C, K) features of each class
+    whose maps are kept, -1 for none; None while they are not known. keep_features: store the pooled features.
+    must_read: an image that cannot be decoded is an error, since an earlier pass could.
     """
 
     folder: Folder
@@ -53,13 +52,18 @@ class Job:
     config: BuildConfig
     run: RunConfig
     rows: NDArray[np.int64]
+    ends: NDArray[np.int64]
     pairs: NDArray[np.int64] | None
     keep_features: bool
     must_read: bool
 
     @property
     def units(self) -> int:
-        return shard_count(len(self.rows), self.config.shard_rows)
+        return len(self.ends)
+
+    def rows_of(self, unit: int) -> NDArray[np.int64]:
+        """Source indices of a unit's images."""
+        return self.rows[self.ends[unit - 1] if unit else 0 : self.ends[unit]]
 
     def file(self, unit: int) -> str:
         """Name of a unit's file in the folder."""
@@ -96,6 +100,11 @@ class Job:
             ) from error
 
 
+def even_ends(rows: int, size: int) -> NDArray[np.int64]:
+    """`ends` of units that all have `size` rows, but the last."""
+    return np.minimum(np.arange(size, rows + size, size), rows)
+
+
 def do_unit(job: Job, unit: int, tick: Tick) -> None:
     """Run a unit's images through the network and write its file. `tick` is told the images done."""
     _write(job, unit, _compute(job, unit, tick))
@@ -123,8 +132,7 @@ def _write(job: Job, unit: int, arrays: Arrays) -> None:
 
 
 def _compute(job: Job, unit: int, tick: Tick) -> Arrays:
-    config, start = job.config, unit * job.config.shard_rows
-    rows = job.rows[start : start + config.shard_rows]
+    config, rows = job.config, job.rows_of(unit)
     labels, width = labels_of(job.source), job.model.weight.shape[1]
     failed: list[tuple[int, ImageError]] = []
     parts: list[Arrays] = [_nothing()]
@@ -185,6 +193,7 @@ class _Launched:
         features = self.features.numpy()
         part: Arrays = {
             "indices": self.batch.indices,
+            "together": np.full(len(features), len(features), dtype=np.int32),
             "sizes": self.batch.sizes,
             "predictions": self.predictions.numpy().copy(),
         }
@@ -261,6 +270,7 @@ def _nothing() -> Arrays:
     """What every unit holds, of no image: a unit may have none that can be decoded."""
     return {
         "indices": np.zeros(0, dtype=np.int64),
+        "together": np.zeros(0, dtype=np.int32),
         "sizes": np.zeros((0, 2), dtype=np.int64),
         "predictions": np.zeros(0, dtype=np.int64),
     }

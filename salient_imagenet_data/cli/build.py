@@ -49,6 +49,8 @@ from salient_imagenet_data.networks.classes import Reading
 )
 @click.option("--attacked", type=click.IntRange(0), default=64, help="Images to measure robustness on; 0: none.")
 @click.option("--batch-size", type=click.IntRange(1), help="[default: 64, on a CPU fewer large images]")
+@click.option("--pilot", type=click.IntRange(0), default=64, help="Images a class ranked first; 0: two passes.")
+@click.option("--candidates", type=click.IntRange(1), default=24, help="Features a class that a pilot chooses.")
 @click.option("--stop-after", type=click.Choice(get_args(Stage)), default="maps", help="Last stage.")
 @click.option(
     "--engine", type=click.Choice(get_args(EngineName)), default="local", help="Who runs it; torchrun is local."
@@ -78,6 +80,8 @@ def build(
     address: str | None,
     workers: int | None,
     batch_size: int | None,
+    pilot: int,
+    candidates: int,
     threads: int | None,
     device: str | None,
     resume: bool,
@@ -143,7 +147,13 @@ def build(
         annotations=known,
         pairs_of=other,
         config=BuildConfig(batch_size=batch, **options),
-        run=RunConfig(threads or default_threads(), on, check_annotations=not trust_annotations),
+        run=RunConfig(
+            threads or default_threads(),
+            on,
+            check_annotations=not trust_annotations,
+            pilot=pilot,
+            candidates=candidates,
+        ),
         engine=runner,
         resume=resume,
         overwrite=overwrite,

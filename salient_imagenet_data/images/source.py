@@ -6,7 +6,7 @@ A source is anything that satisfies `ImageSource`. Decoding follows torchvision'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -114,6 +114,12 @@ def ids_of(source: ImageSource) -> Any:
     if isinstance(source, ColumnSource):
         return source.image_ids()
     return pa.array([source.entry(i).image_id for i in range(len(source))], type=pa.string())
+
+
+def id_chunks(source: ImageSource) -> Iterator[list[str]]:
+    """Ids of all images, some at a time, since a million Python strings are large."""
+    for chunk in np.array_split(np.arange(len(source)), max(1, len(source) // 65536)):
+        yield ids_of(source).take(chunk).to_pylist()
 
 
 def index_by_id(source: ImageSource) -> dict[str, int]:
