@@ -1,11 +1,15 @@
 """The builder against its limits and against the straightforward pipeline, in one run on the same JPEG files.
 
     python benchmarks/builder.py [--images 250] [--precision fp32 bf16] [--compile] [--decoder pillow+torch]
+    python benchmarks/builder.py --rounds 3 --images 8000 --architecture shufflenet_v2_x2_0 --crop 64 --size 96x72
 
 Makes JPEGs of ImageNet's size (500 x 375, about 110 kB) in ten classes and a network with random weights. Then, in
 images a second: decoding alone (decode, resize, crop, on the same threads), forward passes alone (crops ready in
-memory), a build with known pairs (one pass), a build that ranks (two passes), and the straightforward pipeline of the
+memory), a build with known pairs (one pass), a build that ranks in two passes, and the straightforward pipeline of the
 2022 code: float32, one process, a forward pass for the features and then one for each of an image's five features.
+
+With `--rounds`, what a build from scratch costs beside one with known pairs: these and two passes in turn, with
+the medians of the ratios by the clock and by time on the CPU, which a busy machine changes less.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import itertools
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,7 +27,7 @@ import numpy as np
 import torch
 import torchvision
 from PIL import Image
-from synthetic import some_answers, write_photos
+from synthetic import SIZE, some_answers, write_photos
 from torch.nn import functional
 
 from salient_imagenet_data.annotation.verdicts import Annotations
@@ -70,6 +75,30 @@ def straightforward(model: ImageClassifier, source: FolderSource, features: Anno
                 picture.save(Path(folder) / f"{index}_{feature}.jpg")
 
 
+def in_turn(
+    make: Callable[[str, Annotations | None, RunConfig], Any], known: Annotations, run: RunConfig, rounds: int
+) -> None:
+    """Print the seconds of each build, and the medians of the ratios to the one with known pairs of the same round."""
+    clocks = {"clock": time.perf_counter, "CPU": time.process_time}
+    kinds = {"known pairs": (known, run), "from scratch": (None, run), "two passes": (None, replace(run, pilot=0))}
+    ratios: dict[tuple[str, str], list[float]] = {}
+    print("| round | " + " | ".join(f"{kind}, s" for kind in kinds) + " |")
+    print("| --- | --- | --- | --- |")
+    for number in range(rounds):
+        took: dict[str, dict[str, float]] = {}
+        for kind, (answers, how) in kinds.items():
+            before = {name: clock() for name, clock in clocks.items()}
+            make(f"{number} {kind}", answers, how)
+            took[kind] = {name: clock() - before[name] for name, clock in clocks.items()}
+            for name in clocks:
+                ratios.setdefault((kind, name), []).append(took[kind][name] / took["known pairs"][name])
+        cells = [" / ".join(f"{took[kind][name]:.1f}" for name in clocks) for kind in kinds]
+        print(f"| {number + 1}, clock / CPU | " + " | ".join(cells) + " |", flush=True)
+    for kind in ("from scratch", "two passes"):
+        said = ", ".join(f"{np.median(ratios[kind, name]):.3f} by the {name}" for name in clocks)
+        print(f"{kind}: {said}, times known pairs (medians)")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=250)
@@ -79,19 +108,35 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="also compiled, which is done before the clock starts")
     parser.add_argument("--decoder", default="pillow", choices=get_args(Decoder))
     parser.add_argument("--batch-size", type=int, help="default: that of the builder on this device")
+    parser.add_argument("--rounds", type=int, help="builds in turn instead of the table")
+    parser.add_argument("--crop", type=int, default=224, help="side; the shorter side is resized to 256 / 224 of it")
+    parser.add_argument("--size", default="x".join(map(str, SIZE)), help="of the photos, WIDTHxHEIGHT")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.manual_seed(0)
     net = torchvision.models.get_model(options.architecture, num_classes=CLASSES)
-    model = ImageClassifier(options.architecture, net, Preprocessing()).eval().requires_grad_(False).to(options.device)
+    preprocessing = Preprocessing(options.crop * 256 // 224, options.crop)
+    model = ImageClassifier(options.architecture, net, preprocessing).eval().requires_grad_(False).to(options.device)
     known = Annotations(tuple(some_answers(CLASSES, model.weight.shape[1])), "0" * 64)
     run = RunConfig(options.threads, options.device)
     size = options.batch_size or default_batch_size(options.device, model.preprocessing.crop)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        write_photos(root / "all", CLASSES, options.images // CLASSES)
+        width, height = map(int, options.size.split("x"))
+        write_photos(root / "all", CLASSES, options.images // CLASSES, (width, height))
         source = FolderSource(root / "all")
+        if options.rounds:
+            print(f"{len(source)} JPEGs of {options.size}, {options.architecture} at {options.crop}, batches of {size}")
+            print(f"{options.device}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+            config = BuildConfig(group_by="label", batch_size=size, decoder=options.decoder, attacked=0)
+
+            def built(name: str, annotations: Annotations | None, how: RunConfig) -> None:
+                build(source, model, root / name, weights_sha256="0", annotations=annotations, config=config, run=how)
+
+            built("warm", known, run)
+            in_turn(built, known, run, options.rounds)
+            return
         write_photos(root / "few", CLASSES, options.baseline_images // CLASSES)
         few = FolderSource(root / "few")
         write_photos(root / "warm", CLASSES, 1)
@@ -120,7 +165,7 @@ def main() -> None:
         decoding = rate(len(source), lambda: decode(len(source)))
         straightforward(model, FolderSource(root / "warm"), known, options.device)
         baseline = rate(len(few), lambda: straightforward(model, few, known, options.device))
-        crops = torch.randint(0, 256, (size, 224, 224, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+        crops = torch.randint(0, 256, (size, options.crop, options.crop, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
         crops, forwards = crops.to(options.device), max(1, options.images // size)
         print(f"decoding alone {decoding:.1f} images/s; straightforward pipeline {baseline:.2f} images/s")
         print("| network | forward alone | one pass | of the limit | x straightforward | two passes |")
@@ -128,7 +173,12 @@ def main() -> None:
         for precision, compiled in itertools.product(options.precision, (False, True)[: 1 + options.compile]):
             name = precision + (" compiled" if compiled else "")
             config = BuildConfig(
-                group_by="label", precision=precision, compiled=compiled, batch_size=size, decoder=options.decoder
+                group_by="label",
+                precision=precision,
+                compiled=compiled,
+                batch_size=size,
+                decoder=options.decoder,
+                attacked=0,
             )
 
             def forward(config: BuildConfig = config) -> None:
@@ -141,8 +191,8 @@ def main() -> None:
             def make(
                 passes: str, annotations: Annotations | None, config: BuildConfig = config, name: str = name
             ) -> None:
-                out = root / f"{passes} {name}"
-                build(source, model, out, weights_sha256="0", annotations=annotations, config=config, run=run)
+                out, how = root / f"{passes} {name}", replace(run, pilot=0)
+                build(source, model, out, weights_sha256="0", annotations=annotations, config=config, run=how)
 
             forward()
             alone = rate(forwards * size, forward)

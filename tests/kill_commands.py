@@ -38,6 +38,8 @@ def commands(data: Path) -> dict[str, Command]:
     found = [
         _build(data, "build", edition="full"),
         _build(data, "build-top65", edition="top65"),
+        _build(data, "build-pilot", edition="full", pilot=1),
+        _build(data, "build-pilot-top65", edition="top65", pilot=1),
         _build(data, "build-known-pairs", answers=known, edition="full"),
         _build(data, "build-known-pairs-top65", answers=known, edition="top65"),
         _build(data, "overwrite", edition="full", over=data / "store"),
@@ -94,9 +96,10 @@ def _build(
     answers: Path | None = None,
     over: Path | None = None,
     overwrite: bool = False,
+    pilot: int = 0,
 ) -> Command:
     """A build into `store`. over: a store of other weights that is there before. overwrite: then run with that again,
-    not with --resume."""
+    not with --resume. pilot: images a class, which choose two candidates of six features."""
 
     def run(folder: Path, **how: bool) -> None:
         model, sha256 = load_model(data / ("other.safetensors" if over else "robust.safetensors"))
@@ -116,7 +119,7 @@ def _build(
             weights_sha256=sha256,
             annotations=read_annotations(answers) if answers else None,
             config=config,
-            run=RunConfig(1, "cpu"),
+            run=RunConfig(1, "cpu", pilot=pilot, candidates=2),
             **how,
         )
 

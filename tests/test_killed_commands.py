@@ -15,6 +15,8 @@ from tests.kills import campaign, child
 
 MOST = {
     "build": 12,
+    "build-pilot": 12,
+    "build-pilot-top65": 6,
     "build-known-pairs-top65": 6,
     "overwrite": 16,
     "overwrite-again": 6,
@@ -25,6 +27,7 @@ MOST = {
 """Kills of each campaign."""
 EMPTIED = {
     "build": 12,
+    "build-pilot": 8,
     "build-known-pairs-top65": 4,
     "overwrite": 8,
     "import-official": 3,

@@ -69,5 +69,5 @@ def go_again(
 
 def ends_of(again: NDArray[np.bool_], shard_rows: int) -> NDArray[np.int64]:
     """(U,) where the units of a second pass end that takes some of M images, from the units of one that takes all."""
-    edges = np.append(np.arange(shard_rows, len(again), shard_rows), len(again))
-    return np.unique(np.cumsum(again)[edges - 1]) if again.any() else np.zeros(0, dtype=np.int64)
+    sizes = np.bincount(np.flatnonzero(again) // shard_rows)
+    return np.cumsum(sizes[sizes > 0])

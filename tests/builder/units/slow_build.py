@@ -9,7 +9,7 @@ import time
 import torch
 
 from salient_imagenet_data.builder.build import build
-from salient_imagenet_data.builder.config import BuildConfig
+from salient_imagenet_data.builder.config import BuildConfig, RunConfig
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.networks.smallnet import SmallNetModel
@@ -32,4 +32,5 @@ if __name__ == "__main__":
     store_writer.write_manifest = slow_manifest  # type: ignore[assignment]
     model, sha256 = load_model(sys.argv[2])
     config = BuildConfig(group_by="label", top_features=4, top_images=2, shard_rows=16, batch_size=5)
-    build(FolderSource(sys.argv[1]), model, sys.argv[3], weights_sha256=sha256, config=config, resume=True)
+    run = RunConfig(pilot=int(os.environ.get("PILOT", "0")), candidates=int(os.environ.get("CANDIDATES", "24")))
+    build(FolderSource(sys.argv[1]), model, sys.argv[3], weights_sha256=sha256, config=config, run=run, resume=True)
