@@ -12,14 +12,17 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from salient_imagenet_data.builder.build import build, build_until
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.reading import Store
-from tests.builder.test_build import CONFIG, tree
+from tests.builder.test_build import CONFIG as WITH_ATTACK
+from tests.builder.test_build import tree
 
+CONFIG = dataclasses.replace(WITH_ATTACK, attacked=0)
 TWO_PASSES = RunConfig(pilot=0)
 ALL, FEW = RunConfig(pilot=1, candidates=12), RunConfig(pilot=1, candidates=5)
 """All features of the network are candidates, so none can be missed; or a few, of which some are."""
@@ -31,9 +34,15 @@ def made(
     """The store, and the sizes of the batches that went through the network."""
     model, sha256 = load_model(weights)
     seen, plain = [], model.maps
-    model.maps = lambda x: (seen.append(len(x)), plain(x))[1]  # type: ignore[method-assign]
+    model.maps = lambda x: (torch.is_inference_mode_enabled() and seen.append(len(x)), plain(x))[1]  # type: ignore[method-assign]
     store = build(FolderSource(images), model, out, weights_sha256=sha256, config=config, run=run, **options)  # type: ignore[arg-type]
     return store, seen
+
+
+@pytest.fixture(scope="module")
+def twice(images: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of two passes."""
+    return tree(made(images, weights, tmp_path_factory.mktemp("twice") / "store", TWO_PASSES)[0].path)
 
 
 @pytest.mark.parametrize("group_by", ["label", "prediction"])
@@ -43,26 +52,26 @@ def test_the_bytes_are_those_of_two_passes(
     images: Path, weights: Path, tmp_path: Path, group_by: str, edition: str, candidates: int
 ) -> None:
     config = dataclasses.replace(CONFIG, group_by=group_by, edition=edition)
-    twice, _ = made(images, weights, tmp_path / "twice", TWO_PASSES, config)
+    both, _ = made(images, weights, tmp_path / "both", TWO_PASSES, config)
     run = RunConfig(pilot=1, candidates=candidates)
-    assert tree(made(images, weights, tmp_path / "once", run, config)[0].path) == tree(twice.path)
+    assert tree(made(images, weights, tmp_path / "once", run, config)[0].path) == tree(both.path)
 
 
 def test_where_no_candidate_is_missed_each_image_goes_once(
-    bare_store: Store, images: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    twice: dict[str, bytes], images: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """40 images in units of 16 and batches of 5, after a pilot of one image of each of 10 classes."""
     once, seen = made(images, weights, tmp_path / "once", ALL)
     assert seen == [5, 5] + [5, 5, 5, 1] * 2 + [5, 3]
-    assert tree(once.path) == tree(bare_store.path) and capsys.readouterr().err == ""
+    assert tree(once.path) == twice and capsys.readouterr().err == ""
 
 
 def test_what_the_pilot_missed_goes_again_and_is_told(
-    bare_store: Store, images: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    twice: dict[str, bytes], images: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     once, seen = made(images, weights, tmp_path / "once", FEW)
     again = sum(seen) - 50
-    assert 0 < again < 40 and tree(once.path) == tree(bare_store.path)
+    assert 0 < again < 40 and tree(once.path) == twice
     assert capsys.readouterr().err.startswith(
         f"{again} of 40 images go through the network again: no candidates were features of "
     )
@@ -93,9 +102,9 @@ def test_a_broken_image_moves_the_batches_of_a_second_pass(
     victim = sorted((copy / "disk").iterdir())[1]
     victim.write_bytes(victim.read_bytes()[:100])
     config = dataclasses.replace(CONFIG, edition=edition)
-    twice, _ = made(copy, weights, tmp_path / "twice", TWO_PASSES, config)
+    both, _ = made(copy, weights, tmp_path / "both", TWO_PASSES, config)
     once, _ = made(copy, weights, tmp_path / "once", run, config)
-    assert once.manifest.quarantined == 1 and tree(once.path) == tree(twice.path)
+    assert once.manifest.quarantined == 1 and tree(once.path) == tree(both.path)
 
 
 def test_killed_and_resumed_gives_the_same_bytes(
@@ -113,12 +122,12 @@ def test_killed_and_resumed_gives_the_same_bytes(
         assert process.wait() == -signal.SIGKILL and not (out / "manifest.json").exists()
     before = {path.name: path.stat().st_mtime_ns for path in (out / "work").glob("[pf]*.npz")}
     assert len(before) == 4
-    _, seen = made(images, weights, out, FEW, resume=True)
+    _, seen = made(images, weights, out, FEW, WITH_ATTACK, resume=True)
     assert sum(seen) < 40 and tree(out) == tree(bare_store.path), "else finished units were done again"
 
 
 def test_units_are_taken_for_what_they_are_whatever_the_pilot_was(
-    bare_store: Store, images: Path, weights: Path, tmp_path: Path
+    twice: dict[str, bytes], images: Path, weights: Path, tmp_path: Path
 ) -> None:
     """A stopped build may go on with another pilot, which changes no byte: maps of other candidates are not taken."""
     out = tmp_path / "store"
@@ -126,12 +135,12 @@ def test_units_are_taken_for_what_they_are_whatever_the_pilot_was(
     build_until(FolderSource(images), model, out, stop_after="features", weights_sha256=sha256, config=CONFIG, run=FEW)
     _, seen = made(images, weights, out, dataclasses.replace(FEW, candidates=6), resume=True)
     assert sum(seen) >= 40, "the pilot's units are the same, the full pass's are not"
-    assert tree(out) == tree(bare_store.path)
+    assert tree(out) == twice
 
 
 def test_more_features_than_candidates(images: Path, weights: Path, tmp_path: Path) -> None:
     """As many candidates are taken as there are features to choose."""
     config = dataclasses.replace(CONFIG, top_features=7)
-    twice, _ = made(images, weights, tmp_path / "twice", TWO_PASSES, config)
+    both, _ = made(images, weights, tmp_path / "both", TWO_PASSES, config)
     once, _ = made(images, weights, tmp_path / "once", RunConfig(pilot=1, candidates=2), config)
-    assert tree(once.path) == tree(twice.path)
+    assert tree(once.path) == tree(both.path)

@@ -123,19 +123,22 @@ def command_line(images: Path, weights: Path, out: Path, *more: str) -> list[str
     return [*arguments, *OPTIONS, "--device", "cpu", *more]
 
 
-def test_torchrun_with_two_processes(images: Path, weights: Path, tmp_path: Path) -> None:
+def test_torchrun_with_two_processes_and_a_pilot(images: Path, weights: Path, tmp_path: Path) -> None:
+    """The bytes of one process in two passes."""
     alone, together = tmp_path / "alone", tmp_path / "together"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    for launcher, out in (
-        ([sys.executable, "-m"], alone),
+    for launcher, out, more in (
+        ([sys.executable, "-m"], alone, ["--pilot", "0"]),
         (
             [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"],
             together,
+            ["--pilot", "1", "--candidates", "5"],
         ),
     ):
-        command = [*launcher, "salient_imagenet_data.cli", *command_line(images, weights, out)]
+        command = [*launcher, "salient_imagenet_data.cli", *command_line(images, weights, out, *more)]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+        assert done.stderr.count("images go through the network again: no candidates were") == (out == together)
     assert tree(alone) == tree(together)
 
 
@@ -161,7 +164,9 @@ def test_a_ray_cluster_gives_the_same_bytes_also_when_a_worker_is_killed(
     ):
         out = tmp_path / str(number)
         model, sha256 = load_model(weights)
-        build(wrap(FolderSource(images)), model, out, weights_sha256=sha256, config=CONFIG, engine=RayEngine(workers=2))
+        pilot = RunConfig(pilot=number, candidates=5)
+        source, engine = wrap(FolderSource(images)), RayEngine(workers=2)
+        build(source, model, out, weights_sha256=sha256, config=CONFIG, run=pilot, engine=engine)
         assert tree(out) == tree(bare_store.path)
     assert json.loads((tmp_path / "dead").read_text()) != os.getpid()
 
