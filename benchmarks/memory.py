@@ -1,4 +1,4 @@
-"""The builder's peak memory at N and at 10 N images, each in a process of its own, in two passes and in one.
+"""The builder's peak memory at N and at 10 N images, each in a process of its own: two passes, a pilot and one, or one.
 
     python benchmarks/memory.py [--images 16384] [--factor 10] [--architecture torchvision:shufflenet_v2_x2_0]
 
@@ -73,8 +73,9 @@ def main() -> None:
         print("| --- | --- | --- | --- |")
         for count in counts:
             write_images(root / str(count), count)
-            for passes, more in ((2, []), (1, ["--annotations", str(root / "answers.csv")])):
-                out = root / f"store-{count}-{passes}"
+            known = ["--annotations", str(root / "answers.csv"), "--trust-annotations"]
+            for passes, more in (("2", ["--pilot", "0"]), ("1, pilot", []), ("1, known pairs", known)):
+                out = root / f"store {count} {passes}"
                 arguments = ["build", "--images", str(root / str(count)), "--weights", str(root / "net.pt")]
                 arguments += ["--architecture", options.architecture, "--resize", "64", "--crop", "64"]
                 mib, seconds = peak([*arguments, "--group-by", "label", "--out", str(out), *more])
