@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from salient_imagenet_data.builder.config import BuildConfig
+from salient_imagenet_data.builder.discovery.candidates import missed, slots
 from salient_imagenet_data.builder.discovery.ranking import GroupSums, Ranking, class_means
 from salient_imagenet_data.builder.units.unit import Arrays, Job
 from salient_imagenet_data.errors import some
@@ -44,18 +45,27 @@ class Pooled:
     failed: list[tuple[int, str]]
 
     def activations(self, job: Job, features: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(N, K) pooled features of each image's class, read unit by unit; 0 where `features` (C, K) is -1."""
+        """(N, K) pooled features of each image's class, read unit by unit; 0 where `features` (C, K) is -1.
+
+        Of a unit whose candidates have them all, not every feature is read: they are most of what there is to read.
+        """
         if not job.keep_features:
             parts = [job.load(unit, "activations") for unit in range(job.units)]
             return np.concatenate([part["activations"] for part in parts if part])
+        lacking = np.ones(len(features), dtype=np.bool_) if job.pairs is None else missed(features, job.pairs)
         result = np.zeros((len(self.indices), features.shape[1]), dtype=np.float32)
         start = 0
         for unit in range(job.units):
-            part = job.load(unit, "features")["features"]
-            wanted = features[self.labels[start : start + len(part)]]
-            values = np.take_along_axis(part, np.maximum(wanted, 0), axis=1)
-            result[start : start + len(part)] = np.where(wanted >= 0, values, 0.0)
-            start += len(part)
+            end = start + len(job.load(unit, "indices")["indices"])
+            labels = self.labels[start:end]
+            if job.pairs is None or lacking[labels].any():
+                values, places = job.load(unit, "features")["features"], features
+            elif start < end:
+                values, places = job.load(unit, "activations")["activations"], slots(features, job.pairs)
+            else:
+                continue
+            result[start:end] = _picked(values, places[labels])
+            start = end
         return result
 
 
