@@ -86,6 +86,8 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         "trust_annotations": "builder/discovery/test_belonging.py",
         "attacked": "builder/test_robustness.py",
         **dict.fromkeys(("classes", "outputs", "pairs_of"), "test_subsets.py"),
+        "pilot": "builder/units/test_engines.py",
+        "candidates": "builder/units/test_engines.py",
     },
     "publish": dict.fromkeys(("repo", "private", "gated", "revision"), "hub/test_http.py")
     | {"redistribute": "hub/test_export.py"},  # the same decorator as of export
