@@ -9,13 +9,14 @@ from pathlib import Path
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.plan.condition import CLEAN
 from salient_imagenet_data.evaluation.plan.plan import USUAL, Conditions, Plan
+from salient_imagenet_data.evaluation.run.found import images_found
 from salient_imagenet_data.evaluation.run.infer import answers_of, infer
 from salient_imagenet_data.evaluation.run.predictions import Answers, PredictionsFile, concatenated, read_predictions
 from salient_imagenet_data.evaluation.run.settings import DEFAULT, Settings
 from salient_imagenet_data.evaluation.score.results import Failure, ModelResult
 from salient_imagenet_data.evaluation.score.scoring import score
 from salient_imagenet_data.images.source import ImageSource
-from salient_imagenet_data.joining import Images, join, opened
+from salient_imagenet_data.joining import Images, opened
 from salient_imagenet_data.networks.classifiers import Classifier, Model, told
 from salient_imagenet_data.networks.opening import Opener
 from salient_imagenet_data.store.locks import held
@@ -38,7 +39,7 @@ def evaluate(
     """
     store, source = opened(store, images)
     plan = conditions.plan(store, settings.fold)
-    joined = join(store, source, missing=settings.missing, rows=plan.rows.tolist())
+    joined = images_found(store, source, settings, plan.rows)
     found: dict[str, list[Answers]] = {}
     classifier = model if isinstance(model, Classifier) else Classifier("model", model)
     for _, batch in answers_of(classifier, joined, plan, settings, plan.conditions):
@@ -67,9 +68,7 @@ def run_models(
     line when a model is done or has failed. Returns the files and the failures. Raises
     SalientError where images are missing, which no model can mend, or another process writes into the folder.
     """
-    joined = join(store, source, missing=settings.missing, rows=plan.rows.tolist())
-    if joined.missing:
-        report(f"{len(joined.missing)} images are missing and left out, such as {joined.missing[0]}")
+    joined = images_found(store, source, settings, plan.rows, report)
     files, failed = list[PredictionsFile](), list[Failure]()
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder):  # two runs would take each other's parts for their own

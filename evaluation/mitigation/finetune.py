@@ -18,12 +18,13 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.mitigation.guidance import ON_MAPS, Looking, guidance
 from salient_imagenet_data.evaluation.plan.plan import rows_in
 from salient_imagenet_data.evaluation.plan.regions import FOREGROUND, foreground, labels_of
+from salient_imagenet_data.evaluation.run.found import images_found
 from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
 from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
 from salient_imagenet_data.evaluation.saliency.attributions import default_layer
 from salient_imagenet_data.evaluation.saliency.methods import Method
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.joining import Images, Joined, join, opened
+from salient_imagenet_data.joining import Images, Joined, opened
 from salient_imagenet_data.networks.classifiers import Classifier, check_output, network_of
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.reading import Store
@@ -87,7 +88,7 @@ def finetune(
     classifier = classifier.among(settings.classes)
     network = network_of(classifier).to(device).eval().requires_grad_(True)
     preprocessing = classifier.preprocessing or store.manifest.preprocessing
-    joined = join(store, source, missing=settings.missing, rows=rows_in(store, settings.fold).tolist())
+    joined = images_found(store, source, settings, rows_in(store, settings.fold))
     labels = torch.from_numpy(labels_of(store)[joined.rows])
     check_output(network, preprocessing.crop, classifier.outputs(len(store.class_names)), device)
     looking = None

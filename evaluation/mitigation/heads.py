@@ -21,9 +21,10 @@ from salient_imagenet_data.evaluation.mitigation.choices import CHOICES, Choice
 from salient_imagenet_data.evaluation.numbers.spuriosity import MOST, ends, spuriosity
 from salient_imagenet_data.evaluation.plan.plan import rows_in
 from salient_imagenet_data.evaluation.plan.regions import labels_of
+from salient_imagenet_data.evaluation.run.found import images_found
 from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
 from salient_imagenet_data.evaluation.run.settings import DEFAULT, Settings
-from salient_imagenet_data.joining import Images, join, opened
+from salient_imagenet_data.joining import Images, opened
 from salient_imagenet_data.names import SPURIOUS
 from salient_imagenet_data.networks.classifiers import Classifier, Reordered, check_output, network_of
 from salient_imagenet_data.networks.grid import linear_head
@@ -191,7 +192,7 @@ def retrain_head(
     classifier = classifier.among(settings.classes)
     network = network_of(classifier).to(device).eval()
     preprocessing = classifier.preprocessing or store.manifest.preprocessing
-    found = join(store, source, missing=settings.missing, rows=rows_in(store, settings.fold).tolist())
+    found = images_found(store, source, settings, rows_in(store, settings.fold))
     labels, activations = labels_of(store)[found.rows], store.activations[found.rows]
     chosen = choose_rows(activations, labels, store.kind_table[SPURIOUS], choice, most, settings.seed)
     joined = found.take(chosen)

@@ -13,9 +13,9 @@ from salient_imagenet_data.networks.classes import Reading
 class Settings:
     """batch_size: images at a time; where nothing is trained it changes the speed only. workers: processes that read
     images, likewise. seed: of all random numbers. device: torch's name. top_k: classes that are kept of each answer,
-    None: all. missing: what becomes of images that are not there, as in `join`. fold: the part of the store's images
-    that is used. classes: among what a network answers that knows more classes than the store: all its outputs, or the
-    store's classes."""
+    None: all. missing: what becomes of images that are not there or do not decode (`found`). fold: the part of the
+    store's images that is used. classes: among what a network answers that knows more classes than the store: all its
+    outputs, or the store's classes."""
 
     batch_size: int = 64
     workers: int = 0

@@ -22,11 +22,12 @@ from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.numbers.overlap import auroc, iou
 from salient_imagenet_data.evaluation.plan.plan import rows_in
 from salient_imagenet_data.evaluation.plan.regions import foreground
+from salient_imagenet_data.evaluation.run.found import images_found
 from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
 from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
 from salient_imagenet_data.evaluation.saliency.attributions import default_layer, saliency_of
 from salient_imagenet_data.evaluation.saliency.methods import Method
-from salient_imagenet_data.joining import Images, join, opened
+from salient_imagenet_data.joining import Images, opened
 from salient_imagenet_data.networks.classifiers import Classifier, check_output
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.reading import Store
@@ -115,7 +116,7 @@ def align(
     wanted = np.intersect1d(region.rows, rows_in(store, settings.fold))
     if not len(wanted):
         raise SalientError(f"{store.path}: nothing to align with", expected="images with a core feature", got="none")
-    joined = join(store, source, missing=settings.missing, rows=wanted.tolist())
+    joined = images_found(store, source, settings, wanted)
     preprocessing = classifier.preprocessing or store.manifest.preprocessing
     model = classifier.to(settings.device).model
     if isinstance(saliency, str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,14 @@ from torch.utils.data import DataLoader
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.plan.plan import rows_in
+from salient_imagenet_data.evaluation.run.found import images_found, say
 from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
 from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
 from salient_imagenet_data.evaluation.sufficiency.choices import Choice
 from salient_imagenet_data.evaluation.sufficiency.orders import Orders, OrdersWriter, Recipe, claimed, read_orders
 from salient_imagenet_data.evaluation.sufficiency.selection import Selected, backward_selection, gradient_selection
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.joining import Images, Joined, join, opened
+from salient_imagenet_data.joining import Images, Joined, opened
 from salient_imagenet_data.loaders.corruption.corruptions import image_seeds
 from salient_imagenet_data.names import MANIFEST
 from salient_imagenet_data.networks.classifiers import Classifier, Model, checked_logits
@@ -33,10 +34,9 @@ PASSES_AT_ONCE = 8
 """Masked images, for each image of a batch, that backward selection gives the model at a time."""
 
 
-def joined_images(store: Store, images: Images, settings: Settings) -> Joined:
-    """The images of a fold."""
-    rows = rows_in(store, settings.fold)
-    return join(store, images, missing=settings.missing, rows=rows.tolist())
+def joined_images(store: Store, images: Images, settings: Settings, report: Callable[[str], None] = say) -> Joined:
+    """The images of a fold. report: is told what is left out."""
+    return images_found(store, images, settings, rows_in(store, settings.fold), report)
 
 
 def mean_colour(items: Items, settings: Settings) -> tuple[float, float, float]:

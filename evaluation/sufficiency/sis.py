@@ -56,9 +56,7 @@ def sis(
         check_members(len(openers))
     if input_dropout is not None:
         check_probability(input_dropout)
-    joined = joined_images(store, source, settings)
-    if joined.missing:
-        report(f"{len(joined.missing)} images are missing and left out, such as {joined.missing[0]}")
+    joined = joined_images(store, source, settings, report)
     folder.mkdir(parents=True, exist_ok=True)
     colours: dict[Preprocessing, tuple[float, float, float]] = {}
     found = {}

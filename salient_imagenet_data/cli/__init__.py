@@ -31,7 +31,8 @@ def main() -> None:
     try:
         status = cli.main(standalone_mode=False, prog_name="salient-imagenet")
     except SalientError as error:
-        click.echo(f"Error: {error}", err=True)
+        # Called by the name that it has here.
+        click.echo("Error: " + str(error).replace('missing="skip"', "--skip-missing"), err=True)
         sys.exit(2)
     except click.UsageError as error:
         if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # of click 8.2 and later

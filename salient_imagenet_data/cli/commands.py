@@ -83,6 +83,9 @@ def info(store: str, as_json: bool) -> None:
     fields["files"] = len(fields["files"])
     if not as_json:
         fields["class_names"] = len(fields["class_names"])
+        fields["likenesses"] = f"of {len(fields['likenesses'])} images"
+        fields["sizes"] = f"{sum(fields['sizes'].values())} bytes"
+        fields["robustness"] = fields["robustness"] or "not measured"
         fields["network"] = in_words(fields["network"])
     kinds: list[str | None] = [feature.kind for feature in opened.features]
     fields["features"] = {

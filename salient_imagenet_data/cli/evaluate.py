@@ -62,7 +62,7 @@ _MODELS = (
         "--class-names", "outputs", multiple=True, metavar="FILE", help=OUTPUTS + " One for each, or for all."
     ),
     FOLD,
-    click.option("--skip-missing", is_flag=True, help="Leave out images that are not there, and say how many."),
+    click.option("--skip-missing", is_flag=True, help="Leave out, and count, images not there or not decoding."),
     DEVICE,
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
 )

@@ -1,0 +1,55 @@
+"""The images that there are to evaluate on: what is missing or cannot be decoded is an error, or left out and told."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salient_imagenet_data.errors import ImageError
+from salient_imagenet_data.evaluation.run.settings import Settings
+from salient_imagenet_data.images.reading import read_ahead
+from salient_imagenet_data.images.source import picture_of
+from salient_imagenet_data.joining import Images, Joined, join
+from salient_imagenet_data.progress import counted
+from salient_imagenet_data.store.reading import Store
+
+
+def say(line: str) -> None:
+    """A line to stderr."""
+    print(line, file=sys.stderr)
+
+
+def images_found(
+    store: Store,
+    images: Images,
+    settings: Settings,
+    rows: NDArray[np.integer],
+    report: Callable[[str], None] = say,
+) -> Joined:
+    """The images of some rows. With `missing="skip"` every one is decoded once before anything runs, and those that are
+    not there or no longer decode are left out, with a line for each kind to `report`.
+
+    Raises SalientError where one is missing otherwise, or none is left.
+    """
+    joined = join(store, images, missing=settings.missing, rows=rows.tolist())
+    if settings.missing == "error":
+        return joined
+    if joined.missing:
+        report(f"{len(joined.missing)} images are missing and left out, such as {joined.missing[0]}")
+    read = read_ahead(joined.indices.tolist(), lambda index: picture_of(joined.source, index).size)
+    found = [found for _, found in counted(read, total=len(joined), what="read")]
+    broken = [item for item, size in enumerate(found) if isinstance(size, ImageError)]
+    if not broken:
+        return joined
+    ids = [store.rows[int(joined.rows[item])].image_id for item in broken]
+    if len(broken) == len(joined):
+        error = found[0]
+        assert isinstance(error, ImageError)
+        raise error
+    report(f"{len(broken)} images cannot be decoded and are left out, such as {ids[0]}")
+    kept = np.setdiff1d(np.arange(len(joined)), broken)
+    return replace(joined.take(kept), missing=(*joined.missing, *ids))

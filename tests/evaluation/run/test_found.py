@@ -1,0 +1,54 @@
+"""What is missing or no longer decodes is an error, or is left out and told."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from salient_imagenet_data.errors import ImageError, SalientError
+from salient_imagenet_data.evaluation.run.found import images_found
+from salient_imagenet_data.evaluation.run.settings import Settings
+from salient_imagenet_data.store.reading import Store
+from tests.conftest import Run
+
+SKIP = Settings(missing="skip")
+
+
+def harmed(store: Store, images: Path, folder: Path) -> Path:
+    """A copy without the image of row 3, and with that of row 5 cut short."""
+    copy = Path(shutil.copytree(images, folder / "images"))
+    (copy / f"{store.rows[3].image_id}.png").unlink()
+    short = copy / f"{store.rows[5].image_id}.png"
+    short.write_bytes(short.read_bytes()[:200])
+    return copy
+
+
+def test_both_are_left_out_and_told(store: Store, images: Path, tmp_path: Path) -> None:
+    copy, told = harmed(store, images, tmp_path), list[str]()
+    found = images_found(store, copy, SKIP, np.arange(40), told.append)
+    assert found.rows.tolist() == [row for row in range(40) if row not in (3, 5)]
+    gone, broken = (store.rows[row].image_id for row in (3, 5))
+    assert found.missing == (gone, broken)
+    assert told == [
+        f"1 images are missing and left out, such as {gone}",
+        f"1 images cannot be decoded and are left out, such as {broken}",
+    ]
+    with pytest.raises(SalientError, match="1 of 40 images of .* are missing"):
+        images_found(store, copy, Settings(), np.arange(40), told.append)
+    assert len(told) == 2
+    with pytest.raises(ImageError, match="cannot decode"):
+        images_found(store, copy, SKIP, np.array([5]), told.append)
+
+
+def test_the_command_calls_it_by_its_own_name(
+    store: Store, images: Path, weights: Path, tmp_path: Path, run: Run
+) -> None:
+    copy = harmed(store, images, tmp_path)
+    words = ("evaluate", store.path, "--images", copy, "--weights", weights, "--no-controls", "--json")
+    code, _, err = run(*words)
+    assert code == 2 and err.strip().endswith("or --skip-missing") and 'missing="skip"' not in err
+    code, _, err = run(*words, "--skip-missing")
+    assert code == 0 and "1 images are missing and left out" in err and "1 images cannot be decoded" in err
