@@ -243,7 +243,7 @@ def _worded(names: list[str], beside: Path) -> tuple[list[int], tuple[str, ...]]
             got=names[words.index("")],
         )
     found = set(words)
-    classes = wnids() if found <= set(wnids()) and len(found) > 100 else tuple(in_class_order(found))
+    classes = tuple(in_class_order(found))
     index = {name: label for label, name in enumerate(classes)}
     return [index[word] for word in words], classes
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.imagenet import wnids
 from salient_imagenet_data.images.decoding import encode_png
 from salient_imagenet_data.images.layout.finding import local_source
 
@@ -74,3 +75,11 @@ def test_class_names_that_cannot_be_used_are_refused_by_file(tmp_path: Path, tex
     (tmp_path / "classnames.txt").write_bytes(text)
     with pytest.raises(SalientError, match=rf"classnames\.txt: .*{said}"):
         local_source(_numbered(tmp_path, "0", "1"))
+
+
+def test_a_shard_of_some_of_imagenets_classes_has_these_and_no_others(tmp_path: Path) -> None:
+    """As of ImageNet-R and -A, of 200 classes: the others would have no image."""
+    some = wnids()[::5][:101]
+    shard = _tar(tmp_path / "a.tar", {f"{wnid}_{i}.png": PICTURE for wnid in reversed(some) for i in range(2)})
+    source = local_source(shard)
+    assert source.class_names == some and np.bincount(source.labels()).tolist() == [2] * 101
