@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +13,8 @@ from typing import Any
 import click
 import pytest
 
-from salient_imagenet_data.cli import _place, cli
-from salient_imagenet_data.cli.commands import fold_of, numbers
+from salient_imagenet_data.cli import _place, cli, main
+from salient_imagenet_data.cli.commands import fold_of, numbers, tell
 from salient_imagenet_data.cli.evaluate import table
 from salient_imagenet_data.cli.images import tell_classes
 from salient_imagenet_data.cli.official import _grid, _summary
@@ -83,6 +85,7 @@ def test_info_prints_names_in_one_column_and_json_all_of_it(store: Store, bare_s
     code, out, _ = run("info", bare_store.path)
     assert "classes_with_masks  not annotated yet, so no masks\n" in out
     assert "features            core 0, spurious 0, without_answers 40\n" in out
+    assert run("info", store.path, "--json")[1].startswith('{\n  "')
     assert json.loads(run("info", bare_store.path, "--json")[1])["classes_with_masks"] in ({}, None)
 
 
@@ -165,6 +168,7 @@ def test_numbers_and_folds_of_an_option() -> None:
         (["build", "x", "--out=s"], "s"),
         (["verify", "--json", "x", "y"], "x"),
         (["demo"], "demo"),
+        (["demo", "--json"], "demo"),
         ([], ""),
         (["build", "--out"], ""),
     ],
@@ -207,3 +211,29 @@ def test_wrong_words_end_in_a_line_that_names_the_help(run: Run) -> None:
     )
     code, out, err = run()
     assert code == 2 and "Commands:" in out + err and "Error" not in out + err
+
+
+def test_trouble_of_a_command_with_two_places_is_told_with_the_first(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise OSError("odd")
+
+    monkeypatch.setattr(cli.commands["compare"], "callback", stop)
+    assert run("compare", "one", "two") == (2, "", "Error: one: odd\n")
+
+
+def test_what_the_terminal_cannot_write_is_written_as_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = [io.BytesIO(), io.BytesIO()]
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written[0], encoding="latin-1"))
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(written[1], encoding="latin-1"))
+
+    def say(*_: object, **__: object) -> None:
+        click.echo("3 \u20ac")
+        tell("4 \u20ac")
+
+    monkeypatch.setattr(cli.commands["verify"], "callback", say)
+    monkeypatch.setattr(sys, "argv", ["salient-imagenet", "verify", "some/store"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    assert caught.value.code == 0 and [w.getvalue() for w in written] == [b"3 \\u20ac\n", b"4 \\u20ac\n"]
