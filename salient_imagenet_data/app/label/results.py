@@ -34,7 +34,8 @@ def _results(desk: Desk, said: str = "", status: int = 200) -> Response:
         numbers, who = agreements(ledger), people(ledger, desk.plan.gold or {})
         found, (holds, breaks) = disputes(ledger), generalisation(ledger)
         complete = full(ledger, desk.plan.order, desk.plan.per_pair)
-    desk.read_kinds(Store(desk.store.path))  # as they are now, whoever applied
+    now = Store(desk.store.path)  # whoever applied since
+    desk.read_kinds(now)
     kinds = [feature.kind for feature in desk.kinds.values()]
     return page(
         "results.html",
@@ -50,7 +51,7 @@ def _results(desk: Desk, said: str = "", status: int = 200) -> Response:
         per_pair=desk.plan.per_pair,
         majority=desk.majority,
         kinds={"core": kinds.count("core"), "spurious": kinds.count("spurious"), "open": kinds.count(None)},
-        version=desk.store.manifest.data_version,
+        version=now.manifest.data_version,
         token=token_for(desk.book.secret, APPLY),
         said=said[:300],
         wrong=status != 200,

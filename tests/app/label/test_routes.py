@@ -203,7 +203,7 @@ def test_applying_from_the_page(desk: OpenDesk, client: Served) -> None:
     assert (judged.class_index, judged.feature_index) == pair
     assert (judged.kind, judged.cue, judged.reasons) == ("spurious", "background", ("only grass",))
     shown = " ".join(server.get("/results?said=applied").text.split())
-    assert "0 features are core, 1 spurious and 39 without answers" in shown
+    assert "0 features are core, 1 spurious and 39 without answers" in shown and "(now 1.4.0)" in shown
     assert server.get("/export/answers.csv").text.splitlines()[1].endswith("background,,only grass")
     assert server.get("/export/answers.sqlite").status == 404
 
