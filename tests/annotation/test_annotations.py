@@ -9,7 +9,7 @@ import pytest
 
 from salient_imagenet_data.annotation.answers import COLUMNS, OFFICIAL_COLUMNS, Answer
 from salient_imagenet_data.annotation.files import read_annotations, write_annotations
-from salient_imagenet_data.annotation.verdicts import decide, summary
+from salient_imagenet_data.annotation.verdicts import Annotations, decide, summary
 from salient_imagenet_data.errors import SalientError
 from tests.threads import threads_begun
 
@@ -207,3 +207,46 @@ def test_files_that_are_none_are_one_line(name: str, data: bytes, message: str, 
     with pytest.raises(SalientError) as caught:
         read_annotations(tmp_path / name)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_confidence_is_one_to_five_and_ranks_belong_to_their_features_either_way(tmp_path: Path) -> None:
+    for confidence in ("1", "5"):
+        row = [*ROW[:6], confidence, ""]
+        assert read_annotations(write(tmp_path / "a.csv", [row])).answers[0].confidence == int(confidence)
+    for first, second in (("1", "2"), ("2", "1")):
+        rows = [[*ROW[:4], first, *ROW[5:]], ["bob", *ROW[1:4], second, *ROW[5:]]]
+        with pytest.raises(
+            SalientError, match=f"row 2: rank {second} of class 4 does not belong to feature 17; got rank"
+        ):
+            read_annotations(write(tmp_path / "a.csv", rows))
+    with pytest.raises(SalientError, match="class_index is not a whole number; expected a number >= 0; got nothing"):
+        read_annotations(write(tmp_path / "a.csv", [[*ROW[:2], "", *ROW[3:]]]))
+
+
+def test_three_of_any_number_of_answers_decide_where_nobody_says_how_many() -> None:
+    def kinds(words: list[str], *majority: int) -> list[tuple[str, str | None]]:
+        return [(v.kind, v.cue) for v in Annotations(tuple(votes(words)), "s").verdicts(*majority)]
+
+    assert kinds(["background"] * 3) == [("spurious", "background")]
+    assert kinds(["background"] * 2 + ["main_object"] * 3) == [("core", None)]
+    assert kinds(["background"] * 5) == [("spurious", "background")]
+    assert kinds(["background", "separate_object", "main_object"], 2) == [("spurious", "mixed")]
+    assert decide(1, 1, 2) == ("spurious", "mixed") and decide(3, 5, 3) == ("spurious", "background")
+    assert Annotations((), "s").unanswered == 0
+    several = (*votes(["background"] * 3), *votes(["background"], feature=9), *votes(["background"], feature=8, rank=2))
+    message = (
+        "2 pairs, such as class 4, feature 9, have too few answers; expected 3 that agree .*; got 1; .* at most 1$"
+    )
+    with pytest.raises(SalientError, match=message):
+        Annotations(several, "s").verdicts()
+
+
+def test_counts_are_of_the_classes_with_and_without_each_kind() -> None:
+    def pair(class_index: int, feature: int, rank: int, word: str) -> list[Answer]:
+        return [Answer(f"p{i}", f"c{class_index}", class_index, feature, rank, word, None, "") for i in range(3)]
+
+    given = [*pair(0, 1, 1, "main_object"), *pair(0, 2, 2, "background"), *pair(1, 1, 1, "background")]
+    counts = summary(Annotations((*given, *pair(2, 3, 1, "main_object")), "s"))
+    assert (counts["core"], counts["spurious"], counts["pairs"], counts["features"]) == (2, 2, 4, 3)
+    assert (counts["classes"], counts["classes_with_spurious"], counts["classes_without_core"]) == (3, 2, 1)
+    assert counts["spurious_by_cue"] == {"background": 2, "separate_object": 0, "mixed": 0}
