@@ -62,6 +62,6 @@ def make_robust(
         start.model, source, labels, start.preprocessing.interpolation, recipe, state, device, processes, report, kept
     )
     if processes.first:
-        save_as_read(start.model.cpu(), out, start.spec)
+        save_as_read(start.model.cpu(), out, start.spec, source.class_names)
         path.unlink(missing_ok=True)
     processes.wait()

@@ -79,7 +79,7 @@ def retrain_head(
     inputs = _inputs(store, images, model, weights, architecture, outputs)
     settings = _settings(batch_size, workers, seed, device, skip_missing, fold, classes)
     network, fitted = retrain(*inputs, choice=choose, most=most, decay=decay, settings=settings)
-    save_as_read(network, out, model)
+    save_as_read(network, out, model, inputs[0].class_names)
     before, after = fitted.loss
     click.echo(f"wrote {out}: loss {before:.4f} -> {after:.4f} on {fitted.images} images, {fitted.steps} steps")
 
@@ -134,7 +134,7 @@ def finetune(
     inputs = _inputs(store, images, model, weights, architecture, outputs)
     settings = _settings(batch_size, workers, seed, device, skip_missing, fold, classes)
     network = train_further(*inputs, config, settings, report=report)
-    save_as_read(network, out, model)
+    save_as_read(network, out, model, inputs[0].class_names)
     click.echo(f"wrote {out}")
 
 

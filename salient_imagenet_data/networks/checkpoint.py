@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 CONTAINERS = ("state_dict", "model", "model_state_dict")
 """Keys under which training scripts keep the tensors, in the order of looking."""
+CLASS_NAMES = "class_names"
+"""Metadata of a safetensors file that names the outputs of the network, a JSON list."""
 HEADER = ("widths", "blocks", "stem_stride", "class_names", "resize", "crop")
 """What `salient-imagenet train` writes into a file about its network."""
 
@@ -70,12 +72,14 @@ def _allowed() -> list[Any]:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """tensors: by name, as in the file. header: the JSON that `salient-imagenet train` wrote, if it did."""
+    """tensors: by name, as in the file. header: the JSON that `salient-imagenet train` wrote, if it did. class_names:
+    of the outputs, where the file says them (`weights.save_network`)."""
 
     path: Path
     sha256: str
     tensors: Mapping[str, Tensor]
     header: dict[str, Any] | None
+    class_names: tuple[str, ...] | None = None
 
 
 def fetch(weights: str, *, revision: str | None = None) -> Path:
@@ -122,7 +126,7 @@ def read_checkpoint(path: Path, *, sha256: str | None = None) -> Checkpoint:
             raise SalientError(f"{path}: not a safetensors file", got=str(error)) from error
         if not tensors:
             raise SalientError(f"{path}: no tensors in it", expected="a state dict")
-        return Checkpoint(path, digest, tensors, _header(metadata, path))
+        return Checkpoint(path, digest, tensors, _header(metadata, path), _class_names(metadata, path))
     try:
         with torch.serialization.safe_globals(_allowed()):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -146,6 +150,18 @@ def _header(metadata: dict[str, str], path: Path) -> dict[str, Any] | None:
         raise SalientError(
             f"{path}: not a whole header of `salient-imagenet train`", expected=", ".join(HEADER), got=str(error)
         ) from error
+
+
+def _class_names(metadata: dict[str, str], path: Path) -> tuple[str, ...] | None:
+    if CLASS_NAMES not in metadata:
+        return None
+    try:
+        names = json.loads(metadata[CLASS_NAMES])
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise SalientError(f"{path}: {CLASS_NAMES} in its metadata cannot be read", expected="a JSON list of texts")
+    return tuple(names)
 
 
 def _reason(error: Exception) -> str:

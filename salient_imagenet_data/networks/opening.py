@@ -86,6 +86,8 @@ def open_network(
         details["network_sha256"] = state_sha256(inside(model))
     named = spec or (model.architecture if isinstance(model, SmallNetModel) else "smallnet")
     details = {"spec": named, "weights_sha256": checkpoint.sha256 if checkpoint else None, **details}
+    if ours and checkpoint is not None and checkpoint.class_names is not None:
+        outputs = checkpoint.class_names if outputs is None else outputs
     names, class_map = _named(opened, outputs, what), None
     if class_names is not None:
         if names is None and not ours:

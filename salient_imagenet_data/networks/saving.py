@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
@@ -24,15 +25,17 @@ def check_out(path: Path, overwrite: bool = False) -> None:
         raise SalientError(f"{path.parent}: no such folder", expected="the folder of --out", then="make it first")
 
 
-def save_as_read(network: nn.Module, out: Path, model: str | None = None) -> None:
+def save_as_read(
+    network: nn.Module, out: Path, model: str | None = None, class_names: Sequence[str] | None = None
+) -> None:
     """Write a network as the file that it could have been read from, with the same spec `model`, or None for weights
-    alone."""
+    alone. class_names: of its own outputs, in their order, where they are known."""
     if isinstance(network, Reordered):  # the file's order is the network's own
         network = network.net
     own = model is not None and model.partition(":")[0] not in OPENERS  # a function's network is read as it is
     if not own and isinstance(network, SmallNetModel):
         save_smallnet(network, out)
     elif not own and isinstance(network, Normalised):
-        save_network(network.net, out, network.mean, network.std)
+        save_network(network.net, out, network.mean, network.std, class_names)
     else:
-        save_network(network, out)
+        save_network(network, out, class_names=class_names)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from salient_imagenet_data.errors import SalientError, some
-from salient_imagenet_data.networks.checkpoint import Checkpoint
+from salient_imagenet_data.networks.checkpoint import CLASS_NAMES, Checkpoint
 from salient_imagenet_data.networks.normalisers import Normaliser, find_normaliser
 from salient_imagenet_data.whole_file import write_bytes
 
@@ -115,10 +116,17 @@ def _counts(value: Tensor) -> bool:
     return value.ndim == 0 and not value.is_floating_point()
 
 
-def save_network(net: nn.Module, path: Path, mean: Tensor | None = None, std: Tensor | None = None) -> None:
+def save_network(
+    net: nn.Module,
+    path: Path,
+    mean: Tensor | None = None,
+    std: Tensor | None = None,
+    class_names: Sequence[str] | None = None,
+) -> None:
     """Write a network's tensors to safetensors, whole or not at all, so that `load_into` reads them back.
 
-    mean, std: three numbers each, of the normalisation in front of it, kept as `load_into` reads them.
+    mean, std: three numbers each, of the normalisation in front of it, kept as `load_into` reads them. class_names: of
+    its outputs, kept as `read_checkpoint` reads them.
     """
     from safetensors.torch import save
 
@@ -129,4 +137,4 @@ def save_network(net: nn.Module, path: Path, mean: Tensor | None = None, std: Te
             "normalizer.new_mean": mean.cpu().flatten().double(),
             "normalizer.new_std": std.cpu().flatten().double(),
         }
-    write_bytes(path, save(tensors))
+    write_bytes(path, save(tensors, {CLASS_NAMES: json.dumps(list(class_names))} if class_names else None))

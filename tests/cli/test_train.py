@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from salient_imagenet_data.builder.training.state import file_of
+from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.opening import open_network
 from salient_imagenet_data.networks.weights import save_network
 from salient_imagenet_data.store.reading import Store
@@ -35,6 +36,7 @@ def test_photographs_to_a_robust_network_to_a_store(images: Path, tmp_path: Path
     assert re.search(r"accuracy under 10-step l2 attack of radius 0.857143: 0\.\d{4}", said)
     opened = open_network("timm:tf_efficientnet_lite0", None, out)
     assert opened.details["normalisation"]["from"] == "normalizer.new_mean and normalizer.new_std of the weights"
+    assert opened.class_names == FolderSource(images).class_names  # so that build matches them by name
     build = ("--architecture", "timm:tf_efficientnet_lite0", "--resize", 64, "--crop", 64)
     code, _, err = run("build", "--images", images, "--weights", out, "--out", tmp_path / "store", *build)
     assert code == 0, err
