@@ -46,6 +46,8 @@ def gradient_selection(
     for start in range(0, n, step):
         here, gradient = _odds_and_gradient(model, composed(images, masked, fill, cell), classes)
         effect = (gradient * away).sum(dim=1, keepdim=True)
+        if not bool(torch.isfinite(effect.sum())):
+            raise SalientError("the model's gradient holds NaN or infinities", expected="finite numbers")
         if cell > 1:
             effect = F.avg_pool2d(effect, cell)  # by which sums are ordered too
         scores = effect.flatten(1).masked_fill(masked, -torch.inf)
@@ -115,8 +117,6 @@ def _odds_and_gradient(model: Model, images: Tensor, classes: Tensor) -> tuple[T
         if not odds.requires_grad:
             raise SalientError("the model has no gradient", then="use backward selection, which needs none")
         (gradient,) = torch.autograd.grad(odds.sum(), images)
-    if not bool(torch.isfinite(gradient).all()):
-        raise SalientError("the model's gradient holds NaN or infinities", expected="finite numbers")
     return odds.detach(), gradient
 
 
