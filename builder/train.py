@@ -33,7 +33,8 @@ MEMORY = 8 << 30
 class TrainConfig:
     """Recipe. epsilon: l2 radius, 0 for plain training. steps: gradient steps of the attack.
 
-    shift: random shift of the image by up to so many pixels, edges filled with zeros.
+    shift: random shift of the image by up to so many pixels, edges filled with zeros. input_dropout: share of pixels
+    that are replaced by the batch's mean colour, others in each image and epoch [Carter et al. 2021].
     """
 
     epsilon: float = 0.25
@@ -46,6 +47,7 @@ class TrainConfig:
     blocks: int = 1
     stem_stride: int = 1
     shift: int = 2
+    input_dropout: float = 0.0
     flip: bool = True
     bfloat16: bool = True
     seed: int = 0
@@ -61,6 +63,10 @@ class TrainConfig:
                 )
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise SalientError("learning rate of the training", expected="> 0", got=f"{self.learning_rate:g}")
+        if not 0.0 <= self.input_dropout < 1.0:
+            raise SalientError(
+                "input dropout of the training", expected="at least 0 and below 1", got=f"{self.input_dropout:g}"
+            )
         if not self.widths or min(self.widths) < 1:
             raise SalientError("widths of the network", expected="one or more numbers >= 1", got=str(self.widths))
 
@@ -162,7 +168,7 @@ def train(
 
 
 def augment(x: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
-    """Mirror half of the images, and shift the batch by one random offset."""
+    """Mirror half of the images, shift the batch by one random offset, and drop pixels of each image."""
     if config.flip:
         mirrored = torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5
         x = torch.where(mirrored, x.flip(3), x)
@@ -170,4 +176,7 @@ def augment(x: Tensor, config: TrainConfig, generator: torch.Generator) -> Tenso
         padded = functional.pad(x, [config.shift] * 4)
         top, left = torch.randint(0, 2 * config.shift + 1, (2,), generator=generator).tolist()
         x = padded[:, :, top : top + x.shape[2], left : left + x.shape[3]]
+    if config.input_dropout:
+        kept = torch.rand(len(x), 1, *x.shape[2:], generator=generator) >= config.input_dropout
+        x = torch.where(kept, x, x.mean(dim=(0, 2, 3), keepdim=True))
     return x

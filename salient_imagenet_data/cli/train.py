@@ -24,6 +24,9 @@ SMALL = {
     "widths": click.option("--widths", default="32,64,128", help="Channels of the stages; the last are the features."),
     "blocks": click.option("--blocks", type=int, default=2, help="Residual blocks of a stage."),
     "shift": click.option("--shift", type=int, default=2, help="Random shift of the images, in pixels."),
+    "input_dropout": click.option(
+        "--input-dropout", type=float, default=0.0, help="Share of the pixels that each training image lacks."
+    ),
     "stem_stride": click.option(
         "--stem-stride", type=click.IntRange(1, 2), default=1, help="2 halves the resolution at once."
     ),

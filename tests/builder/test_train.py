@@ -135,6 +135,18 @@ def test_half_of_the_images_are_mirrored_left_to_right_and_none_upside_down() ->
     assert torch.equal(augment(x, TrainConfig(shift=0, flip=False), torch.Generator()), x)
 
 
+def test_input_dropout_replaces_pixels_of_each_image_by_the_mean_colour() -> None:
+    x = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    config = TrainConfig(shift=0, flip=False, input_dropout=0.25)
+    out = augment(x, config, torch.Generator().manual_seed(1))
+    changed = (out != x).any(dim=1)
+    assert 0.2 < float(changed.float().mean()) < 0.3 and not torch.equal(changed[0], changed[1])
+    mean = x.mean(dim=(0, 2, 3))
+    assert all(torch.allclose(out[k, :, changed[k]], mean[:, None]) for k in range(40))
+    with pytest.raises(SalientError, match="input dropout of the training; expected at least 0 and below 1; got 1"):
+        TrainConfig(input_dropout=1.0)
+
+
 def test_a_shift_moves_the_whole_batch_and_fills_with_zeros() -> None:
     x = torch.ones(2, 3, 6, 6)
     corners = set()

@@ -208,6 +208,7 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
         "widths": ("--widths", "4,8"),
         "blocks": ("--blocks", 2),
         "shift": ("--shift", 0),
+        "input_dropout": ("--input-dropout", 0.2),
         "stem_stride": ("--stem-stride", 2),
         "seed": ("--seed", 1),
         "split": ("--images", SPLITS, "--split", "test"),
