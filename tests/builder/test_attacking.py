@@ -6,18 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from salient_imagenet_data.builder.attacking import attack, correct, robust_accuracy
+from salient_imagenet_data.builder.attacking import Norm, attack, correct, robust_accuracy
 from salient_imagenet_data.networks.robust import load_model
 
 
 @pytest.mark.parametrize("steps", [1, 5])
-def test_attack_stays_in_the_ball_and_raises_the_loss(weights: Path, steps: int) -> None:
+@pytest.mark.parametrize(("norm", "epsilon", "order"), [("l2", 0.5, 2.0), ("linf", 0.01, float("inf"))])
+def test_attack_stays_in_the_ball_and_raises_the_loss(
+    weights: Path, steps: int, norm: Norm, epsilon: float, order: float
+) -> None:
     model, _ = load_model(weights)
     generator = torch.Generator().manual_seed(0)
     x, y = torch.rand(6, 3, 56, 56, generator=generator), torch.arange(6)
-    perturbed = attack(model, x, y, 0.5, steps, generator)
+    perturbed = attack(model, x, y, epsilon, steps, generator, norm)
     assert perturbed.min() >= 0 and perturbed.max() <= 1
-    assert (perturbed - x).flatten(1).norm(dim=1).max() <= 0.5 + 1e-5
+    lengths = torch.linalg.vector_norm((perturbed - x).flatten(1), ord=order, dim=1)
+    assert lengths.max() <= epsilon + 1e-5 and lengths.min() > 0.8 * epsilon
     loss = torch.nn.functional.cross_entropy
     assert loss(model(perturbed), y) > loss(model(x), y)
 

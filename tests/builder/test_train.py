@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from salient_imagenet_data.builder.attacking import correct
-from salient_imagenet_data.builder.train import TrainConfig, augment, train
+from salient_imagenet_data.builder.train import TrainConfig, augment, load_images, train
 from salient_imagenet_data.builder.worth import Worth, check_test_classes, worth
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
@@ -123,6 +123,13 @@ def test_nothing_to_train_on_and_a_loss_that_is_no_number() -> None:
         train(images[:0], np.zeros(0, dtype=np.int64), ("a", "b"), frame, config)
     with pytest.raises(SalientError, match="the loss is no number; choose a smaller --learning-rate"):
         train(images, np.arange(8) % 2, ("a", "b"), frame, config)
+
+
+def test_some_of_the_images_are_read_where_some_are_asked_for(images: Path) -> None:
+    source, frame = FolderSource(images), Preprocessing(60, 56)
+    pixels, labels, broken = load_images(source, frame, which=[30, 2])
+    assert broken == [] and labels.tolist() == [source.entry(30).label, source.entry(2).label]
+    assert (pixels == np.stack([frame.apply(source.pixels(i)) for i in (30, 2)])).all()
 
 
 def test_half_of_the_images_are_mirrored_left_to_right_and_none_upside_down() -> None:

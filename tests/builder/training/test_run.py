@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -169,6 +170,24 @@ def test_the_mean_of_the_weights_is_what_is_written() -> None:
             state.average(net, weight)
         state.into(net)
     assert net.weight.item() == 0.25 * (0.5 * 1 + 0.5 * 3) + 0.75 * 6
+
+
+def test_a_killed_command_goes_on_to_the_same_bytes(images: Path, weights: Path, tmp_path: Path, run: Run) -> None:
+    whole, out = tmp_path / "whole.safetensors", tmp_path / "w.safetensors"
+    how = ("train", "--images", str(images), "--from", str(weights), "--epochs", "10", "--batch-size", "20", "--device")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, "-m", "salient_imagenet_data.cli", *how, "cpu", "--out", str(out)]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        while process.poll() is None and not file_of(out).exists():
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.communicate()
+    assert file_of(out).exists() and not out.exists()
+    code, _, err = run(*how, "cpu", "--out", out, "--resume")
+    assert code == 0 and "epoch 10/10" in err and "epoch 1/10" not in err
+    assert run(*how, "cpu", "--out", whole)[0] == 0 and out.read_bytes() == whole.read_bytes()
 
 
 def test_two_processes_do_as_one(images: Path, weights: Path, tmp_path: Path, run: Run) -> None:
