@@ -1,0 +1,22 @@
+"""The page of the docs names options that there are, and the picture beside it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from salient_imagenet_data.cli import cli
+
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+def test_the_page_names_every_option_as_it_is() -> None:
+    text = (DOCS / "overinterpretation.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```\n(.*?)```", text, flags=re.S)
+    lines = [line.split() for block in blocks for line in block.splitlines() if line.startswith("salient-imagenet")]
+    assert [line[1] for line in lines] == ["sis", "sis-retrain"]
+    for words in lines:
+        known = {flag for p in cli.commands[words[1]].params for flag in (*p.opts, *p.secondary_opts)}
+        assert {word for word in words if word.startswith("--")} <= known
+    for picture in re.findall(r"\]\((\w+\.png)\)", text):
+        assert (DOCS / picture).is_file()
