@@ -15,10 +15,11 @@ from salient_imagenet_data.images.source import Entry, ImageSource
 
 
 class KillsItsFirstWorker:
-    """The images of another source; the first process to read number 20 dies of SIGKILL and leaves its pid."""
+    """The images of another source; the first worker to read number 20 dies of SIGKILL and leaves its pid. The process
+    that made it, which reads images too to measure robustness, lives on."""
 
     def __init__(self, source: ImageSource, mark: Path) -> None:
-        self.source, self.mark = source, mark
+        self.source, self.mark, self.maker = source, mark, os.getpid()
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -31,7 +32,7 @@ class KillsItsFirstWorker:
         return self.source.entry(index)
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
-        if index == 20 and not self.mark.exists():
+        if index == 20 and os.getpid() != self.maker and not self.mark.exists():
             self.mark.write_text(json.dumps(os.getpid()))
             os.kill(os.getpid(), signal.SIGKILL)
         return self.source.pixels(index)
