@@ -24,6 +24,11 @@ from salient_imagenet_data.networks.classes import Reading
 @click.option("--class-names", "outputs", metavar="FILE", help=OUTPUTS)
 @click.option("--resize", type=click.IntRange(1), help="Shorter side after resizing, for a plain state dict.")
 @click.option("--crop", type=click.IntRange(1), help="Side of the square crop, for a plain state dict.")
+@click.option(
+    "--probe",
+    type=FILE,
+    help="Fit a new head for the classes of the images, and keep the network with it in this file, .safetensors.",
+)
 @click.option("--out", required=True, help="Store to write: a folder, or a URL of fsspec such as s3://bucket/store.")
 @click.option("--annotations", help="File of answers, or `official`. Their pairs are the features; else the ranking's.")
 @click.option("--pairs-of", metavar="STORE", help="Its pairs, and the answers about them, are the features.")
@@ -71,6 +76,7 @@ def build(
     outputs: str | None,
     resize: int | None,
     crop: int | None,
+    probe: Path | None,
     out: str,
     annotations: str | None,
     pairs_of: str | None,
@@ -108,13 +114,40 @@ def build(
         raise click.UsageError("give --resize and --crop together, or neither")
     if annotations and pairs_of:
         raise click.UsageError("give --annotations or --pairs-of, not both")
+    if probe is not None and outputs:
+        raise click.UsageError("--outputs names the outputs of a network's own head, which --probe replaces")
     if annotations == "official" and not trust_annotations:
         check_answers(weights)
     source = images.source(options["split"])
+    own = Preprocessing(resize, crop) if resize and crop else None
+    runner = make_engine(engine, address, workers)
+    # Ray's workers may have devices that this machine has not.
+    on = device_of(device) if engine == "ray" else check_device(device)
+    threads = threads or default_threads()
+    if probe is not None:
+        from salient_imagenet_data.builder.probe import probed
+
+        if runner.leader:
+            here = check_device(None if engine == "ray" else device)
+            size = batch_size or default_batch_size(here, crop or Preprocessing().crop)
+            tell(
+                probed(
+                    source,
+                    weights,
+                    architecture,
+                    probe,
+                    preprocessing=own,
+                    sha256=weights_sha256,
+                    config=BuildConfig(batch_size=size, **options),
+                    run=RunConfig(threads, here),
+                )
+            )
+        runner.wait()
+        weights, architecture, weights_sha256 = str(probe), None, None  # the file says what it is
     model, sha256 = load_model(
         weights,
         architecture=architecture,
-        preprocessing=Preprocessing(resize, crop) if resize and crop else None,
+        preprocessing=own,
         class_names=source.class_names,
         outputs=read_labels(outputs) if outputs else None,
         sha256=weights_sha256,
@@ -134,9 +167,6 @@ def build(
     other = Store(pairs_of) if pairs_of else None
     if other is not None and (line := known_pairs(other, model, source.class_names, sha256).line()):
         tell(line)
-    runner = make_engine(engine, address, workers)
-    # Ray's workers may have devices that this machine has not.
-    on = device_of(device) if engine == "ray" else check_device(device)
     batch = batch_size or default_batch_size(on, model.preprocessing.crop)
     store = build_until(
         source,
@@ -148,7 +178,7 @@ def build(
         pairs_of=other,
         config=BuildConfig(batch_size=batch, **options),
         run=RunConfig(
-            threads or default_threads(),
+            threads,
             on,
             check_annotations=not trust_annotations,
             pilot=pilot,

@@ -28,7 +28,8 @@ CLASS_NAMES = "class_names"
 """Metadata of a safetensors file that names the outputs of the network, a JSON list."""
 HEADER = ("widths", "blocks", "stem_stride", "class_names", "resize", "crop")
 """What `salient-imagenet train` writes into a file about its network."""
-
+PROBE = "probe"
+"""Under which `build --probe` notes in a file how its head was fitted."""
 
 INERT = (
     "argparse.Namespace",
@@ -73,13 +74,15 @@ def _allowed() -> list[Any]:
 @dataclass(frozen=True)
 class Checkpoint:
     """tensors: by name, as in the file. header: the JSON that `salient-imagenet train` wrote, if it did. class_names:
-    of the outputs, where the file says them (`weights.save_network`)."""
+    of the outputs, where the file says them (`weights.save_network`). probe: what `build --probe` wrote about the head
+    that it fitted, if it did."""
 
     path: Path
     sha256: str
     tensors: Mapping[str, Tensor]
     header: dict[str, Any] | None
     class_names: tuple[str, ...] | None = None
+    probe: dict[str, Any] | None = None
 
 
 def fetch(weights: str, *, revision: str | None = None) -> Path:
@@ -126,7 +129,11 @@ def read_checkpoint(path: Path, *, sha256: str | None = None) -> Checkpoint:
             raise SalientError(f"{path}: not a safetensors file", got=str(error)) from error
         if not tensors:
             raise SalientError(f"{path}: no tensors in it", expected="a state dict")
-        return Checkpoint(path, digest, tensors, _header(metadata, path), _class_names(metadata, path))
+        header, probe = _header(metadata, path), _probe(metadata, path)
+        names = _class_names(metadata, path)
+        if probe is not None:
+            names = tuple(map(str, probe.get(CLASS_NAMES, ()))) or None
+        return Checkpoint(path, digest, tensors, header, names, probe)
     try:
         with torch.serialization.safe_globals(_allowed()):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -162,6 +169,19 @@ def _class_names(metadata: dict[str, str], path: Path) -> tuple[str, ...] | None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise SalientError(f"{path}: {CLASS_NAMES} in its metadata cannot be read", expected="a JSON list of texts")
     return tuple(names)
+
+
+def _probe(metadata: dict[str, str], path: Path) -> dict[str, Any] | None:
+    """What `build --probe` wrote. Raises SalientError for a note that is not its own."""
+    if PROBE not in metadata:
+        return None
+    try:
+        note = json.loads(metadata[PROBE])
+    except ValueError:
+        note = None
+    if not isinstance(note, dict):
+        raise SalientError(f"{path}: its note {PROBE!r} is not of `build --probe`", expected="a JSON object")
+    return note
 
 
 def _reason(error: Exception) -> str:

@@ -9,8 +9,8 @@ over a grid of places, before r, says where each feature was active.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,20 @@ from salient_imagenet_data.errors import SalientError
 Layout = Literal["channels_first", "channels_last", "tokens"]
 
 
+class Layer(NamedTuple):
+    """A module that makes one vector of another. shape: of its input, without the batch: (F,), (F, 1, 1)."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Grid:
     """head: name of the last linear layer. module: name of the one whose output holds the grid. layout: of that output.
 
     prefix: tokens before those of the patches (class token, registers). relu: rectified afterwards, by a function.
-    pooled: the head's input is the maps' mean over the grid.
+    pooled: the head's input is the maps' mean over the grid. after: layers between the pooling and the head, in their
+    order, which make the head's input of a vector with the grid's channels.
     """
 
     head: str
@@ -34,16 +42,28 @@ class Grid:
     prefix: int = 0
     relu: bool = False
     pooled: bool = False
+    after: tuple[Layer, ...] = ()
 
-    def maps(self, output: Tensor) -> Tensor:
-        """The module's output as (B, F, h, w)."""
+    def maps(self, output: Tensor, net: nn.Module) -> Tensor:
+        """The module's output as (B, F, h, w), F the number of the head's inputs.
+
+        Layers after the pooling are applied to each place as if it were the only one, so that a map says where its own
+        feature is active. net: the network, whose these layers are.
+        """
         if self.layout == "channels_last":
             output = output.permute(0, 3, 1, 2)
         elif self.layout == "tokens":
             patches = output[:, self.prefix :]
             side = math.isqrt(patches.shape[1])
             output = patches.transpose(1, 2).reshape(len(patches), -1, side, side)
-        return torch.relu(output) if self.relu else output
+        maps = torch.relu(output) if self.relu else output
+        if not self.after:
+            return maps
+        images, _, height, width = maps.shape
+        places = maps.permute(0, 2, 3, 1).flatten(0, 2)
+        for layer in self.after:
+            places = net.get_submodule(layer.name)(places.reshape(-1, *layer.shape)).flatten(1)
+        return places.reshape(images, height, width, -1).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -69,13 +89,19 @@ class Head:
 def watch(net: nn.Module, images: Tensor) -> tuple[list[Call], object]:
     """The modules of a network as they ran on some images, and its output; without gradients."""
     calls: list[Call] = []
-    hooks = [
-        module.register_forward_hook(
-            lambda m, inputs, output, name=name: calls.append(Call(name, m, inputs[0] if inputs else None, output))
-        )
-        for name, module in net.named_modules()
-        if name
-    ]
+    given: dict[str, list[object]] = {}
+
+    def before(name: str, inputs: tuple[object, ...]) -> None:
+        given.setdefault(name, []).append(_kept(inputs[0]) if inputs else None)
+
+    def behind(name: str, module: nn.Module, output: object) -> None:
+        calls.append(Call(name, module, given[name].pop(), _kept(output)))
+
+    hooks = []
+    for name, module in net.named_modules():
+        if name:
+            hooks.append(module.register_forward_pre_hook(lambda m, x, name=name: before(name, x)))
+            hooks.append(module.register_forward_hook(lambda m, x, y, name=name: behind(name, m, y)))
     try:
         with torch.no_grad():
             output = net(images)
@@ -83,6 +109,11 @@ def watch(net: nn.Module, images: Tensor) -> tuple[list[Call], object]:
         for hook in hooks:
             hook.remove()
     return calls, getattr(output, "logits", output)
+
+
+def _kept(value: object) -> object:
+    """A copy of a tensor, since layers that work in place write over what they were given."""
+    return value.detach().clone() if isinstance(value, Tensor) else value
 
 
 def linear_head(net: nn.Module, images: Tensor, name: str) -> Head:
@@ -96,15 +127,43 @@ def find_grid(net: nn.Module, size: int, name: str) -> Grid:
     linear head or no grid before it."""
     calls, logits = watch(net, torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)))
     head = _head(calls, logits, name)
-    for call in reversed(calls[: head.position]):
-        grid = _grid_of(call.name, head.name, call.output, head.features)
+    before = calls[: head.position]
+    chain = _before_head(before, head.features)
+    for vector, after in chain:
+        for call in reversed(before):
+            grid = _grid_of(call.name, head.name, call.output, vector)
+            if grid is not None and grid.pooled:
+                return replace(grid, pooled=not after, after=after)
+    # Not the mean of any: the class token, or another pooling.
+    vector, after = chain[-1]
+    for call in reversed(before):
+        grid = _grid_of(call.name, head.name, call.output, vector)
         if grid is not None:
-            return grid
+            return replace(grid, after=after)
     raise SalientError(
         f"{name}: no grid of features before its linear head",
-        expected=f"a layer with {head.features.shape[1]} channels over several places",
+        expected=f"a layer with {vector.shape[1]} channels over several places, pooled or with the class token",
         then="choose a network that pools its last maps, or a vision transformer",
     )
+
+
+def _before_head(calls: list[Call], vector: Tensor) -> list[tuple[Tensor, tuple[Layer, ...]]]:
+    """The head's input and the vectors before it, and the layers that make that input of each, from the head backwards.
+
+    What only passes a vector on (dropout, flattening) is no layer.
+    """
+    after: tuple[Layer, ...] = ()
+    found = [(vector, after)]
+    for call in reversed(calls):
+        given, output = call.given, call.output
+        if not isinstance(given, Tensor) or not isinstance(output, Tensor):
+            continue
+        if given.ndim < 2 or given.shape[0] != 1 or given.numel() != max(given.shape):
+            continue
+        if torch.equal(output.flatten(), vector.flatten()) and not torch.equal(given.flatten(), vector.flatten()):
+            vector, after = given.reshape(1, -1), (Layer(call.name, tuple(given.shape[1:])), *after)
+            found.append((vector, after))
+    return found
 
 
 def last_grid(net: nn.Module, size: int = 224) -> str:
@@ -153,17 +212,24 @@ def _head(calls: list[Call], logits: object, name: str) -> Head:
 
 
 def _grid_of(key: str, head: str, output: object, features: Tensor) -> Grid | None:
+    """The grid that a layer's output is, if it has a channel a feature. features: (1, F)."""
     if not isinstance(output, Tensor) or output.shape[0] != 1:
         return None
     width = features.shape[1]
     if output.ndim == 4 and output.shape[1] == width and output.shape[2] * output.shape[3] > 1:
-        pooled, rectified = output.mean((2, 3)), output.relu().mean((2, 3))
-        plain, relu = (torch.allclose(mean, features, atol=1e-4) for mean in (pooled, rectified))
+        plain, relu = _is_mean(output, features, (2, 3)), _is_mean(output.relu(), features, (2, 3))
         return Grid(head, key, "channels_first", relu=relu and not plain, pooled=plain or relu)
     if output.ndim == 4 and output.shape[3] == width and output.shape[1] * output.shape[2] > 1:
-        return Grid(head, key, "channels_last")
+        return Grid(head, key, "channels_last", pooled=_is_mean(output, features, (1, 2)))
     if output.ndim == 3 and output.shape[2] == width and output.shape[1] > 1:
         tokens = output.shape[1]
         prefix = tokens - math.isqrt(tokens) ** 2
-        return Grid(head, key, "tokens", prefix=prefix) if prefix < 8 else None
+        if prefix < 8:
+            return Grid(head, key, "tokens", prefix=prefix, pooled=_is_mean(output[:, prefix:], features, (1,)))
     return None
+
+
+def _is_mean(grid: Tensor, features: Tensor, places: tuple[int, ...]) -> bool:
+    """Whether features are a grid's mean over its places, up to rounding."""
+    rounding = 1e-4 * float(features.abs().max()) + 1e-6 * float(grid.abs().max())
+    return torch.allclose(grid.mean(places), features, rtol=0.0, atol=rounding)

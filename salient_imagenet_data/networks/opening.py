@@ -49,14 +49,15 @@ def open_network(
     spec: timm:NAME, torchvision:NAME[:WEIGHTS], hf:NAME-OR-FOLDER, clip:NAME[:PRETRAINED], or MODULE:FUNCTION, whose
     function is called without arguments and returns a model over images in [0, 1] in the store's crop; its attribute
     `preprocessing`, a `geometry.Preprocessing`, asks for another. None: of a file that says itself what it is, as of
-    `salient-imagenet train`. weights: a file, `hf://owner/name/file[@revision]`, or the
+    `salient-imagenet train` or `build --probe`. weights: a file, `hf://owner/name/file[@revision]`, or the
     name of a published network, which says its architecture, to load exactly instead of the
     library's download, in any layout that `load_into` finds, with the normaliser that it brings. class_names: of the
     store: outputs are put into their order by name, before those that are no class of the store. outputs: names of the
     network's outputs, in order, instead of its own. sha256: refuse any other file.
 
     `details` of the result says what was opened: spec, weights_sha256, network_sha256 (of the loaded state), the
-    library's version, the normalisation and where it is from, and how classes were matched. Raises SalientError for a
+    library's version, the normalisation and where it is from, how classes were matched, and how a probe was fitted that
+    is its head. Raises SalientError for a
     spec that is not understood, a package that is not installed, or weights that do not fit or are not finite.
     """
     record = published(str(weights)) if weights else None
@@ -70,7 +71,7 @@ def open_network(
     path = download(record) if record else fetch(str(weights), revision=revision) if weights else None
     checkpoint = read_checkpoint(path, sha256=sha256) if path else None
     if spec is None and (checkpoint is None or checkpoint.header is None):
-        spec = architecture_of(checkpoint.path.name) if checkpoint else None
+        spec = _said_by(checkpoint) if checkpoint else None
         if spec is None:
             raise SalientError(
                 f"{checkpoint.path if checkpoint else 'network'}: weights do not say what network they are for",
@@ -79,6 +80,10 @@ def open_network(
         spec = spec_of(spec)
     opened, ours = _opened(spec, class_names if outputs is None else tuple(outputs), checkpoint)
     what = name or _called(spec, checkpoint)
+    if opened.classes == 0 and class_names is not None:
+        raise SalientError(
+            f"{what}: a backbone without a head", then="build --probe FILE fits one on the images and keeps it there"
+        )
     model, details = opened.model, dict(opened.details)
     if isinstance(model, nn.Module):
         model.eval().requires_grad_(False)
@@ -86,6 +91,8 @@ def open_network(
         details["network_sha256"] = state_sha256(inside(model))
     named = spec or (model.architecture if isinstance(model, SmallNetModel) else "smallnet")
     details = {"spec": named, "weights_sha256": checkpoint.sha256 if checkpoint else None, **details}
+    if checkpoint is not None and checkpoint.probe is not None:
+        details["probe"] = checkpoint.probe
     if ours and checkpoint is not None and checkpoint.class_names is not None:
         outputs = checkpoint.class_names if outputs is None else outputs
     names, class_map = _named(opened, outputs, what), None
@@ -108,6 +115,12 @@ def _named(opened: Opened, outputs: Sequence[str] | None, what: str) -> tuple[st
     if opened.classes is not None and len(outputs) != opened.classes:
         raise SalientError(f"{what}: names of other outputs", expected=f"{opened.classes} names", got=f"{len(outputs)}")
     return tuple(outputs)
+
+
+def _said_by(checkpoint: Checkpoint) -> str | None:
+    """The architecture that a file names: in its note about a probe, or by being a published one."""
+    noted = (checkpoint.probe or {}).get("spec")
+    return noted if isinstance(noted, str) else architecture_of(checkpoint.path.name)
 
 
 def spec_of(architecture: str) -> str:

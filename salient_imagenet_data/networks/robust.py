@@ -96,7 +96,7 @@ class ImageClassifier(Normalised):
         self._seen = seen
         self(images)
         self._seen = None
-        maps, features = self.grid.maps(seen["grid"]), seen["features"]
+        maps, features = self.grid.maps(seen["grid"], self.net), seen["features"]
         # In half precision the network's own pooling rounds; the mean of the maps in float32 does not.
         return maps, maps.float().mean(dim=(2, 3)) if self.grid.pooled else features
 

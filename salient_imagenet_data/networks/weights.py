@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from salient_imagenet_data.errors import SalientError, some
-from salient_imagenet_data.networks.checkpoint import CLASS_NAMES, Checkpoint
+from salient_imagenet_data.networks.checkpoint import CLASS_NAMES, PROBE, Checkpoint
 from salient_imagenet_data.networks.normalisers import Normaliser, find_normaliser
 from salient_imagenet_data.whole_file import write_bytes
 
@@ -122,11 +122,12 @@ def save_network(
     mean: Tensor | None = None,
     std: Tensor | None = None,
     class_names: Sequence[str] | None = None,
+    probe: dict[str, Any] | None = None,
 ) -> None:
     """Write a network's tensors to safetensors, whole or not at all, so that `load_into` reads them back.
 
     mean, std: three numbers each, of the normalisation in front of it, kept as `load_into` reads them. class_names: of
-    its outputs, kept as `read_checkpoint` reads them.
+    its outputs, kept as `read_checkpoint` reads them. probe: instead of these, what a `Checkpoint` has of that name.
     """
     from safetensors.torch import save
 
@@ -137,4 +138,8 @@ def save_network(
             "normalizer.new_mean": mean.cpu().flatten().double(),
             "normalizer.new_std": std.cpu().flatten().double(),
         }
-    write_bytes(path, save(tensors, {CLASS_NAMES: json.dumps(list(class_names))} if class_names else None))
+    # One entry: safetensors writes several in no fixed order, and equal weights must give equal bytes.
+    notes = {CLASS_NAMES: json.dumps(list(class_names))} if class_names else None
+    if probe is not None:
+        notes = {PROBE: json.dumps(probe, sort_keys=True)}
+    write_bytes(path, save(tensors, metadata=notes))

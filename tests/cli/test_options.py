@@ -88,6 +88,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         **dict.fromkeys(("classes", "outputs", "pairs_of"), "test_subsets.py"),
         "pilot": "builder/units/test_engines.py",
         "candidates": "builder/units/test_engines.py",
+        "probe": "builder/test_probe.py",
     },
     "publish": dict.fromkeys(("repo", "private", "gated", "revision"), "hub/test_http.py")
     | {"redistribute": "hub/test_export.py"},  # the same decorator as of export

@@ -12,7 +12,7 @@ from torchvision.transforms.v2.functional import normalize
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.networks.grid import find_grid
-from salient_imagenet_data.networks.robust import load_model
+from salient_imagenet_data.networks.robust import ImageClassifier, load_model
 from salient_imagenet_data.networks.smallnet import save_smallnet
 from salient_imagenet_data.store.manifest import file_sha256
 from tests.checkpoints import robustness_checkpoint
@@ -107,6 +107,56 @@ def test_networks_of_timm(tmp_path: Path, name: str, pooled: bool, grid: int) ->
             normal = normalize(x, model.mean.flatten(), model.std.flatten())
             tokens = net.forward_features(normal)[:, 1:]
             assert torch.allclose(maps[0, :, 3, 5], tokens[0, 3 * 14 + 5], atol=1e-5)
+
+
+@pytest.mark.parametrize("library", ["timm", "torchvision"])
+def test_layers_between_pooling_and_head_are_applied_to_each_place(library: str) -> None:
+    """MobileNetV3's features are made after the pooling, in place by its last activation."""
+    torch.manual_seed(0)
+    if library == "timm":
+        timm = pytest.importorskip("timm", reason="timm is an optional extra")
+        net = timm.create_model("mobilenetv3_small_050", num_classes=4).eval()
+        body = net.forward_features
+        after = torch.nn.Sequential(net.conv_head, net.norm_head, net.act2)
+    else:
+        net = torchvision.models.mobilenet_v3_small(num_classes=4).eval()
+        body = net.features
+        after = torch.nn.Sequential(torch.nn.Flatten(), *net.classifier[:2])
+    for module in net.modules():  # as after training: values of some size, and of both signs after the activation
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.weight.data.uniform_(1.0, 2.0)
+            module.bias.data.normal_()
+    model = ImageClassifier("x", net, Preprocessing(224, 224))
+    x = torch.rand(2, 3, 224, 224)
+    with torch.inference_mode():
+        maps, features = model.maps_and_features(x)
+        grid = body((x - model.mean) / model.std)
+        assert torch.allclose(features, after(grid.mean((2, 3), keepdim=True)).flatten(1), rtol=1e-4, atol=1e-4)
+        assert maps.shape == (2, features.shape[1], 7, 7) and not model.grid.pooled
+        here = after(grid[1:, :, 2:3, 5:6]).flatten()
+        assert torch.allclose(maps[1, :, 2, 5], here, rtol=1e-4, atol=1e-4) and here.std() > 0.01
+        assert torch.allclose(model.logits(features), model(x), rtol=1e-4)
+
+
+def test_an_earlier_layer_with_as_many_channels_is_not_taken_for_the_features() -> None:
+    torch.manual_seed(0)
+    body = (
+        torch.nn.Conv2d(3, 16, 3, 4, 1),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(16, 8, 3, 1, 1),
+        torch.nn.ReLU(inplace=True),
+    )
+    after = torch.nn.Linear(8, 16), torch.nn.Hardswish(inplace=True)
+    head = torch.nn.Linear(16, 4)
+    net = torch.nn.Sequential(
+        *body, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), *after, torch.nn.Dropout(), head
+    )
+    model = ImageClassifier("x", net, Preprocessing(32, 32))
+    assert (model.grid.module, model.grid.head) == ("3", "9")
+    assert [(layer.name, layer.shape) for layer in model.grid.after] == [("6", (8,)), ("7", (16,))]
+    with torch.inference_mode():
+        maps, features = model.maps_and_features(torch.rand(1, 3, 32, 32))
+        assert maps.shape == (1, 16, 8, 8) and not torch.allclose(maps.mean((2, 3)), features, atol=1e-3)
 
 
 def test_networks_that_will_not_do(tmp_path: Path) -> None:

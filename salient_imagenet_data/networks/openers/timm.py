@@ -24,14 +24,7 @@ def open_timm(name: str, class_names: tuple[str, ...] | None, weights: Checkpoin
         classes = net.num_classes
         names = _labels(timm, net.pretrained_cfg)
     else:
-        default = timm.models.get_pretrained_cfg_value(name, "num_classes") if ":" not in name else None
-        net, classes = sized(
-            lambda count: timm.create_model(
-                name, pretrained=False, **({} if count is None else {"num_classes": count})
-            ),
-            default or 1000,
-            weights,
-        )
+        net, classes = _sized(timm, name, weights)
         own = load_into(net, weights, f"timm:{name}")
     config = timm.data.resolve_model_data_config(net)
     model, details = normalised(net, own, config["mean"], config["std"], "timm's config")
@@ -47,6 +40,23 @@ def _labels(timm: Any, config: dict[str, Any]) -> tuple[str, ...] | None:
         return tuple(map(str, own))
     subset = timm.data.infer_imagenet_subset({"num_classes": count})
     return tuple(timm.data.ImageNetInfo(subset).label_names()) if subset else None
+
+
+def _sized(timm: Any, name: str, weights: Checkpoint) -> tuple[Any, int]:
+    """The network with as many outputs as the weights have; 0, and no head, where they are of a backbone without."""
+
+    def create(count: int | None) -> Any:
+        return timm.create_model(name, pretrained=False, **({} if count is None else {"num_classes": count}))
+
+    if ":" in name:
+        return sized(create, 1000, weights)
+    default, heads = (timm.models.get_pretrained_cfg_value(name, key) for key in ("num_classes", "classifier"))
+    ends = tuple(f".{head}.weight" for head in ((heads,) if isinstance(heads, str) else heads or ()))
+    if ends and not any(f".{key}".endswith(ends) for key in weights.tensors):
+        return create(0), 0
+    if default == 0:  # which makes no head by itself
+        return sized(lambda count: create(count or 1), 1, weights)
+    return sized(create, default or 1000, weights)
 
 
 def timm_preprocessing(config: dict[str, Any], name: str) -> Preprocessing:
