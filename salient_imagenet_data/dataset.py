@@ -36,7 +36,7 @@ from salient_imagenet_data.table.join import join_stream, join_table, tell_joine
 from salient_imagenet_data.table.mask_table import Empty, MaskTable, features
 
 _ROWS_COME_FROM = (
-    *("dataset", "table", "joining", "store", "images"),
+    *("dataset", "table", "joining", "store", "images", "pictures"),
     *("hub_errors", "masks", "places", "geometry", "imagenet", "names", "whole_file", "errors"),
 )
 """Rooms whose code decides the rows: all that these modules import, whole rooms at a time (a test follows imports)."""
