@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 _FROM_A_WORKER = re.compile(
     r"Caught \w+ in DataLoader worker process \d+\..*salient_imagenet_data\.errors\.\w+: (.*)", re.S
@@ -59,4 +60,12 @@ EXTRAS = {
 def not_installed(package: str, what: str = "") -> SalientError:
     """What to say where a package of an extra cannot be imported. what: that needs it."""
     words = f"{what}: {package} is not installed" if what else f"{package} is not installed"
-    return SalientError(words, then=f"pip install 'salient-imagenet-data[{EXTRAS[package]}]'")
+    return SalientError(words, then=f"pip install '{_installed_from()}[{EXTRAS[package]}]'")
+
+
+def _installed_from() -> str:
+    """What pip is to be given for this very copy: a clone's folder, or the name on the index."""
+    clone = Path(__file__).parents[1]
+    if not (clone / "pyproject.toml").is_file():
+        return "salient-imagenet-data"
+    return "." if Path.cwd() == clone else str(clone)

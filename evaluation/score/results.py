@@ -5,6 +5,7 @@ An accuracy is an `Estimate`: value, n images, 95 % interval, and over how many 
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -165,9 +166,9 @@ class ModelResult:
     model: what is recorded of it (name, weights, preprocessing, ...). images: clean answers. clean_accuracy: class
     average of all of them; clean_pooled over images. ratios: by name (rcs, rfs). They, curves and controls
     are empty, and spurious_gap is None, where the predictions lack what they need. outputs: how many classes the model
-    knows. reading: among what its answers are, all these or the store's classes. by_reading: clean accuracy under both
-    readings, and outside: clean answers among all outputs that are no class of the store; empty and None where the
-    model knows the store's classes only.
+    knows. classes: of the store. reading: among what its answers are, all these or the store's classes. by_reading:
+    clean accuracy under both readings, and outside: clean answers among all outputs that are no class of the store;
+    empty and None where the model knows the store's classes only.
     """
 
     name: str
@@ -184,9 +185,19 @@ class ModelResult:
     controls: tuple[Claim, ...]
     spurious_gap: Estimate | None
     outputs: int
+    classes: int
     reading: Reading
     by_reading: dict[str, Estimate]
     outside: int | None
+
+    def __str__(self) -> str:
+        """As `evaluate` prints it."""
+        from salient_imagenet_data.evaluation.report.table import table  # which is made of these records
+
+        return table((self,), self.classes)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def condition(self, name: str) -> ConditionResult | None:
         """The condition of a name, such as "noise_0.25@spurious"."""

@@ -59,6 +59,7 @@ def score(file: PredictionsFile, store: Store) -> ModelResult:
         controls=tuple(_claim(c, by_condition, clean) for c in by_condition if not c.control and _controlled(c)),
         spurious_gap=_gap(clean, store, fold),
         outputs=file.outputs or len(store.class_names),
+        classes=len(store.class_names),
         reading=file.reading,
         by_reading=_by_reading(clean, file.reading),
         outside=None if clean.outside is None else int(clean.outside.sum()),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -32,10 +31,9 @@ from salient_imagenet_data.networks.classes import Reading
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from salient_imagenet_data.evaluation.numbers.estimates import Estimate
     from salient_imagenet_data.evaluation.run.predictions import PredictionsFile
     from salient_imagenet_data.evaluation.saliency.methods import Method
-    from salient_imagenet_data.evaluation.score.results import Failure, ModelResult
+    from salient_imagenet_data.evaluation.score.results import Failure
     from salient_imagenet_data.folds import Fold
     from salient_imagenet_data.images.source import ImageSource
     from salient_imagenet_data.joining import Missing
@@ -263,6 +261,7 @@ def _finish(
     protocols: Sequence[str] | None,
 ) -> None:
     """Score, write the report where asked, and print."""
+    from salient_imagenet_data.evaluation.report.table import table
     from salient_imagenet_data.evaluation.score.together import summarise
 
     summary = summarise(files, store, failed)
@@ -293,40 +292,3 @@ def _tell_absent(store: Store, protocols: Sequence[str] | None) -> None:
     for kind in KINDS:
         if not store.has(kind).any() and (protocols is None or "iclr2022" in protocols):
             tell(f"no class of {store.path} has a {kind} feature, so there is no {BY_KEY[ACCURACY_OF[kind]].name}")
-
-
-def table(models: Sequence[ModelResult], classes: int) -> str:
-    """First one answer a model; then accuracies in lines of text, and under each model its ratios and gap and what its
-    controls say. classes: of the store."""
-    from salient_imagenet_data.evaluation.plan.vocabulary import BY_KEY, corrupted_words, corruption_words
-    from salient_imagenet_data.evaluation.report.answer import answers
-    from salient_imagenet_data.evaluation.report.answer import lines as answer_lines
-
-    told = answers(models, classes)
-    lines = [*map(answer_lines, told), ""]
-    lines.append(f"{'model':<28} {'figure':<46} {'n':>6} {'classes':>7}  {'value':>6}  95 % interval    clean")
-    for model, short in zip(models, told, strict=True):
-        name = short.name if len(short.name) <= 28 else "…" + short.name[-27:]
-        line = partial(_line, name)
-        lines.append(line(BY_KEY["clean_accuracy"].name, model.clean_accuracy))
-        lines += [line(c.figure, c.accuracy, c.clean_accuracy) for c in model.conditions if not c.control]
-        for ratio, found in model.ratios.items():
-            lines += [
-                line(f"{ratio.upper()}, {corruption_words(row.corruption)}", row.ratio) + f"  of {row.sides}"
-                for row in found
-                if not row.control
-            ]
-        if model.spurious_gap is not None:
-            lines.append(line(BY_KEY["spurious_gap"].name, model.spurious_gap))
-        lines += [
-            f"{name:<28} {corrupted_words(claim.corruption, claim.region)}: {claim.verdict}" for claim in model.controls
-        ]
-    lines.append("accuracies are means over classes; clean: of the same images without corruption")
-    return "\n".join(lines)
-
-
-def _line(name: str, words: str, e: Estimate, clean: Estimate | None = None) -> str:
-    """An estimate of a model, and beside it the clean one of the same images."""
-    beside = f"  {clean.value:6.3f}" if clean is not None else ""
-    numbers = f"{e.n:>6} {e.classes:>7}  {e.value:6.3f}  {e.interval:<16}"
-    return f"{name:<28} {words:<46} {numbers}{beside}".rstrip()

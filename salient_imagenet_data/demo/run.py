@@ -75,11 +75,19 @@ def run(out: Path, *, overwrite: bool = False) -> DemoResult:
         classifiers = {name: figures_of(*model, store, source, others) for name, model in opened.items()}
     with whole_file(out / SHEET) as file:
         contact_sheet(store, source).save(file, format="PNG")
-    # ru_maxrss is in kilobytes on Linux and in bytes on macOS.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-    result = DemoResult(counts, cues, false_alarms, masks, SIGMAS, classifiers, seconds, round(peak))
+    result = DemoResult(counts, cues, false_alarms, masks, SIGMAS, classifiers, seconds, round(peak_mib()))
     write_text(out / PAGE, page(result))
     return result
+
+
+def peak_mib() -> float:
+    """The most memory that this process had at once, in MiB."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux, where ru_maxrss is also that of the process which started this one
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) / 1024
+    # In kilobytes, and on macOS in bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def write_scenes(scenes: SceneSource, folder: Path) -> dict[str, Scene]:

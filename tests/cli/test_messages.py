@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from salient_imagenet_data import errors
 from salient_imagenet_data.errors import EXTRAS
 from salient_imagenet_data.store import reading
 from tests.conftest import Run
@@ -41,8 +42,16 @@ def test_a_package_that_is_missing_is_told_with_its_own_extra(
         raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
     monkeypatch.setattr(reading.Store, "__init__", missing)
-    expected = f"Error: {package} is not installed; pip install 'salient-imagenet-data[{EXTRAS[package]}]'\n"
-    assert run("verify", "some/store") == (2, "", expected)
+    monkeypatch.chdir(ROOT)
+    expected = f"Error: {package} is not installed; pip install '{{}}[{EXTRAS[package]}]'\n"
+    assert run("verify", "some/store") == (2, "", expected.format("."))
+
+
+def test_the_line_that_installs_an_extra_is_that_of_this_copy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert str(errors.not_installed("timm")) == f"timm is not installed; pip install '{ROOT}[timm]'"
+    monkeypatch.setattr(errors, "__file__", str(tmp_path / "salient_imagenet_data" / "errors.py"))  # as of a wheel
+    assert str(errors.not_installed("timm")) == "timm is not installed; pip install 'salient-imagenet-data[timm]'"
 
 
 def test_each_extra_brings_the_packages_that_it_is_told_for() -> None:

@@ -63,7 +63,7 @@ def model(name: str, **parts: Any) -> ModelResult:
     """A model of ten classes without conditions, whose clean accuracy is 0.9, on 40 images."""
     plain: dict[str, Any] = dict.fromkeys(("conditions", "curves", "controls"), ())
     plain |= {"model": {}, "seed": 0, "fold": "1/1", "images": 40, "ratios": {}, "spurious_gap": None}
-    plain |= {"outputs": 10, "reading": "all", "by_reading": {}, "outside": None}
+    plain |= {"outputs": 10, "classes": 10, "reading": "all", "by_reading": {}, "outside": None}
     plain |= {"clean_accuracy": near(0.9), "clean_pooled": near(0.9), "clean_calibration": CALIBRATION}
     return ModelResult(name, **{**plain, **parts})
 

@@ -19,7 +19,7 @@ from salient_imagenet_data.builder.config import BuildConfig
 from salient_imagenet_data.builder.units import decoding
 from salient_imagenet_data.builder.units.decoding import Batch, batches, check_decoder
 from salient_imagenet_data.builder.units.jpeg import jpeg_of
-from salient_imagenet_data.errors import ImageError, SalientError
+from salient_imagenet_data.errors import ImageError, SalientError, not_installed
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.images.memory import MemorySource
@@ -249,10 +249,8 @@ def test_simplejpeg_that_is_not_installed_is_one_line(
     code, _, err = run(
         "build", "--images", images, "--weights", weights, "--out", tmp_path / "s", "--decoder", "simplejpeg"
     )
-    assert (code, err.splitlines()[-1]) == (
-        2,
-        "Error: decoder simplejpeg: simplejpeg is not installed; pip install 'salient-imagenet-data[jpeg]'",
-    )
+    said = f"Error: {not_installed('simplejpeg', 'decoder simplejpeg')}"
+    assert (code, err.splitlines()[-1]) == (2, said) and said.endswith("[jpeg]'")
     assert not (tmp_path / "s").exists()
 
 
