@@ -29,7 +29,14 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError, some
 from salient_imagenet_data.names import LOCK
-from salient_imagenet_data.store.arrays import sharded_array
+from salient_imagenet_data.store.arrays import (
+    is_whole,
+    rows_of_shard,
+    shard_count,
+    sharded_array,
+    sweep_shards,
+    write_rows,
+)
 from salient_imagenet_data.store.locks import held
 from salient_imagenet_data.store.tables import write_table
 from salient_imagenet_data.whole_file import UNFINISHED, sweep, sync, sync_folder, write_text
@@ -110,28 +117,18 @@ class OrdersWriter:
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self.folder, self.recipe = folder, recipe
-        for leftover in (folder / ARRAYS).rglob("*.partial"):  # of Zarr, which names them so
-            leftover.unlink()
+        sweep_shards(folder / ARRAYS)
         self._arrays = {name: _opened(folder, recipe, name) for name in recipe.arrays}
 
     def rows(self, shard: int) -> range:
         """Rows of a shard."""
-        return range(shard * SHARD_IMAGES, min((shard + 1) * SHARD_IMAGES, self.recipe.images))
+        return rows_of_shard(shard, SHARD_IMAGES, self.recipe.images)
 
     def missing(self) -> list[int]:
         """Shards of which a file is not there, or is damaged."""
-        return [s for s in range(-(-self.recipe.images // SHARD_IMAGES)) if not self._is_whole(s)]
-
-    def _is_whole(self, shard: int) -> bool:
-        rows, paths = self.rows(shard), [self._file(name, shard) for name in self._arrays]
-        if not all(path.is_file() and path.stat().st_size for path in paths):
-            return False  # Zarr reads zeros from both
-        try:
-            for array in self._arrays.values():
-                array[rows.start : rows.stop]
-        except Exception:  # each codec brings its own, and all mean that the shard is to be written again
-            return False
-        return True
+        shards = range(shard_count(self.recipe.images, SHARD_IMAGES))
+        files = {s: {self._file(name, s): array for name, array in self._arrays.items()} for s in shards}
+        return [s for s in shards if not is_whole(files[s], self.rows(s))]
 
     def write(self, shard: int, values: dict[str, NDArray[Any]]) -> None:
         """All rows of a shard, by array."""
@@ -141,11 +138,7 @@ class OrdersWriter:
             if part.shape != (len(rows), *array.shape[1:]):
                 raise ValueError(f"shard {shard} of {name}: {part.shape}, expected {(len(rows), *array.shape[1:])}")
             path = self._file(name, shard)
-            path.unlink(missing_ok=True)  # of a damaged one, Zarr would keep what it can read
-            try:
-                array[rows.start : rows.stop] = part.astype(array.dtype)
-            except OSError as error:
-                raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+            write_rows(path, array, rows, part.astype(array.dtype))
             sync(path)
 
     def finish(self, images: list[dict[str, Any]]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from salient_imagenet_data.errors import SalientError
@@ -34,6 +36,38 @@ SHARD_ROWS = 16 * CHUNK_ROWS
 """Rows of a shard file."""
 SMALL_GRID = 256
 """Cells of a grid such as 7 x 7 or 16 x 16, not of whole masks."""
+
+
+def rows_of_shard(shard: int, shard_rows: int, rows: int) -> range:
+    """Rows of a shard, of so many in all."""
+    return range(shard * shard_rows, min((shard + 1) * shard_rows, rows))
+
+
+def sweep_shards(folder: Path) -> None:
+    """Delete what a killed writer left below a folder: files under the temporary names that Zarr gives them."""
+    for leftover in folder.rglob("*.partial"):
+        leftover.unlink()
+
+
+def is_whole(shards: Mapping[Path, Any], rows: range) -> bool:
+    """Whether a shard of each array is there, {its file: the array}, and every chunk of it has its checksum."""
+    if not all(path.is_file() and path.stat().st_size for path in shards):
+        return False  # Zarr reads zeros from both
+    try:
+        for array in shards.values():
+            array[rows.start : rows.stop]
+    except Exception:  # each codec brings its own, and all mean that the shard is to be written again
+        return False
+    return True
+
+
+def write_rows(path: Path, array: Any, rows: range, values: NDArray[Any]) -> None:
+    """Write all rows of a shard, whose file is `path`. Raises OSError naming the file."""
+    path.unlink(missing_ok=True)  # of a damaged one, Zarr would keep what it can read
+    try:
+        array[rows.start : rows.stop] = values
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def sharded_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic], shard_rows: int) -> Any:

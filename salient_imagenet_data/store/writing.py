@@ -18,7 +18,17 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.names import FEATURES_TABLE, IMAGES_TABLE, MAPS, QUARANTINE_TABLE
-from salient_imagenet_data.store.arrays import ARRAYS, SHARD_ROWS, shard_count, shard_file, sharded_array
+from salient_imagenet_data.store.arrays import (
+    ARRAYS,
+    SHARD_ROWS,
+    is_whole,
+    rows_of_shard,
+    shard_count,
+    shard_file,
+    sharded_array,
+    sweep_shards,
+    write_rows,
+)
 from salient_imagenet_data.store.features import FEATURES_SCHEMA, Feature, features_table
 from salient_imagenet_data.store.manifest import Manifest, file_sha256, write_manifest
 from salient_imagenet_data.store.tables import IMAGES_SCHEMA, QUARANTINE_SCHEMA, write_table
@@ -37,8 +47,7 @@ class StoreWriter:
         self.folder, self.images, self.shard_rows = folder, images, shard_rows
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
-        for leftover in (folder / MAPS).rglob("*.partial"):  # of Zarr, which names them so
-            leftover.unlink()
+        sweep_shards(folder / MAPS)
         shapes: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
             "maps": ((images, features, *grid), np.uint8),
             "peaks": ((images, features), np.float32),
@@ -54,20 +63,15 @@ class StoreWriter:
     def _is_whole(self, shard: int) -> bool:
         """Whether each array's file is there and every chunk of it has its checksum."""
         if shard not in self._whole:
-            rows, paths = self.rows(shard), [self.folder / shard_file(a, shard) for a in ARRAYS]
-            if not all(path.is_file() and path.stat().st_size for path in paths):
-                return False  # Zarr reads zeros from both
-            try:
-                for array in self._arrays.values():
-                    array[rows.start : rows.stop]
-            except Exception:  # each codec brings its own, and all mean that the shard is to be written again
+            shards = {self.folder / shard_file(name, shard): array for name, array in self._arrays.items()}
+            if not is_whole(shards, self.rows(shard)):
                 return False
             self._whole.add(shard)
         return True
 
     def rows(self, shard: int) -> range:
         """Rows of a shard."""
-        return range(shard * self.shard_rows, min((shard + 1) * self.shard_rows, self.images))
+        return rows_of_shard(shard, self.shard_rows, self.images)
 
     def write_shard(
         self, shard: int, maps: NDArray[np.uint8], peaks: NDArray[np.float32], activations: NDArray[np.float32]
@@ -78,12 +82,7 @@ class StoreWriter:
         for name, values in zip(ARRAYS, parts, strict=True):
             if len(values) != len(rows):
                 raise ValueError(f"shard {shard} of {name}: {len(values)} rows, expected {len(rows)}")
-            path = self.folder / shard_file(name, shard)
-            path.unlink(missing_ok=True)  # of a damaged one, Zarr would keep what it can read
-            try:
-                self._arrays[name][rows.start : rows.stop] = values
-            except OSError as error:
-                raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+            write_rows(self.folder / shard_file(name, shard), self._arrays[name], rows, values)
         self._whole.add(shard)
 
     def finish(
