@@ -5,18 +5,14 @@ Any network that takes images in [0, 1]; projected gradient descent [Madry et al
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from salient_imagenet_data.builder.choices import Norm
 from salient_imagenet_data.builder.feature_attack import norms
-
-Norm = Literal["l2", "linf"]
-NORMS: tuple[Norm, ...] = get_args(Norm)
 
 
 def attack(
@@ -64,6 +60,11 @@ def stepped(x: Tensor, delta: Tensor, gradient: Tensor, length: float, epsilon: 
     return (x + delta).clamp(0.0, 1.0) - x
 
 
+def unit(images: NDArray[np.uint8]) -> Tensor:
+    """Crops (N, S, S, 3) uint8 as a network takes them: (N, 3, S, S) float32 in [0, 1]."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255.0)
+
+
 @torch.inference_mode()
 def correct(
     model: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int64], batch_size: int = 250
@@ -72,7 +73,7 @@ def correct(
     hits, device = np.empty(len(images), dtype=np.bool_), next(model.parameters()).device
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)
-        x = torch.from_numpy(images[part]).to(device).permute(0, 3, 1, 2).float().div_(255.0)
+        x = unit(images[part]).to(device)
         hits[part] = model(x).argmax(dim=1).cpu().numpy() == labels[part]
     return hits
 
@@ -90,7 +91,7 @@ def robust_accuracy(
     """Share of crops still classified right after an attack of `steps` steps."""
     generator, hits, device = torch.Generator().manual_seed(seed), 0, next(model.parameters()).device
     for start in range(0, len(images), batch_size):
-        x = torch.from_numpy(images[start : start + batch_size]).to(device).permute(0, 3, 1, 2).float().div_(255.0)
+        x = unit(images[start : start + batch_size]).to(device)
         y = torch.from_numpy(labels[start : start + batch_size]).to(device)
         hits += int((model(attack(model, x, y, epsilon, steps, generator, norm)).argmax(dim=1) == y).sum())
     return hits / len(images)

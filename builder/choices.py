@@ -14,5 +14,13 @@ Decoder = Literal["pillow", "pillow+torch", "simplejpeg", "nvjpeg"]
 """Of the images: `units.decoding`."""
 Stage = Literal["features", "ranking", "maps"]
 """After which a build may stop."""
+Norm = Literal["l2", "linf"]
+"""Of the ball of an attack."""
+HeadOf = Literal["cut", "new"]
+"""What a fine-tuning does to the head: the outputs of the classes are kept, or new ones are made."""
+Statistics = Literal["batch", "kept"]
+"""Of batch normalisation in a fine-tuning: of each batch, or as they came."""
+PassPrecision = Literal["float32", "bfloat16"]
+"""Of the passes of a fine-tuning."""
 EngineName = Literal["local", "ray"]
 """Who does the units: `units.engine`."""

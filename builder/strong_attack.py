@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from salient_imagenet_data.builder.attacking import Norm
+from salient_imagenet_data.builder.attacking import unit
+from salient_imagenet_data.builder.choices import Norm
 from salient_imagenet_data.errors import not_installed
 
 TARGETS = 9
@@ -50,7 +51,7 @@ def autoattack_accuracy(
         targeted.n_target_classes = min(TARGETS, classes - 1)
     if classes < FEWEST:
         chosen.attacks_to_run = ["apgd-ce", "fab", "square"]
-    x = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float().div_(255.0)
+    x = unit(images).contiguous()
     y = torch.from_numpy(labels)
     changed, _ = chosen.run_standard_evaluation(x, y, batch_size=batch_size)
     hits = 0

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from salient_imagenet_data.builder.attacking import attack
+from salient_imagenet_data.builder.training.recipe import check_within
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.reading import read_ahead
@@ -55,12 +56,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         at_least: dict[str, float] = {"steps": 1, "epochs": 1, "batch_size": 1, "blocks": 1, "shift": 0, "epsilon": 0}
-        for name, least in at_least.items():
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= least):
-                raise SalientError(
-                    f"{name.replace('_', ' ')} of the training", expected=f">= {least:g}", got=f"{value:g}"
-                )
+        check_within(self, {name: (least, math.inf) for name, least in at_least.items()})
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise SalientError("learning rate of the training", expected="> 0", got=f"{self.learning_rate:g}")
         if not 0.0 <= self.input_dropout < 1.0:
@@ -69,6 +65,18 @@ class TrainConfig:
             )
         if not self.widths or min(self.widths) < 1:
             raise SalientError("widths of the network", expected="one or more numbers >= 1", got=str(self.widths))
+
+
+def check_memory(images: int, size: int, limit: int, then: str) -> None:
+    """Raise SalientError if so many crops of `size` pixels a side take more than `limit` bytes. then: what to do."""
+    needed = images * size * size * 3
+    if needed > limit:
+        raise SalientError(
+            "images do not fit in memory",
+            expected=f"at most {limit >> 20} MiB at {size} x {size}",
+            got=f"{needed >> 20} MiB",
+            then=then,
+        )
 
 
 def load_images(
@@ -83,14 +91,7 @@ def load_images(
     Raises SalientError where they would take more than `memory_limit` bytes.
     """
     size, which = preprocessing.crop, range(len(source)) if which is None else which
-    needed = len(which) * size * size * 3
-    if needed > memory_limit:
-        raise SalientError(
-            "images do not fit in memory",
-            expected=f"at most {memory_limit >> 20} MiB at {size} x {size}",
-            got=f"{needed >> 20} MiB",
-            then="choose a smaller --crop; this command is for small data sets",
-        )
+    check_memory(len(which), size, memory_limit, "choose a smaller --crop; this command is for small data sets")
     images = np.empty((len(which), size, size, 3), dtype=np.uint8)
     labels, broken, count = np.empty(len(which), dtype=np.int64), list[str](), 0
     crops = read_ahead(which, lambda i: preprocessing.apply_to_picture(picture_of(source, i)))

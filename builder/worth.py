@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from salient_imagenet_data.builder.attacking import Norm, correct, robust_accuracy
+from salient_imagenet_data.builder.attacking import correct, robust_accuracy
+from salient_imagenet_data.builder.choices import Norm
 from salient_imagenet_data.errors import SalientError, some
 from salient_imagenet_data.images.source import ImageSource
 

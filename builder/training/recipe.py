@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
-from salient_imagenet_data.builder.attacking import NORMS, Norm
+from salient_imagenet_data.builder.choices import Norm, PassPrecision, Statistics
 from salient_imagenet_data.errors import SalientError
 
-Statistics = Literal["batch", "kept"]
-STATISTICS: tuple[Statistics, ...] = get_args(Statistics)
-Precision = Literal["float32", "bfloat16"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 SIDES = 32
 """Sides between the first crop and the last are multiples of it, as most networks' strides."""
 RADII: dict[Norm, float] = {"l2": 3.0, "linf": 4 / 255}
 """Of the robust networks of ImageNet that people named features of, at 224 pixels [Engstrom et al. 2019]."""
+
+
+def check_within(recipe: object, bounds: dict[str, tuple[float, float]]) -> None:
+    """Raise SalientError for the first field that is not a number from the least to the most of its bounds."""
+    for name, (least, most) in bounds.items():
+        value = getattr(recipe, name)
+        if not (math.isfinite(value) and least <= value <= most):
+            expected = f">= {least:g}" + (f" and <= {most:g}" if math.isfinite(most) else "")
+            raise SalientError(f"{name.replace('_', ' ')} of the training", expected=expected, got=f"{value:g}")
 
 
 def usual_radius(norm: Norm, crop: int) -> float:
@@ -53,7 +58,7 @@ class Recipe:
     crop: int = 224
     first_crop: int = 224
     statistics: Statistics = "batch"
-    precision: Precision = "float32"
+    precision: PassPrecision = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -68,11 +73,7 @@ class Recipe:
             "crop": (SIDES, math.inf),
             "first_crop": (SIDES, self.crop),
         }
-        for name, (least, most) in within.items():
-            value = getattr(self, name)
-            if not (math.isfinite(value) and least <= value <= most):
-                bounds = f">= {least:g}" + (f" and <= {most:g}" if math.isfinite(most) else "")
-                raise SalientError(f"{name.replace('_', ' ')} of the training", expected=bounds, got=f"{value:g}")
+        check_within(self, within)
         for name, most in {"learning_rate": math.inf, "area": 1.0}.items():
             value = getattr(self, name)
             if not (math.isfinite(value) and 0 < value <= most):
@@ -80,9 +81,10 @@ class Recipe:
                 raise SalientError(f"{name.replace('_', ' ')} of the training", expected=bounds, got=f"{value:g}")
         if not 0 <= self.average < 1:
             raise SalientError("average of the weights", expected=">= 0 and < 1", got=f"{self.average:g}")
-        for name, known in {"norm": NORMS, "statistics": STATISTICS, "precision": PRECISIONS}.items():
-            if getattr(self, name) not in known:
-                raise SalientError(f"{name} of the training", expected=", ".join(known), got=str(getattr(self, name)))
+        for name, known in {"norm": Norm, "statistics": Statistics, "precision": PassPrecision}.items():
+            if getattr(self, name) not in get_args(known):
+                given = str(getattr(self, name))
+                raise SalientError(f"{name} of the training", expected=", ".join(get_args(known)), got=given)
         if self.replays > 1 and (self.steps > 1 or self.epsilon == 0):
             raise SalientError(
                 "the free variant makes one step of an attack each replay",

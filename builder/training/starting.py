@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from salient_imagenet_data.builder.choices import HeadOf
 from salient_imagenet_data.errors import SalientError, some
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.imagenet import wnids
@@ -16,9 +17,6 @@ from salient_imagenet_data.networks.classifiers import network_of
 from salient_imagenet_data.networks.grid import find_grid
 from salient_imagenet_data.networks.opening import inside, open_network
 from salient_imagenet_data.networks.smallnet import SmallNet, SmallNetConfig, SmallNetModel
-
-CUT, NEW = "cut", "new"
-HEADS = (CUT, NEW)
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ def start_from(
     weights: str | None,
     class_names: tuple[str, ...],
     *,
-    head: str | None = None,
+    head: HeadOf | None = None,
     resize: int | None = None,
     crop: int | None = None,
 ) -> Start:
@@ -64,7 +62,7 @@ def start_from(
     names = opened.class_names
     if names is None and layer.out_features == len(wnids()):
         names = wnids()  # what a network of a thousand outputs without names is of, everywhere in this package
-    order = None if head == NEW else _outputs(names, class_names, opened.name, head)
+    order = None if head == "new" else _outputs(names, class_names, opened.name, head)
     fresh = nn.Linear(layer.in_features, len(class_names), bias=layer.bias is not None)
     with torch.no_grad():
         if order is None:
@@ -96,14 +94,14 @@ def asked(given: str, weights: str | None) -> tuple[str | None, str | None]:
 
 
 def _outputs(
-    names: tuple[str, ...] | None, class_names: tuple[str, ...], what: str, head: str | None
+    names: tuple[str, ...] | None, class_names: tuple[str, ...], what: str, head: HeadOf | None
 ) -> list[int] | None:
     """The network's output of each class; None where a new head is due."""
     found = {} if names is None else outputs_by_name(names, class_names)
     if len(found) == len(class_names):
         return [found[i] for i in range(len(class_names))]
     missing = [name for i, name in enumerate(class_names) if i not in found]
-    if found or head == CUT:
+    if found or head == "cut":
         raise SalientError(
             f"{what}: has no output for {len(missing)} of {len(class_names)} classes",
             expected="outputs named as the classes, or none",

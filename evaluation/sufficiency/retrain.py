@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from salient_imagenet_data.builder.train import TrainConfig, train
+from salient_imagenet_data.builder.train import TrainConfig, check_memory, train
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.numbers.bootstrap import value_average
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
@@ -140,13 +140,5 @@ def _preprocessing(orders: Orders, store: Store) -> Preprocessing:
 
 def _crops(joined: Joined, preprocessing: Preprocessing, memory_limit: int) -> NDArray[np.uint8]:
     """(N, S, S, 3) all images. A few copies of them are held at a time."""
-    side = preprocessing.crop
-    needed = len(joined) * side * side * 3
-    if needed > memory_limit:
-        raise SalientError(
-            "images do not fit in memory",
-            expected=f"at most {memory_limit >> 20} MiB at {side} x {side}",
-            got=f"{needed >> 20} MiB",
-            then="make orders of a --fold of the images",
-        )
+    check_memory(len(joined), preprocessing.crop, memory_limit, "make orders of a --fold of the images")
     return np.stack([preprocessing.apply(joined.image(item)) for item in range(len(joined))])

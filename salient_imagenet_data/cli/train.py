@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 from click.core import ParameterSource
 
+from salient_imagenet_data.builder.choices import HeadOf, Norm, PassPrecision, Statistics
 from salient_imagenet_data.cli.commands import DEVICE, FILE, cli, numbers, options, tell
 from salient_imagenet_data.cli.images import IMAGES, GivenImages, images_options
 
@@ -36,10 +37,10 @@ FROM = {
     "weights": click.option("--weights", help="File of weights for the network of --from, instead of its own."),
     "head": click.option(
         "--head",
-        type=click.Choice(("cut", "new")),
+        type=click.Choice(get_args(HeadOf)),
         help="Keep the outputs of the classes, by name, or make new ones.  [default: cut where all are found]",
     ),
-    "norm": click.option("--norm", type=click.Choice(("l2", "linf")), default="l2", help="Of the perturbations."),
+    "norm": click.option("--norm", type=click.Choice(get_args(Norm)), default="l2", help="Of the perturbations."),
     "replays": click.option(
         "--replays", type=int, default=1, help="Above 1 the free variant: use a batch so often, each pass for both."
     ),
@@ -56,13 +57,13 @@ FROM = {
     ),
     "statistics": click.option(
         "--statistics",
-        type=click.Choice(("batch", "kept")),
+        type=click.Choice(get_args(Statistics)),
         default="batch",
         help="Of batch normalisation: of each batch, or as they came.",
     ),
     "precision": click.option(
         "--precision",
-        type=click.Choice(("float32", "bfloat16")),
+        type=click.Choice(get_args(PassPrecision)),
         help="Of the passes; weights stay float32.  [default: float32 on a CPU, else bfloat16]",
     ),
     "attacked": click.option(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from salient_imagenet_data.builder.attacking import Norm, attack, correct, robust_accuracy
+from salient_imagenet_data.builder.attacking import attack, correct, robust_accuracy
+from salient_imagenet_data.builder.choices import Norm
 from salient_imagenet_data.networks.robust import load_model
 
 
