@@ -31,7 +31,7 @@ from salient_imagenet_data.evaluation.sufficiency.subsets import (
     size_of,
     sufficient_sizes,
 )
-from salient_imagenet_data.joining import Images, join, opened
+from salient_imagenet_data.joining import Images, Joined, join, opened
 from salient_imagenet_data.loaders.corruption.corruptions import image_seeds
 from salient_imagenet_data.names import KINDS, Kind
 from salient_imagenet_data.networks.classifiers import Classifier, checked_logits
@@ -76,9 +76,16 @@ def measure(
     Raises SalientError for another classifier than the orders were made with.
     """
     store, source = opened(store, images)
+    return measure_joined(classifier, orders, join(store, source, rows=orders.rows.tolist()), asked, settings)
+
+
+def measure_joined(
+    classifier: Classifier, orders: Orders, joined: Joined, asked: Asked = Asked(), settings: Settings = SMALL
+) -> Sufficiency:
+    """As `measure`, of images that have been found. joined: of the rows of the orders."""
+    store = joined.store
     if classifier.recorded != orders.recipe.model:
         raise SalientError(f"{orders.path}: orders of another classifier", got=str(orders.recipe.model.get("name")))
-    joined = join(store, source, rows=orders.rows.tolist())
     annotated = store.manifest.annotations_sha256 is not None
     regions = [RegionOfStore(k, store.kind_table[k][labels_of(store)]) for k in KINDS] if annotated else []
     items = Items(

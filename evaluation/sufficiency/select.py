@@ -66,7 +66,16 @@ def select(
     SalientError for a folder of anything else, images that are missing, or a model that will not do.
     """
     store, source = opened(store, images)
-    joined = joined_images(store, source, settings)
+    return select_joined(
+        classifier, joined_images(store, source, settings), folder, choice, settings, overwrite=overwrite
+    )
+
+
+def select_joined(
+    classifier: Classifier, joined: Joined, folder: Path, choice: Choice, settings: Settings, *, overwrite: bool = False
+) -> Orders:
+    """As `select`, of images that have been found (`joined_images`)."""
+    store = joined.store
     preprocessing = classifier.preprocessing or store.manifest.preprocessing
     items = Items(joined, preprocessing)
     recipe = recipe_of(classifier, joined, preprocessing, items, choice, settings)

@@ -18,9 +18,9 @@ from salient_imagenet_data.evaluation.sufficiency.classifiers import (
     with_input_dropout,
 )
 from salient_imagenet_data.evaluation.sufficiency.figures import Sufficiency
-from salient_imagenet_data.evaluation.sufficiency.measure import Asked, measure
+from salient_imagenet_data.evaluation.sufficiency.measure import Asked, measure_joined
 from salient_imagenet_data.evaluation.sufficiency.orders import Orders
-from salient_imagenet_data.evaluation.sufficiency.select import joined_images, mean_colour, select
+from salient_imagenet_data.evaluation.sufficiency.select import joined_images, mean_colour, select_joined
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Joined
@@ -65,8 +65,8 @@ def sis(
         for line in told(classifier.details):
             report(line)
         place = folder / file_name(classifier.name).removesuffix(".parquet")
-        orders = select(classifier, store, source, place, of, settings, overwrite=overwrite)
-        found[classifier.name] = orders, measure(classifier, orders, store, source, asked, settings)
+        orders = select_joined(classifier, joined, place, of, settings, overwrite=overwrite)
+        found[classifier.name] = orders, measure_joined(classifier, orders, joined, asked, settings)
     results = {name: figures.to_json() for name, (_, figures) in found.items()}
     write_text(folder / RESULTS, json.dumps(results, indent=2) + "\n")
     return found
