@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +35,7 @@ from salient_imagenet_data.builder.finish import (
     quarantine_rows,
     write_maps,
 )
-from salient_imagenet_data.builder.passes import Given, full_pass, second_pass, weight_of
+from salient_imagenet_data.builder.passes import Given, full_pass, second_pass, tell, weight_of
 from salient_imagenet_data.builder.robustness import Robustness, robustness_of
 from salient_imagenet_data.builder.units.decoding import check_decoder, packages_of
 from salient_imagenet_data.builder.units.engine import Engine, LocalEngine
@@ -136,6 +135,8 @@ def build_until(
         engine or LocalEngine(),
         Claim("build", _made_of(source, model, weights_sha256, annotations, known, config), MADE_OF),
     )
+    if known is not None:
+        tell(this, known.line())
     check_classes(model, source.class_names, "images")
     check_decoder(config.decoder, this.run.device, model.preprocessing)
     if annotations is not None:
@@ -215,7 +216,7 @@ def _robustness(this: Given) -> Robustness | None:
     work, key = this.place.child(WORK), this.claim.key[:12]
     found = robustness_of(this.source, this.model, this.config, this.run, work, key)
     for line in found.warnings() if found else ():
-        print(line, file=sys.stderr)
+        tell(this, line)
     return found
 
 

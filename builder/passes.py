@@ -80,7 +80,7 @@ def second_pass(
         if again.any():
             names = [name for name, no in zip(this.source.class_names, lack.tolist(), strict=True) if no]
             why = f": no candidates were features of {some(names)}" if names else ""
-            _tell(this, f"{again.sum()} of {len(kept)} images go through the network again{why}")
+            tell(this, f"{again.sum()} of {len(kept)} images go through the network again{why}")
     rows = pooled.indices[kept[again]]
     second = _job(this, "maps", rows, ends_of(again, config.shard_rows), features, must_read=True)
     this.engine.run(second)
@@ -98,7 +98,7 @@ def _candidates(this: Given) -> NDArray[np.int64] | None:
     twice = most_kept(labels, config.top_images * config.top_features if config.edition == "top65" else None)
     if 2 * len(rows) > twice:
         size = f"{run.pilot} images a class would be {len(rows)} images, to save {twice} at most"
-        _tell(this, f"no pilot: {size}; so all images go through the network, and then those that are kept again")
+        tell(this, f"no pilot: {size}; so all images go through the network, and then those that are kept again")
         return None
     job = _job(this, "pilot", rows, even_ends(len(rows), PILOT_UNIT), None)
     this.engine.run(job)
@@ -135,8 +135,9 @@ def _job(
     )
 
 
-def _tell(this: Given, text: str) -> None:
-    if this.engine.leader:
+def tell(this: Given, text: str) -> None:
+    """A line to stderr, by the leader; none for an empty text."""
+    if text and this.engine.leader:
         print(text, file=sys.stderr)
 
 

@@ -10,6 +10,7 @@ import click
 from salient_imagenet_data.builder.choices import Decoder, Edition, EngineName, GroupBy, Precision, Stage
 from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLDER, OUTPUTS, READINGS, VERSION, cli, tell
 from salient_imagenet_data.cli.images import GivenImages, images_options, tell_classes
+from salient_imagenet_data.cli.localise import BY_BOXES, by_boxes
 from salient_imagenet_data.networks.classes import Reading
 
 
@@ -99,7 +100,6 @@ def build(
     from salient_imagenet_data.annotation.restricting import of_classes
     from salient_imagenet_data.builder.build import build_until
     from salient_imagenet_data.builder.config import BuildConfig, RunConfig
-    from salient_imagenet_data.builder.discovery.known import known_pairs
     from salient_imagenet_data.builder.finish import predicted_outside, without_features
     from salient_imagenet_data.builder.units.engine import default_threads, make_engine
     from salient_imagenet_data.geometry import Preprocessing
@@ -115,7 +115,7 @@ def build(
     if annotations and pairs_of:
         raise click.UsageError("give --annotations or --pairs-of, not both")
     if probe is not None and outputs:
-        raise click.UsageError("--outputs names the outputs of a network's own head, which --probe replaces")
+        raise click.UsageError("--class-names names the outputs of a network's own head, which --probe replaces")
     if annotations == "official" and not trust_annotations:
         check_answers(weights)
     source = images.source(options["split"])
@@ -164,9 +164,6 @@ def build(
         known = restricted.annotations
         if line := restricted.line():
             tell(line)
-    other = Store(pairs_of) if pairs_of else None
-    if other is not None and (line := known_pairs(other, model, source.class_names, sha256).line()):
-        tell(line)
     batch = batch_size or default_batch_size(on, model.preprocessing.crop)
     store = build_until(
         source,
@@ -175,7 +172,7 @@ def build(
         stop_after=stop_after,
         weights_sha256=sha256,
         annotations=known,
-        pairs_of=other,
+        pairs_of=Store(pairs_of) if pairs_of else None,
         config=BuildConfig(batch_size=batch, **options),
         run=RunConfig(
             threads,
@@ -207,11 +204,7 @@ def build(
 @click.option("--out", type=FOLDER, required=True, help="Folder for the sheets.")
 @click.option("--attack", type=str, help="Also draw feature attacks, with these weights: those of the store.")
 @click.option("--architecture", help="Network of a plain state dict, with --attack.")
-@click.option(
-    "--boxes",
-    type=click.Path(path_type=Path),
-    help="People's boxes, as of `localise`: first what lies most against its answer, or off the object.",
-)
+@BY_BOXES
 @DEVICE
 def sheets(
     store: str,
@@ -226,12 +219,8 @@ def sheets(
     from salient_imagenet_data.annotation.sheets import write_sheets
     from salient_imagenet_data.store.reading import Store
 
-    opened, attacks, order = Store(store), None, None
-    if boxes is not None:
-        from salient_imagenet_data.evaluation.localisation.localise import doubtful_first, localise
-        from salient_imagenet_data.evaluation.localisation.truth import read_truth
-
-        order = doubtful_first(localise(opened, read_truth(boxes)))
+    opened, attacks = Store(store), None
+    order = by_boxes(opened, boxes)
     if attack:
         from salient_imagenet_data.builder.feature_attack import attacker
         from salient_imagenet_data.networks.devices import check_device
@@ -262,17 +251,18 @@ def apply(store: str, answers: Path | None, majority: int, data_version: str | N
     from salient_imagenet_data.annotation.restricting import of_classes
     from salient_imagenet_data.store.reading import Store
 
+    opened = Store(store)
     if answers is None or is_database(answers):
         from salient_imagenet_data.app.label.book import read_book
         from salient_imagenet_data.app.label.exporting import annotations_in
         from salient_imagenet_data.app.label.opening import place_of_answers
 
-        read = annotations_in(read_book(place_of_answers(store, answers)), Store(store))
+        read = annotations_in(read_book(place_of_answers(store, answers)), opened)
     else:
         read = read_annotations(answers)
     if read.unanswered:
         tell(f"{read.unanswered} rows of {answers} have no answer and are left out")
-    restricted = of_classes(read, Store(store).class_names)
+    restricted = of_classes(read, opened.class_names)
     if line := restricted.line():
         tell(line)
     annotated = annotate(store, restricted.annotations, majority=majority, data_version=data_version)

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from salient_imagenet_data.evaluation.run.settings import Settings
     from salient_imagenet_data.folds import Fold
+    from salient_imagenet_data.joining import Missing
+    from salient_imagenet_data.networks.classes import Reading
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -119,6 +122,25 @@ def fold_of(text: str) -> Fold:
     from salient_imagenet_data.folds import Fold
 
     return Fold.parse(text)
+
+
+def settings_of(
+    batch_size: int,
+    workers: int,
+    device: str | None,
+    skip_missing: bool,
+    fold: Fold,
+    *,
+    seed: int = 0,
+    top_k: int | None = 5,
+    classes: Reading = "all",
+) -> Settings:
+    """How the images are gone through, of the options of a command. Raises SalientError for no such device."""
+    from salient_imagenet_data.evaluation.run.settings import Settings
+    from salient_imagenet_data.networks.devices import check_device
+
+    missing: Missing = "skip" if skip_missing else "error"
+    return Settings(batch_size, workers, seed, check_device(device), top_k, missing, fold, classes)
 
 
 def options(decorators: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:

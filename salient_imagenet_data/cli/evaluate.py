@@ -20,6 +20,7 @@ from salient_imagenet_data.cli.commands import (
     cli,
     numbers,
     options,
+    settings_of,
     tell,
 )
 from salient_imagenet_data.cli.images import IMAGES, GivenImages, images_options
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from salient_imagenet_data.evaluation.score.results import Failure
     from salient_imagenet_data.folds import Fold
     from salient_imagenet_data.images.source import ImageSource
-    from salient_imagenet_data.joining import Missing
     from salient_imagenet_data.store.reading import Store
 
 
@@ -127,8 +127,6 @@ def evaluate(
     from salient_imagenet_data.evaluation.evaluate import earlier, run_models
     from salient_imagenet_data.evaluation.plan.plan import Conditions
     from salient_imagenet_data.evaluation.report.page import REPORT_PAGE
-    from salient_imagenet_data.evaluation.run.settings import Settings
-    from salient_imagenet_data.networks.devices import check_device
     from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.pictures.page import check_page
     from salient_imagenet_data.store.reading import Store
@@ -143,8 +141,9 @@ def evaluate(
     )
     if out is not None:
         check_page(out / REPORT_PAGE)  # before hours of inference
-    missing: Missing = "skip" if skip_missing else "error"
-    settings = Settings(batch_size, workers, seed, check_device(device), top_k or None, missing, fold, classes)
+    settings = settings_of(
+        batch_size, workers, device, skip_missing, fold, seed=seed, top_k=top_k or None, classes=classes
+    )
     with tempfile.TemporaryDirectory() as scratch:
         files, failed = run_models(
             openers,
@@ -206,18 +205,15 @@ def align(
     as_json: bool,
 ) -> None:
     """Measure how far classifiers look at the core masks: saliency maps against the masks."""
-    from salient_imagenet_data.evaluation.run.settings import Settings
     from salient_imagenet_data.evaluation.saliency.alignment import align as align_model
     from salient_imagenet_data.folds import WHOLE
     from salient_imagenet_data.networks.classifiers import told
-    from salient_imagenet_data.networks.devices import check_device
     from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
     source = images.of(opened)
-    missing: Missing = "skip" if skip_missing else "error"
-    settings = Settings(batch_size, workers, device=check_device(device), missing=missing, fold=fold)
+    settings = settings_of(batch_size, workers, device, skip_missing, fold)
     results = {}
     for name, opener in open_networks(opened, models, weights, architecture, outputs=outputs).items():
         classifier = opener()

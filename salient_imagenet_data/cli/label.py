@@ -9,6 +9,7 @@ import click
 
 from salient_imagenet_data.cli.commands import FILE, cli, tell
 from salient_imagenet_data.cli.images import GivenImages, images_options
+from salient_imagenet_data.cli.localise import BY_BOXES, by_boxes
 from salient_imagenet_data.names import Form
 
 
@@ -27,11 +28,7 @@ from salient_imagenet_data.names import Form
 @click.option("--generalise", type=click.IntRange(0), default=0, help="Pairs to ask again on five lower images.")
 @click.option("--gold", type=FILE, help="CSV of pairs whose answer is known; everybody is asked them.")
 @click.option("--definitions", type=FILE, help="Lines of a class name and a text to show with it, a tab between.")
-@click.option(
-    "--boxes",
-    type=click.Path(path_type=Path),
-    help="People's boxes, as of `localise`: first what lies most against its answer, or off the object.",
-)
+@BY_BOXES
 @click.option("--host", default="127.0.0.1", help="Where to listen; beyond this machine only with --token.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, help="0: any that is free.")
 @click.option("--token", help="What an address must hold for the pages to open.")
@@ -60,13 +57,9 @@ def label(
     from salient_imagenet_data.store.reading import Store
 
     access = access_to(host, token)
-    opened, order = Store(store), None
+    opened = Store(store)
     place = place_of_answers(store, answers)
-    if boxes is not None:
-        from salient_imagenet_data.evaluation.localisation.localise import doubtful_first, localise
-        from salient_imagenet_data.evaluation.localisation.truth import read_truth
-
-        order = doubtful_first(localise(opened, read_truth(boxes)))
+    order = by_boxes(opened, boxes)
     listening = listen(host, port)
     desk = open_desk(
         opened,

@@ -4,10 +4,31 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from salient_imagenet_data.cli.commands import cli
+
+if TYPE_CHECKING:
+    from salient_imagenet_data.store.reading import Store
+
+BY_BOXES = click.option(
+    "--boxes",
+    type=click.Path(path_type=Path),
+    help="People's boxes, as of `localise`: first what lies most against its answer, or off the object.",
+)
+
+
+def by_boxes(store: Store, boxes: Path | None) -> dict[tuple[int, int], str] | None:
+    """The order in which people look at a store's features, by what `BY_BOXES` gave; None without."""
+    if boxes is None:
+        return None
+    from salient_imagenet_data.evaluation.localisation.localise import doubtful_first
+    from salient_imagenet_data.evaluation.localisation.localise import localise as localise_store
+    from salient_imagenet_data.evaluation.localisation.truth import read_truth
+
+    return doubtful_first(localise_store(store, read_truth(boxes)))
 
 
 @cli.command()

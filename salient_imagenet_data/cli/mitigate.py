@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, OUTPUTS, READINGS, cli, options, tell
+from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, OUTPUTS, READINGS, cli, options, settings_of, tell
 from salient_imagenet_data.cli.images import GivenImages, images_options
 from salient_imagenet_data.evaluation.mitigation.choices import CHOICES, LOSSES
 from salient_imagenet_data.evaluation.saliency.methods import METHODS
 from salient_imagenet_data.networks.classes import Reading
 
 if TYPE_CHECKING:
-    from salient_imagenet_data.evaluation.run.settings import Settings
     from salient_imagenet_data.folds import Fold
     from salient_imagenet_data.images.source import ImageSource
-    from salient_imagenet_data.joining import Missing
     from salient_imagenet_data.networks.classifiers import Classifier
     from salient_imagenet_data.store.reading import Store
 
@@ -77,7 +75,7 @@ def retrain_head(
 
     check_out(out, overwrite)
     inputs = _inputs(store, images, model, weights, architecture, outputs)
-    settings = _settings(batch_size, workers, seed, device, skip_missing, fold, classes)
+    settings = settings_of(batch_size, workers, device, skip_missing, fold, seed=seed, classes=classes)
     network, fitted = retrain(*inputs, choice=choose, most=most, decay=decay, settings=settings)
     save_as_read(network, out, model, inputs[0].class_names)
     before, after = fitted.loss
@@ -132,7 +130,7 @@ def finetune(
     check_out(out, overwrite)
     config = FinetuneConfig(**recipe)
     inputs = _inputs(store, images, model, weights, architecture, outputs)
-    settings = _settings(batch_size, workers, seed, device, skip_missing, fold, classes)
+    settings = settings_of(batch_size, workers, device, skip_missing, fold, seed=seed, classes=classes)
     network = train_further(*inputs, config, settings, report=report)
     save_as_read(network, out, model, inputs[0].class_names)
     click.echo(f"wrote {out}")
@@ -158,20 +156,3 @@ def _inputs(
     for line in told(classifier.details):
         tell(line)
     return classifier, opened, images.of(opened)
-
-
-def _settings(
-    batch_size: int,
-    workers: int,
-    seed: int,
-    device: str | None,
-    skip_missing: bool,
-    fold: Fold,
-    classes: Reading,
-) -> Settings:
-    """How the images are gone through."""
-    from salient_imagenet_data.evaluation.run.settings import Settings
-    from salient_imagenet_data.networks.devices import check_device
-
-    missing: Missing = "skip" if skip_missing else "error"
-    return Settings(batch_size, workers, seed, check_device(device), missing=missing, fold=fold, classes=classes)

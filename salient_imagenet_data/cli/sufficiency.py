@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLDER, cli, fold_of, numbers, tell
+from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLDER, cli, fold_of, numbers, settings_of, tell
 from salient_imagenet_data.cli.evaluate import models_options
 from salient_imagenet_data.cli.images import GivenImages, images_options
 from salient_imagenet_data.evaluation.sufficiency.choices import SELECTIONS, Choice
@@ -16,7 +16,6 @@ from salient_imagenet_data.evaluation.sufficiency.choices import SELECTIONS, Cho
 if TYPE_CHECKING:
     from salient_imagenet_data.evaluation.sufficiency.choices import Selection
     from salient_imagenet_data.folds import Fold
-    from salient_imagenet_data.joining import Missing
 
 
 @cli.command()
@@ -68,11 +67,9 @@ def sis(
     as_json: bool,
 ) -> None:
     """Find the few pixels that suffice classifiers for their answers, and where these lie."""
-    from salient_imagenet_data.evaluation.run.settings import Settings
     from salient_imagenet_data.evaluation.sufficiency.figures import lines
     from salient_imagenet_data.evaluation.sufficiency.measure import Asked
     from salient_imagenet_data.evaluation.sufficiency.sis import sis as find
-    from salient_imagenet_data.networks.devices import check_device
     from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.store.reading import Store
 
@@ -80,8 +77,7 @@ def sis(
     source = images.of(opened)
     colour: Any = None if fill is None else numbers(fill, float, "--fill")
     choice, asked = Choice(selection, cell, step, colour, wrong_class), Asked(tau, border)
-    missing: Missing = "skip" if skip_missing else "error"
-    settings = Settings(batch_size, workers, seed, check_device(device), missing=missing, fold=fold)
+    settings = settings_of(batch_size, workers, device, skip_missing, fold, seed=seed)
     found = find(
         open_networks(opened, models, weights, architecture, names=names or None, outputs=outputs),
         opened,
