@@ -162,10 +162,7 @@ def _header(metadata: dict[str, str], path: Path) -> dict[str, Any] | None:
 def _class_names(metadata: dict[str, str], path: Path) -> tuple[str, ...] | None:
     if CLASS_NAMES not in metadata:
         return None
-    try:
-        names = json.loads(metadata[CLASS_NAMES])
-    except (ValueError, RecursionError):
-        names = None
+    names = _json(metadata[CLASS_NAMES])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise SalientError(f"{path}: {CLASS_NAMES} in its metadata cannot be read", expected="a JSON list of texts")
     return tuple(names)
@@ -175,13 +172,18 @@ def _probe(metadata: dict[str, str], path: Path) -> dict[str, Any] | None:
     """What `build --probe` wrote. Raises SalientError for a note that is not its own."""
     if PROBE not in metadata:
         return None
-    try:
-        note = json.loads(metadata[PROBE])
-    except ValueError:
-        note = None
+    note = _json(metadata[PROBE])
     if not isinstance(note, dict):
         raise SalientError(f"{path}: its note {PROBE!r} is not of `build --probe`", expected="a JSON object")
     return note
+
+
+def _json(text: str) -> Any:
+    """What a text of JSON says; None for any other text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _reason(error: Exception) -> str:

@@ -54,3 +54,11 @@ def test_names_of_another_number_are_refused(tmp_path: Path) -> None:
         assert file.metadata() == {"class_names": '["cat", "dog"]'}
     with pytest.raises(SalientError, match="names of other outputs; expected 3 names; got 2"):
         open_network(SPEC, None, tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("said", ["[", "[]", "[" * 5000])
+def test_a_note_about_a_probe_that_is_none_is_refused_by_file(tmp_path: Path, said: str) -> None:
+    written(tmp_path / "w.safetensors")
+    save_file(load_file(tmp_path / "w.safetensors"), tmp_path / "w.safetensors", {"probe": said})
+    with pytest.raises(SalientError, match=r"w\.safetensors: its note 'probe' is not of `build --probe`"):
+        open_network(SPEC, None, tmp_path / "w.safetensors")
