@@ -212,7 +212,9 @@ def test_no_folder_holds_more_than_fourteen_loose_modules() -> None:
 
 
 def test_no_module_is_longer_than_four_hundred_lines() -> None:
-    long = {str(p.relative_to(ROOT)): n for _, p in modules() if (n := len(p.read_text().splitlines())) > 400}
+    files = [p for _, p in modules()] + [p for room in ("tests", "benchmarks") for p in (ROOT / room).rglob("*.py")]
+    assert len(files) > 300
+    long = {str(p.relative_to(ROOT)): n for p in files if (n := len(p.read_text().splitlines())) > 400}
     assert not long
 
 

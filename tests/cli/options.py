@@ -1,0 +1,258 @@
+"""Which options each command has, where each is tested, and what each is changed to."""
+
+from __future__ import annotations
+
+RUN_ONLY: dict[str, set[str]] = {
+    "demo": {"overwrite", "as_json"},
+    "annotations": {"as_json"},
+    "info": {"as_json"},
+    "build": {"verbose", "engine", "address", "workers", "threads", "device", "resume", "overwrite"},
+    "sheets": {"verbose", "device"},
+    "evaluate": {"verbose", "skip_missing", "device", "as_json", "overwrite", "workers"},
+    "score": {"verbose", "as_json"},
+    "align": {"verbose", "skip_missing", "device", "as_json", "workers"},
+    "export": {"verbose", "workers", "overwrite"},
+    "publish": {"verbose", "workers", "overwrite"},
+    "localise": {"as_json"},
+    "look": {"verbose", "overwrite"},
+    "label": {"verbose", "host", "port", "token", "no_browser"},
+    "export-answers": {"overwrite"},
+    "retrain-head": {"verbose", "overwrite", "workers", "skip_missing", "device"},
+    "finetune": {"verbose", "overwrite", "workers", "skip_missing", "device"},
+    "sis": {"verbose", "skip_missing", "device", "as_json", "overwrite", "workers"},
+    "sis-retrain": {"verbose", "device", "as_json"},
+    "import-official": {"verbose", "skip_broken", "processes", "resume", "overwrite"},
+    "compare": {"as_json"},
+    "train": {"verbose", "overwrite", "device", "resume"},
+}
+"""How a thing is run, or what is let pass. They change no figure; their own tests are with what they do."""
+_READ = {"store", "images", "layout"}
+_MODEL = {"weights", "architecture"}
+INPUTS: dict[str, set[str]] = {
+    "demo": {"out"},
+    "annotations": {"file"},
+    "info": {"store"},
+    "verify": {"store"},
+    "build": {"images", "layout", "out", "annotations", *_MODEL},
+    "sheets": {"out", "attack", "architecture", *_READ},
+    "apply": {"store", "answers"},
+    "evaluate": {"models", "out", *_READ, *_MODEL},
+    "score": {"predictions", "out", *_READ},
+    "align": {"models", *_READ, *_MODEL},
+    "leaderboard": {"folder", "out"},
+    "export": {"out", *_READ},
+    "publish": {"out", *_READ},
+    "localise": {"store"},
+    "look": {"out", *_READ},
+    "label": {"answers", *_READ},
+    "export-answers": {"store", "answers", "out"},
+    "import-answers": {"store", "file", "answers"},
+    "retrain-head": {"model", "out", *_READ, *_MODEL},
+    "finetune": {"model", "out", *_READ, *_MODEL},
+    "sis": {"models", "out", *_READ, *_MODEL},
+    "sis-retrain": {"orders", *_READ},
+    "import-official": {"release", "out", "annotations", "images", "layout"},
+    "compare": {"store_a", "store_b"},
+    "train": {"images", "layout", "scenes", "test_images", "out", "start"},
+}
+"""What a command reads and where it writes: every other test of a command gives them."""
+ELSEWHERE: dict[str, dict[str, str]] = {
+    "build": {
+        "compiled": "builder/units/test_forward.py",
+        "trust_annotations": "builder/discovery/test_belonging.py",
+        "attacked": "builder/test_robustness.py",
+        "classes": "subsets/test_layouts.py",
+        "outputs": "subsets/test_outputs.py",
+        "pairs_of": "subsets/test_pairs.py",
+        "pilot": "builder/units/test_engines.py",
+        "candidates": "builder/units/test_engines.py",
+        "probe": "builder/test_probe.py",
+    },
+    "publish": dict.fromkeys(("repo", "private", "gated", "revision"), "hub/test_http.py")
+    | {"redistribute": "hub/test_export.py"},  # the same decorator as of export
+    "localise": {"boxes": "evaluation/localisation/test_localise.py"},
+    "sheets": {"boxes": "evaluation/localisation/test_localise.py"},
+    "evaluate": {
+        "names": "cli/test_evaluate.py",
+        "classes": "subsets/test_readings.py",
+        "outputs": "subsets/test_outputs.py",
+    },
+    "align": {"outputs": "subsets/test_outputs.py"},
+    "retrain-head": {"classes": "subsets/test_readings.py", "outputs": "subsets/test_outputs.py"},
+    "finetune": {"classes": "subsets/test_readings.py", "outputs": "subsets/test_outputs.py"},
+    "label": dict.fromkeys(
+        ("annotator", "per_pair", "repeats", "generalise", "gold", "definitions", "boxes"), "app/label/test_command.py"
+    ),
+    "export-answers": {"form": "app/label/test_exporting.py"},
+    "sis": dict.fromkeys(("names", "ensemble", "input_dropout", "picture"), "evaluation/sufficiency/test_sis.py")
+    | {"outputs": "subsets/test_outputs.py"},
+    "look": {"count": "test_looking.py", "classes": "test_looking.py"},
+    "export": {"redistribute": "hub/test_export.py"},
+    "train": {"weights": "cli/test_train.py", "autoattack": "cli/test_train.py"},
+}
+"""Options that need more than a tiny store, and the file of tests that gives them to the command."""
+SPLITS, WEIGHTS = "a folder of splits", "weights of a plain state dict"
+"""Stand for paths in what is given."""
+PLAIN = ("--weights", WEIGHTS, "--architecture", "resnet18")
+SCENES = ("--scenes", 30)
+NETWORK = "the network of the store"
+FROM = ("--from", NETWORK)
+CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
+    "build": {
+        "weights_sha256": ("--weights-sha256", "0" * 64),
+        "edition": ("--edition", "top65", "--top-images", 1),
+        "group_by": ("--group-by", "prediction"),
+        "top_features": ("--top-features", 2),
+        "top_images": ("--top-images", 1),
+        "majority": ("--majority", 4),
+        "data_version": ("--data-version", "2.0.0"),
+        "batch_size": ("--batch-size", 7),
+        "precision": ("--precision", "bf16"),
+        "decoder": ("--decoder", "pillow+torch"),
+        "split": ("--split", "val"),
+        "stop_after": ("--stop-after", "ranking"),
+        "resize": (*PLAIN, "--resize", 60, "--crop", 56),
+        "crop": (*PLAIN, "--resize", 64, "--crop", 48),
+    },
+    "annotations": {"majority": ("--majority", 4)},
+    "apply": {"majority": ("--majority", 4), "data_version": ("--data-version", "2.0.0")},
+    "evaluate": {
+        "fold": ("--fold", "1/2"),
+        "protocols": ("--protocol", "corm2022"),
+        "sigma": ("--sigma", "0.5"),
+        "corruptions": ("--corruption", "fill_gray"),
+        "controls": ("--no-controls",),
+        "single_features": ("--single-features",),
+        "trials": ("--protocol", "corm2022", "--trials", 2),
+        "boxes": ("--boxes",),
+        "frame": ("--frame", "store"),
+        "top_k": ("--top-k", 2),
+        "batch_size": ("--batch-size", 7),
+        "seed": ("--seed", 1),
+    },
+    "align": {
+        "fold": ("--fold", "1/2"),
+        "saliency": ("--saliency", "input_x_gradient"),
+        "layer": ("--layer", "image"),
+        "batch_size": ("--batch-size", 7),
+    },
+    "retrain-head": {
+        "fold": ("--fold", "1/2"),
+        "seed": ("--choose", "random", "--seed", 1),
+        "choose": ("--choose", "most"),
+        "most": ("--most", 1),
+        "decay": ("--decay", 0.1),
+        "batch_size": ("--batch-size", 7),
+    },
+    "finetune": {
+        "fold": ("--fold", "1/2"),
+        "seed": ("--seed", 1),
+        "loss": ("--loss", "l1"),
+        "weight": ("--loss-weight", 1),
+        "method": ("--saliency", "grad_cam"),
+        "layer": ("--layer", "net.body.3"),
+        "epochs": ("--epochs", 2),
+        "batch_size": ("--batch-size", 20),
+        "learning_rate": ("--learning-rate", 1e-2),
+        "weight_decay": ("--weight-decay", 0.5),
+        "flip": ("--no-flip",),
+    },
+    "sis": {
+        "fold": ("--fold", "1/2"),
+        "selection": ("--step", 1, "--selection", "backward"),
+        "cell": ("--cell", 28),
+        "step": ("--step", 8),
+        "fill": ("--fill", "0,0,1"),
+        "wrong_class": ("--no-wrong-class",),
+        "tau": ("--tau", 0.14),
+        "border": ("--border", 6),
+        "batch_size": ("--batch-size", 7),
+        "seed": ("--seed", 1),
+    },
+    "sis-retrain": {
+        "share": ("--share", 0.5),
+        "border": ("--border", 6),
+        "test_fold": ("--test-fold", "2/2"),
+        "epochs": ("--epochs", 2),
+        "batch_size": ("--batch-size", 4),
+        "learning_rate": ("--learning-rate", 0.01),
+        "widths": ("--widths", "4,6"),
+        "stem_stride": ("--stem-stride", 1),
+        "seed": ("--seed", 1),
+    },
+    "train": {
+        "resize": ("--resize", 36),
+        "crop": ("--crop", 24),
+        "epsilon": ("--epsilon", 0),
+        "steps": ("--steps", 2),
+        "epochs": ("--epochs", 2),
+        "batch_size": ("--batch-size", 8),
+        "learning_rate": ("--learning-rate", 0.1),
+        "widths": ("--widths", "4,8"),
+        "blocks": ("--blocks", 2),
+        "shift": ("--shift", 0),
+        "input_dropout": ("--input-dropout", 0.2),
+        "stem_stride": ("--stem-stride", 2),
+        "seed": ("--seed", 1),
+        "split": ("--images", SPLITS, "--split", "test"),
+        "test_split": ("--test-images", SPLITS, "--test-split", "train"),
+        "correlation": (*SCENES, "--correlation", 0.1),
+        "scene_seed": (*SCENES, "--scene-seed", 2),
+        "head": (*FROM, "--head", "new"),
+        "norm": (*FROM, "--norm", "linf"),
+        "replays": (*FROM, "--replays", 2),
+        "first_crop": (*FROM, "--epochs", 2, "--first-crop", 32),
+        "area": (*FROM, "--area", 0.5),
+        "warmup": (*FROM, "--warmup", 0),
+        "weight_decay": (*FROM, "--weight-decay", 0.5),
+        "average": (*FROM, "--average", 0),
+        "statistics": (*FROM, "--statistics", "kept"),
+        "precision": (*FROM, "--precision", "bfloat16"),
+        "attacked": (*FROM, "--epsilon", 0.1, "--attacked", 7),
+    },
+    "import-official": {
+        "grid": ("--grid", "14x14"),
+        "majority": ("--majority", 4),
+        "resize": ("--resize", 64),
+        "crop": ("--crop", 55),
+        "feature_count": ("--feature-count", 17),
+        "split": ("--split", "val"),
+        "data_version": ("--data-version", "2.0.0"),
+    },
+    "export": {"repo": ("--repo", "org/other")},
+}
+BESIDE = {  # what the option is compared with, where it is not the command alone
+    ("build", "edition"): ("--top-images", 1),
+    ("build", "resize"): (*PLAIN, "--resize", 64, "--crop", 56),
+    ("build", "crop"): (*PLAIN, "--resize", 64, "--crop", 56),
+    ("train", "split"): ("--images", SPLITS),
+    ("train", "test_split"): ("--test-images", SPLITS),
+    ("train", "correlation"): SCENES,
+    ("train", "scene_seed"): SCENES,
+    **dict.fromkeys(
+        [
+            ("train", name)
+            for name in (
+                "head",
+                "norm",
+                "replays",
+                "area",
+                "warmup",
+                "weight_decay",
+                "average",
+                "statistics",
+            )
+        ],
+        FROM,
+    ),
+    ("train", "precision"): FROM,
+    ("train", "first_crop"): (*FROM, "--epochs", 2),
+    ("train", "attacked"): (*FROM, "--epsilon", 0.1),
+    ("evaluate", "trials"): ("--protocol", "corm2022"),
+    ("retrain-head", "seed"): ("--choose", "random"),
+    ("sis", "selection"): ("--step", 1),
+}
+SAME = {(name, "batch_size") for name in ("build", "align", "evaluate", "retrain-head", "sis")}
+"""Changed, they must change no figure but by rounding: the sums of floats are over other numbers of images."""
+REFUSED = {("build", "weights_sha256"), ("import-official", "crop"), ("import-official", "feature_count")}
+"""That are held against what is there."""
