@@ -9,7 +9,8 @@ from pathlib import Path
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.plan.condition import CLEAN
 from salient_imagenet_data.evaluation.plan.plan import USUAL, Conditions, Plan
-from salient_imagenet_data.evaluation.run.found import images_found
+from salient_imagenet_data.evaluation.run.found import images_found, images_to_swap_in
+from salient_imagenet_data.evaluation.run.images import swaps
 from salient_imagenet_data.evaluation.run.infer import answers_of, infer
 from salient_imagenet_data.evaluation.run.predictions import Answers, PredictionsFile, concatenated, read_predictions
 from salient_imagenet_data.evaluation.run.settings import DEFAULT, Settings
@@ -40,9 +41,10 @@ def evaluate(
     store, source = opened(store, images)
     plan = conditions.plan(store, settings.fold)
     joined = images_found(store, source, settings, plan.rows)
+    pool = images_to_swap_in(joined, settings) if swaps(plan.conditions) else None
     found: dict[str, list[Answers]] = {}
     classifier = model if isinstance(model, Classifier) else Classifier("model", model)
-    for _, batch in answers_of(classifier, joined, plan, settings, plan.conditions):
+    for _, batch in answers_of(classifier, joined, plan, settings, plan.conditions, pool=pool):
         for name, answers in batch.items():
             found.setdefault(name, []).append(answers)
     metadata = {"seed": settings.seed, "fold": str(plan.fold), "reading": settings.classes}
@@ -69,6 +71,7 @@ def run_models(
     SalientError where images are missing, which no model can mend, or another process writes into the folder.
     """
     joined = images_found(store, source, settings, plan.rows, report)
+    pool = images_to_swap_in(joined, settings, report) if swaps(plan.conditions) else None
     files, failed = list[PredictionsFile](), list[Failure]()
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder):  # two runs would take each other's parts for their own
@@ -77,7 +80,8 @@ def run_models(
                 opened = opener()
                 for line in told(opened.details):
                     report(line)
-                done = infer(opened, joined, plan, folder / file_name(name), settings, overwrite=overwrite)
+                path = folder / file_name(name)
+                done = infer(opened, joined, plan, path, settings, pool=pool, overwrite=overwrite)
                 files.append(done)
                 report(f"{name}: {len(done.conditions[CLEAN].image_ids)} images, {len(done.conditions)} conditions")
             except Exception as error:  # a stranger's model may raise anything, and the others are to go on

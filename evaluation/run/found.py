@@ -40,16 +40,35 @@ def images_found(
         return joined
     if joined.missing:
         report(f"{len(joined.missing)} images are missing and left out, such as {joined.missing[0]}")
-    read = read_ahead(joined.indices.tolist(), lambda index: picture_of(joined.source, index).size)
-    found = [found for _, found in counted(read, total=len(joined), what="read")]
-    broken = [item for item, size in enumerate(found) if isinstance(size, ImageError)]
+    broken = _broken(joined)
     if not broken:
         return joined
-    ids = [store.rows[int(joined.rows[item])].image_id for item in broken]
     if len(broken) == len(joined):
-        error = found[0]
-        assert isinstance(error, ImageError)
-        raise error
+        raise broken[0]
+    ids = [store.rows[int(joined.rows[item])].image_id for item in broken]
     report(f"{len(broken)} images cannot be decoded and are left out, such as {ids[0]}")
-    kept = np.setdiff1d(np.arange(len(joined)), broken)
+    kept = np.setdiff1d(np.arange(len(joined)), list(broken))
     return replace(joined.take(kept), missing=(*joined.missing, *ids))
+
+
+def images_to_swap_in(joined: Joined, settings: Settings, report: Callable[[str], None] = say) -> Joined:
+    """All images of the store that the source has, of which another one is swapped into each: they do not depend on
+    what else is evaluated. joined: of `images_found`, which are known to decode. With `missing="skip"` the others are
+    decoded once too, and those that do not are left out, with a line to `report`."""
+    pool = join(joined.store, joined.source, missing="skip")
+    if settings.missing == "error":
+        return pool
+    others = np.flatnonzero(~np.isin(pool.rows, joined.rows))
+    broken = others[list(_broken(pool.take(others)))]
+    unsaid = [row for row in pool.rows[broken].tolist() if pool.store.rows[row].image_id not in joined.missing]
+    if unsaid:
+        first = pool.store.rows[unsaid[0]].image_id
+        report(f"{len(unsaid)} more images cannot be decoded and are not swapped in, such as {first}")
+    return pool.take(np.setdiff1d(np.arange(len(pool)), broken))
+
+
+def _broken(joined: Joined) -> dict[int, ImageError]:
+    """The items that do not decode, with the reason."""
+    read = read_ahead(joined.indices.tolist(), lambda index: picture_of(joined.source, index).size)
+    found = [found for _, found in counted(read, total=len(joined), what="read")]
+    return {item: size for item, size in enumerate(found) if isinstance(size, ImageError)}

@@ -99,8 +99,7 @@ class ItemBatch:
 
 class Items(Dataset[Item]):
     """Images with their masks of some regions. controlled: the regions that come with another image's masks too.
-    swaps: each image comes with another one; these are taken from all of the store that the source has, so that they
-    do not depend on what else is evaluated. seed: of who is the other."""
+    pool: each image comes with another one of these. seed: of who is the other."""
 
     def __init__(
         self,
@@ -109,13 +108,13 @@ class Items(Dataset[Item]):
         regions: Sequence[RegionOfStore] = (),
         *,
         controlled: Container[str] = (),
-        swaps: bool = False,
+        pool: Joined | None = None,
         seed: int = 0,
     ) -> None:
         self.joined, self.preprocessing, self.regions = joined, preprocessing, regions
         self.partner = {r.name: partner_rows(joined, r, seed) for r in regions if r.name in controlled}
-        self.pool = join(joined.store, joined.source, missing="skip") if swaps else joined
-        self.swapped = partner_images(self.pool, seed) if swaps else None
+        self.pool = pool
+        self.swapped = None if pool is None else partner_images(pool, seed)
         _ = joined.store.maps
 
     def __len__(self) -> int:
@@ -135,7 +134,7 @@ class Items(Dataset[Item]):
                 if region.name in self.partner:
                     others[region.name], _ = self._mask(int(self.partner[region.name][row]), region, size)
         swap = None
-        if self.swapped is not None:
+        if self.pool is not None and self.swapped is not None:
             other = self.preprocessing.apply(self.pool.image(self.swapped[row]))
             swap = torch.from_numpy(other).permute(2, 0, 1)
         return Item(position, row, record.image_id, image, known, masks, others, swap)
@@ -152,13 +151,30 @@ class Items(Dataset[Item]):
         return torch.from_numpy(np.minimum(mask, np.float32(1.0))), torch.from_numpy(known)
 
 
-def items_of(joined: Joined, plan: Plan, preprocessing: Preprocessing, regions: Sequence[str], *, seed: int) -> Items:
-    """The images of a plan with what its conditions on some of its regions, by name, need."""
+def items_of(
+    joined: Joined,
+    plan: Plan,
+    preprocessing: Preprocessing,
+    regions: Sequence[str],
+    *,
+    pool: Joined | None = None,
+    seed: int,
+) -> Items:
+    """The images of a plan with what its conditions on some of its regions, by name, need. pool: the images of which
+    others are swapped in where a condition wants that (`images_to_swap_in`); None: all of the store that there are."""
     conditions = [c for c in plan.conditions if c.region in regions]
     controlled = {c.region for c in conditions if c.control == "other"}
-    swaps = any(corruption_of(c.corruption).needs_other for c in conditions)
     chosen = [plan.regions[name] for name in regions]
-    return Items(joined, preprocessing, chosen, controlled=controlled, swaps=swaps, seed=seed)
+    if not swaps(conditions):
+        pool = None
+    elif pool is None:
+        pool = join(joined.store, joined.source, missing="skip")
+    return Items(joined, preprocessing, chosen, controlled=controlled, pool=pool, seed=seed)
+
+
+def swaps(conditions: Sequence[Condition]) -> bool:
+    """Whether another image is swapped in under one of the conditions."""
+    return any(corruption_of(c.corruption).needs_other for c in conditions)
 
 
 def partner_rows(joined: Joined, region: RegionOfStore, seed: int) -> NDArray[np.int64]:

@@ -57,18 +57,20 @@ def answers_of(
     settings: Settings,
     conditions: Sequence[Condition],
     *,
+    pool: Joined | None = None,
     clean: bool = True,
     start: int = 0,
 ) -> Iterator[tuple[int, dict[str, Answers]]]:
     """Batch after batch: the position after it in `joined`, and the answers by condition.
 
+    pool: as of `items_of`.
     Raises SalientError if the output is not (batch, outputs) finite logits, the store's classes first.
     """
     store, outputs = joined.store, classifier.outputs(len(joined.store.class_names))
     preprocessing = classifier.preprocessing or store.manifest.preprocessing
     labels = store.rows.labels[joined.rows]
     needed = dict.fromkeys(c.region for c in conditions)
-    items = items_of(joined, plan, preprocessing, list(needed), seed=settings.seed)
+    items = items_of(joined, plan, preprocessing, list(needed), pool=pool, seed=settings.seed)
     loader: DataLoader[Any] = DataLoader(
         Subset(items, range(start, len(items))),
         batch_size=settings.batch_size,
@@ -106,10 +108,12 @@ def infer(
     path: Path,
     settings: Settings,
     *,
+    pool: Joined | None = None,
     overwrite: bool = False,
 ) -> PredictionsFile:
     """Write the predictions of one classifier to `path`, or complete what is there.
 
+    pool: as of `items_of`.
     Conditions that the file already holds, for the same images, are not run again; a run that was stopped goes on after
     its last whole part. Raises SalientError if the file was made of another store, model, seed or device.
     """
@@ -139,7 +143,7 @@ def infer(
     digest = _digest(metadata, part, pending)
     start = _resumed(work, digest)
     tables: list[Any] = []
-    for position, found in answers_of(classifier, part, plan, settings, pending, clean=clean, start=start):
+    for position, found in answers_of(classifier, part, plan, settings, pending, pool=pool, clean=clean, start=start):
         tables += [to_table(name, answers, metadata) for name, answers in found.items()]
         if position - start >= PART_IMAGES or position == len(part):
             work.mkdir(exist_ok=True)

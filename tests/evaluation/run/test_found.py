@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from salient_imagenet_data.errors import ImageError, SalientError
-from salient_imagenet_data.evaluation.run.found import images_found
+from salient_imagenet_data.evaluation.run.found import images_found, images_to_swap_in
 from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.store.reading import Store
 from tests.conftest import Run
@@ -52,3 +52,37 @@ def test_the_command_calls_it_by_its_own_name(
     assert code == 2 and err.strip().endswith("or --skip-missing") and 'missing="skip"' not in err
     code, _, err = run(*words, "--skip-missing")
     assert code == 0 and "1 images are missing and left out" in err and "1 images cannot be decoded" in err
+
+
+def test_what_no_longer_decodes_is_not_swapped_in(store: Store, images: Path, tmp_path: Path, run: Run) -> None:
+    """Of a fold, others are swapped in from the whole store: the broken one lies in the other half."""
+    copy, told = harmed(store, images, tmp_path), list[str]()
+    broken = store.rows[5].image_id
+    joined = images_found(store, copy, SKIP, np.arange(20, 40), told.append)
+    pool = images_to_swap_in(joined, SKIP, told.append)
+    assert pool.rows.tolist() == [row for row in range(len(store)) if row not in (3, 5)]
+    assert told == [f"1 more images cannot be decoded and are not swapped in, such as {broken}"]
+    images_to_swap_in(images_found(store, copy, SKIP, np.arange(len(store)), told.append), SKIP, told.append)
+    assert told[1].startswith("1 images are missing") and told[2].startswith("1 images cannot") and len(told) == 3
+    assert 5 in images_to_swap_in(joined, Settings(), told.append).rows
+
+
+def test_a_command_swaps_in_what_decodes(store: Store, images: Path, weights: Path, tmp_path: Path, run: Run) -> None:
+    copy = harmed(store, images, tmp_path)
+    words = (
+        "evaluate",
+        store.path,
+        "--images",
+        copy,
+        "--weights",
+        weights,
+        "--corruption",
+        "swap",
+        "--sigma",
+        "0.5",
+        "--no-controls",
+    )
+    for fold in ("1/2", "2/2"):
+        code, _, err = run(*words, "--skip-missing", "--fold", fold)
+        assert code == 0, err
+        assert ("not swapped in" in err) != ("cannot be decoded and are left out" in err)
