@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from torch import nn
 from salient_imagenet_data.builder.choices import HeadOf
 from salient_imagenet_data.errors import SalientError, some
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.imagenet import wnids
 from salient_imagenet_data.networks.classes import outputs_by_name
 from salient_imagenet_data.networks.classifiers import network_of
 from salient_imagenet_data.networks.grid import find_grid
@@ -39,17 +39,18 @@ def start_from(
     class_names: tuple[str, ...],
     *,
     head: HeadOf | None = None,
+    outputs: Sequence[str] | None = None,
     resize: int | None = None,
     crop: int | None = None,
 ) -> Start:
     """Open a network and give it a head for the classes.
 
-    spec, weights: as of `open_network`. head: `cut`: the outputs of the classes, found by name; `new`: a fresh one, all
-    zeros; None: cut where all classes are found, new where none is. resize, crop: sides other than the network's own;
-    of one alone the other is the same. Raises SalientError for a class that is not found, or a network without a linear
-    head on a grid.
+    spec, weights, outputs: as of `open_network`. head: `cut`: the outputs of the classes, found by name; `new`: a fresh
+    one, all zeros; None: cut where all classes are found, new where none is. resize, crop: sides other than the
+    network's own; of one alone the other is the same. Raises SalientError for a class that is not found, or a network
+    without a linear head on a grid.
     """
-    opened = open_network(spec, None, weights)
+    opened = open_network(spec, None, weights, outputs=outputs)
     model, wanted = network_of(opened), opened.preprocessing
     if wanted is None:
         raise SalientError(f"{opened.name}: does not say how it wants images", expected="a network of a library")
@@ -60,8 +61,8 @@ def start_from(
     layer = net.get_submodule(name)
     assert isinstance(layer, nn.Linear)
     names = opened.class_names
-    if names is None and layer.out_features == len(wnids()):
-        names = wnids()  # what a network of a thousand outputs without names is of, everywhere in this package
+    if names is None and opened.assumed is not None and len(opened.assumed) == layer.out_features:
+        names = opened.assumed
     order = None if head == "new" else _outputs(names, class_names, opened.name, head)
     fresh = nn.Linear(layer.in_features, len(class_names), bias=layer.bias is not None)
     with torch.no_grad():
@@ -77,7 +78,9 @@ def start_from(
         config = net.config
         net.config = SmallNetConfig(len(class_names), config.widths, config.blocks, config.stem_stride)
         model = SmallNetModel(net, wanted, class_names)
-    told = "new, zeros at first" if order is None else f"{len(class_names)} of {layer.out_features} outputs, by name"
+    told = f"{len(class_names)} of {layer.out_features} outputs, by name"
+    if order is None:
+        told = "new, zeros at first" + (", as its outputs have no names" if names is None and head is None else "")
     spec = None if isinstance(net, SmallNet) else str(opened.details["spec"])
     return Start(opened.name, model, wanted, spec, told, str(opened.details["network_sha256"]))
 
@@ -105,7 +108,7 @@ def _outputs(
         raise SalientError(
             f"{what}: has no output for {len(missing)} of {len(class_names)} classes",
             expected="outputs named as the classes, or none",
-            got=some(missing),
-            then="rename the classes, or use --head new",
+            got="no names of its outputs" if names is None else some(missing),
+            then="name its outputs with --class-names FILE, or --class-names imagenet, or use --head new",
         )
     return None

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from salient_imagenet_data.builder.choices import HeadOf, Norm, PassPrecision, Statistics
-from salient_imagenet_data.cli.commands import DEVICE, FILE, cli, numbers, options, tell
+from salient_imagenet_data.cli.commands import DEVICE, FILE, OUTPUTS, cli, numbers, options, tell
 from salient_imagenet_data.cli.images import IMAGES, GivenImages, images_options
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ SMALL = {
 """Options of a small network from scratch."""
 FROM = {
     "weights": click.option("--weights", help="File of weights for the network of --from, instead of its own."),
+    "outputs": click.option("--class-names", "outputs", metavar="FILE", help=OUTPUTS),
     "head": click.option(
         "--head",
         type=click.Choice(get_args(HeadOf)),
@@ -225,15 +226,17 @@ def _further(
     from salient_imagenet_data.builder.training.run import make_robust
     from salient_imagenet_data.builder.training.starting import asked, start_from
     from salient_imagenet_data.builder.worth import MEASURED, check_test_classes, sample, worth
+    from salient_imagenet_data.networks.openers.labels import read_labels
 
-    weights, head, resume = (given.pop(name) for name in ("weights", "head", "resume"))
+    weights, head, outputs, resume = (given.pop(name) for name in ("weights", "head", "outputs", "resume"))
     attacked, strongly = (given.pop(name) for name in ("attacked", "autoattack"))
     if strongly:
         check_autoattack()
     source = images.source(split)
     test = None if test_images is None else test_images.source(test_split)
     place = None if test is None else check_test_classes(test, source.class_names)
-    start = start_from(*asked(spec, weights), source.class_names, head=head, resize=resize, crop=crop)
+    named = read_labels(outputs) if outputs else None
+    start = start_from(*asked(spec, weights), source.class_names, head=head, outputs=named, resize=resize, crop=crop)
     side = start.preprocessing.crop
     given["first_crop"] = given["first_crop"] or side
     given["precision"] = given["precision"] or ("float32" if device == "cpu" else "bfloat16")

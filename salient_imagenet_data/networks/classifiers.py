@@ -25,7 +25,8 @@ class Classifier:
     details: what is recorded of it, JSON-ready. channels_last: give it images in the memory layout that convolutions
     like best, where `view` fails; a stranger's function gets contiguous ones. class_names: of
     the outputs, as the network itself names them, where it does. class_map: how they were matched with a store's
-    classes; None: they are the store's, in order."""
+    classes; None: they are the store's, in order. assumed: what outputs without names are called by their number, as
+    a library's ImageNet networks' are (`Opened`)."""
 
     name: str
     model: Model
@@ -34,6 +35,7 @@ class Classifier:
     channels_last: bool = False
     class_names: tuple[str, ...] | None = None
     class_map: ClassMap | None = None
+    assumed: tuple[str, ...] | None = None
 
     def outputs(self, classes: int) -> int:
         """How many outputs the model has, at a store of `classes` classes."""

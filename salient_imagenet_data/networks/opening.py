@@ -105,7 +105,7 @@ def open_network(
         details["classes"] = class_map.to_json()
         if class_map.order is not None:
             model = in_order(model, class_map.order)
-    return Classifier(what, model, opened.preprocessing, details, ours, names, class_map)
+    return Classifier(what, model, opened.preprocessing, details, ours, names, class_map, opened.assumed)
 
 
 def _named(opened: Opened, outputs: Sequence[str] | None, what: str) -> tuple[str, ...] | None:

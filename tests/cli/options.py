@@ -88,7 +88,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     | {"outputs": "subsets/test_outputs.py"},
     "look": {"count": "test_looking.py", "classes": "test_looking.py"},
     "export": {"redistribute": "hub/test_export.py"},
-    "train": {"weights": "cli/test_train.py", "autoattack": "cli/test_train.py"},
+    "train": {"weights": "cli/test_train.py", "autoattack": "cli/test_train.py", "outputs": "subsets/test_outputs.py"},
 }
 """Options that need more than a tiny store, and the file of tests that gives them to the command."""
 SPLITS, WEIGHTS = "a folder of splits", "weights of a plain state dict"

@@ -14,22 +14,24 @@ from tests.subsets.networks import TEN, knowing_network
 from tests.subsets.truth import averaged, truth
 
 
-@pytest.mark.parametrize("name", ["build", "evaluate", "align", "retrain-head", "finetune", "sis"])
+@pytest.mark.parametrize("name", ["build", "evaluate", "align", "retrain-head", "finetune", "sis", "train"])
 def test_what_outputs_are_called_is_said_to_each_command(
     name: str, store: Path, nette: Path, thousand: Path, tmp_path: Path, run: Run
 ) -> None:
     """The file's own names are set aside: three are too few, and a thousand in another order are other outputs."""
-    first = [] if name == "build" else [store]
+    first = [] if name in ("build", "train") else [store]
     out = [] if name == "align" else ["--out", tmp_path / "out.safetensors"]
-    command = [name, *first, "--images", nette, "--weights", thousand, *out, "--class-names", tmp_path / "names.txt"]
+    network = ["--from" if name == "train" else "--weights", thousand]
+    command = [name, *first, "--images", nette, *network, *out, "--class-names", tmp_path / "names.txt"]
     (tmp_path / "names.txt").write_text("tench\ngoldfish\nchurch\n")
     code, said, err = run(*command)
     assert code and "names of other outputs; expected 1000 names; got 3" in said + err
     (tmp_path / "names.txt").write_text("\n".join(["mine", *wnids()[1:]]))
     code, said, err = run(*command)
-    assert (
-        code and "an output for class 0, 'n01440764'; got 991 outputs that fit no class, such as 'mine'" in said + err
-    )
+    wanted = "an output for class 0, 'n01440764'; got 991 outputs that fit no class, such as 'mine'"
+    if name == "train":
+        wanted = "has no output for 1 of 10 classes; expected outputs named as the classes, or none; got n01440764"
+    assert code and wanted in said + err
 
 
 MODELS = """

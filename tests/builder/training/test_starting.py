@@ -59,7 +59,21 @@ def test_other_classes_get_a_new_head_over_the_same_features(thousand: Path) -> 
     assert start.head == "new, zeros at first" and (logits(start.model) == 0).all() and len(logits(start.model)[0]) == 2
     assert start.preprocessing == Preprocessing(64, 64, "bilinear")
     assert start_from(SPEC, str(thousand), FOUR, head="new").head == "new, zeros at first"
-    assert start_from(SPEC, str(thousand), FOUR, resize=80, crop=64).preprocessing == Preprocessing(80, 64, "bilinear")
+    again = start_from(SPEC, str(thousand), FOUR, head="new", resize=80, crop=64)
+    assert again.preprocessing == Preprocessing(80, 64, "bilinear")
+
+
+def test_outputs_without_names_are_nobodys_classes_unless_it_is_said(tmp_path: Path) -> None:
+    from torchvision.models import shufflenet_v2_x0_5
+
+    save_network(shufflenet_v2_x0_5(num_classes=6), tmp_path / "six.safetensors")
+    six = str(tmp_path / "six.safetensors")
+    assert start_from(SPEC, six, FOUR).head == "new, zeros at first, as its outputs have no names"
+    with pytest.raises(SalientError, match=r"got no names of its outputs; name its outputs with --class-names FILE"):
+        start_from(SPEC, six, FOUR, head="cut")
+    whole = logits(open_network(SPEC, None, six).model)
+    start = start_from(SPEC, six, FOUR, outputs=("mine", *FOUR[::-1], "other"))
+    assert start.head == "4 of 6 outputs, by name" and torch.allclose(logits(start.model), whole[:, [4, 3, 2, 1]])
 
 
 @pytest.mark.parametrize(
@@ -68,7 +82,7 @@ def test_other_classes_get_a_new_head_over_the_same_features(thousand: Path) -> 
         (
             (*FOUR, "my dog"),
             None,
-            "has no output for 1 of 5 classes; .*; got my dog; rename the classes, or use --head new",
+            "has no output for 1 of 5 classes; .*; got my dog; name its outputs .*, or use --head new",
         ),
         (("my cat", "my dog"), "cut", "has no output for 2 of 2 classes; .*; got my cat, my dog"),
     ],
