@@ -21,6 +21,8 @@ from salient_imagenet_data.store.manifest import file_sha256
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from salient_imagenet_data.networks.normalisers import Normaliser
+
 
 CONTAINERS = ("state_dict", "model", "model_state_dict")
 """Keys under which training scripts keep the tensors, in the order of looking."""
@@ -75,7 +77,7 @@ def _allowed() -> list[Any]:
 class Checkpoint:
     """tensors: by name, as in the file. header: the JSON that `salient-imagenet train` wrote, if it did. class_names:
     of the outputs, where the file says them (`weights.save_network`). probe: what `build --probe` wrote about the head
-    that it fitted, if it did."""
+    that it fitted, if it did. normaliser: of a published network, for tensors that hold none."""
 
     path: Path
     sha256: str
@@ -83,6 +85,7 @@ class Checkpoint:
     header: dict[str, Any] | None
     class_names: tuple[str, ...] | None = None
     probe: dict[str, Any] | None = None
+    normaliser: Normaliser | None = None
 
 
 def fetch(weights: str, *, revision: str | None = None) -> Path:

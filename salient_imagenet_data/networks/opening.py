@@ -20,7 +20,8 @@ from salient_imagenet_data.networks.openers.function import open_function
 from salient_imagenet_data.networks.openers.hf import open_hf
 from salient_imagenet_data.networks.openers.labels import read_labels
 from salient_imagenet_data.networks.openers.opened import Opened
-from salient_imagenet_data.networks.openers.published import architecture_of, download, published
+from salient_imagenet_data.networks.openers.published import called_as, download, published
+from salient_imagenet_data.networks.openers.records import Published
 from salient_imagenet_data.networks.openers.timm import open_timm
 from salient_imagenet_data.networks.openers.torchvision import open_torchvision
 from salient_imagenet_data.networks.smallnet import SmallNetModel, read_smallnet
@@ -78,7 +79,13 @@ def open_network(
                 expected="--architecture, such as resnet50, torchvision:densenet121 or timm:resnet50",
             )
         spec = spec_of(spec)
+    if checkpoint is not None and checkpoint.header is None:
+        record = record or _record_of(checkpoint, spec)
+        if record is not None:
+            checkpoint = replace(checkpoint, normaliser=record.normaliser)
     opened, ours = _opened(spec, class_names if outputs is None else tuple(outputs), checkpoint)
+    if record is not None and record.preprocessing is not None:
+        opened = replace(opened, preprocessing=record.preprocessing)
     what = name or _called(spec, checkpoint)
     if opened.classes == 0 and class_names is not None:
         raise SalientError(
@@ -120,7 +127,16 @@ def _named(opened: Opened, outputs: Sequence[str] | None, what: str) -> tuple[st
 def _said_by(checkpoint: Checkpoint) -> str | None:
     """The architecture that a file names: in its note about a probe, or by being a published one."""
     noted = (checkpoint.probe or {}).get("spec")
-    return noted if isinstance(noted, str) else architecture_of(checkpoint.path.name)
+    if isinstance(noted, str):
+        return noted
+    record = called_as(checkpoint.path.name)
+    return None if record is None else record.architecture
+
+
+def _record_of(checkpoint: Checkpoint, spec: str | None) -> Published | None:
+    """The published network that a user's own file is called after, where it is opened as that architecture."""
+    record = called_as(checkpoint.path.name)
+    return record if record is not None and spec_of(record.architecture) == spec else None
 
 
 def spec_of(architecture: str) -> str:

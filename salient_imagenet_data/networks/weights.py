@@ -38,7 +38,8 @@ def prefix_of(names: Collection[str], anchor: str, checkpoint: Checkpoint) -> st
 def load_into(
     net: nn.Module, checkpoint: Checkpoint, architecture: str, *, normalised: bool = True
 ) -> Normaliser | None:
-    """Load every tensor of a network, whatever stands before their names; returns the normaliser that the file has.
+    """Load every tensor of a network, whatever stands before their names; returns the normaliser that the file has, or
+    that the checkpoint is known to want.
 
     normalised: a normaliser may stand beside the network. Besides it the file may hold copies of what was loaded, as
     the robustness library's attacker is, and counters. Raises SalientError naming the first tensor that is missing,
@@ -72,7 +73,7 @@ def load_into(
             then="are they of another architecture?",
         )
     net.load_state_dict(tensors, strict=False)
-    return normaliser
+    return normaliser or checkpoint.normaliser
 
 
 def sized(create: Callable[[int | None], nn.Module], classes: int, checkpoint: Checkpoint) -> tuple[nn.Module, int]:

@@ -16,7 +16,8 @@ from click.testing import CliRunner
 
 from salient_imagenet_data.cli import cli
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.networks.openers.published import NETWORKS, Published, architecture_of, download, published
+from salient_imagenet_data.networks.openers.published import called_as, download, published
+from salient_imagenet_data.networks.openers.records import NETWORKS, Published
 from salient_imagenet_data.networks.opening import open_network
 from tests.checkpoints import robustness_checkpoint
 
@@ -105,10 +106,20 @@ def test_a_name_says_its_architecture_and_refuses_another(
         assert torch.allclose(opened.model(x), net((x - mean) / std), atol=1e-5)
 
 
-def test_a_file_called_as_a_published_one_is_of_its_architecture() -> None:
-    assert architecture_of("wide_resnet50_2_l2_eps3.ckpt") == "wide_resnet50_2"
-    assert architecture_of("imagenet_l2_3_0.pt") == "resnet50"
-    assert architecture_of("l2_eps3.ckpt") is None and architecture_of("net.pt") is None
+def test_a_file_called_as_a_published_one_is_known() -> None:
+    known = {
+        "wide_resnet50_2_l2_eps3.ckpt": "salman2020:wide_resnet50_2_l2_eps3",
+        "imagenet_l2_3_0.pt": "engstrom2019:imagenet_l2_3_0",
+        "Salman2020Do_R50.pt": "robustbench:Salman2020Do_R50",
+        "robustbench-Chen2024Data_WRN_50_2.pt": "robustbench:Chen2024Data_WRN_50_2",
+        "debenedetti2022light-xcit-s-imagenet-linf.pth.tar": "robustbench:Debenedetti2022Light_XCiT-S12",
+    }
+    for file, name in known.items():
+        network = called_as(file)
+        assert network is not None and network.name == name
+    assert all(called_as(name) is None for name in ("l2_eps3.ckpt", "net.pt", "download", ""))
+    for network in NETWORKS.values():  # and as it is kept, each its own
+        assert called_as(network.file) is network
 
 
 def test_official_answers_with_a_network_they_are_not_about_are_refused_at_once(tmp_path: Path) -> None:
@@ -121,8 +132,10 @@ def test_official_answers_with_a_network_they_are_not_about_are_refused_at_once(
 
 def test_the_table_of_the_docs_is_the_registry() -> None:
     text = (Path(__file__).parents[2] / "docs" / "building.md").read_text()
-    rows = [line for line in text.splitlines() if line.startswith(("| `engstrom2019:", "| `salman2020:"))]
-    assert rows == [
-        f"| `{n.name}` | {n.architecture} | {n.norm} {n.epsilon:g} | {n.accuracy:.2f} | {'yes' if n.answers else 'no'} |"
+    sources = tuple(f"| `{name.partition(':')[0]}:" for name in NETWORKS)
+    rows = [line for line in text.splitlines() if line.startswith(sources)]
+    assert len(rows) == 57 and rows == [
+        f"| `{n.name}` | {n.architecture} | {n.trained_under} | {n.accuracy:.2f} | "
+        f"{'' if n.robust is None else format(n.robust, '.2f')} | {'yes' if n.answers else 'no'} |"
         for n in NETWORKS.values()
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any
 
 from salient_imagenet_data.errors import SalientError
@@ -10,6 +12,10 @@ from salient_imagenet_data.hub_errors import cached_where_offline
 from salient_imagenet_data.networks.checkpoint import Checkpoint
 from salient_imagenet_data.networks.openers.opened import Opened, needed, normalised
 from salient_imagenet_data.networks.weights import load_into, sized
+
+_OLD = re.compile(r"(?:^|\.)layers\.0\.downsample\.")
+_MERGING = re.compile(r"((?:^|\.)layers\.)(\d+)(\.downsample\.)")
+_HEAD = re.compile(r"(^|\.)head\.(weight|bias)$")
 
 
 def open_timm(name: str, class_names: tuple[str, ...] | None, weights: Checkpoint | None) -> Opened:
@@ -24,6 +30,7 @@ def open_timm(name: str, class_names: tuple[str, ...] | None, weights: Checkpoin
         classes = net.num_classes
         names = _labels(timm, net.pretrained_cfg)
     else:
+        weights = _of_today(name, weights)
         net, classes = _sized(timm, name, weights)
         own = load_into(net, weights, f"timm:{name}")
     config = timm.data.resolve_model_data_config(net)
@@ -57,6 +64,26 @@ def _sized(timm: Any, name: str, weights: Checkpoint) -> tuple[Any, int]:
     if default == 0:  # which makes no head by itself
         return sized(lambda count: create(count or 1), 1, weights)
     return sized(create, default or 1000, weights)
+
+
+def _of_today(name: str, weights: Checkpoint) -> Checkpoint:
+    """Tensors of a Swin transformer as timm names them since 0.9, whatever stands before the names.
+
+    Until then, and in the authors' own code, a stage ended with the merging of patches with which the next one begins
+    now, the head was `head` and not `head.fc`, and buffers that the shape tells were kept in the file.
+    """
+    if not name.startswith("swin_"):
+        return weights
+    old = any(_OLD.search(key) for key in weights.tensors)
+    tensors = {}
+    for key, value in weights.tensors.items():
+        if key.endswith((".relative_position_index", ".attn_mask")):
+            continue
+        if old:
+            key = _MERGING.sub(lambda found: f"{found[1]}{int(found[2]) + 1}{found[3]}", key)
+            key = _HEAD.sub(r"\1head.fc.\2", key)
+        tensors[key] = value
+    return replace(weights, tensors=tensors)
 
 
 def timm_preprocessing(config: dict[str, Any], name: str) -> Preprocessing:
