@@ -46,7 +46,7 @@ def region_masks(
             places = [random_places(masks.shape[2:], seed, masks.device) for seed in seeds]
         if places is None or len(places) != len(masks):
             raise ValueError(f'region_masks: expected {len(masks)} seeds for control "random"')
-        masks = _elsewhere(masks, torch.stack(list(places))) if len(masks) else masks
+        masks = moved(masks, torch.stack(list(places))) if len(masks) else masks
     return masks
 
 
@@ -84,11 +84,17 @@ def random_places(size: Sequence[int], seed: int, device: torch.device | str) ->
     """(H * W,) int64: all pixels, from where a random smooth field is lowest to where it is highest."""
     generator = torch.Generator(device).manual_seed(seed)
     grid = torch.randn(1, 1, FIELD_GRID, FIELD_GRID, generator=generator, device=device)
-    field = F.interpolate(grid, list(size), mode="bicubic", align_corners=False).flatten()
-    return field.argsort(stable=True)
+    return field_places(grid, size)[0]
 
 
-def _elsewhere(masks: Tensor, places: Tensor) -> Tensor:
+def field_places(grid: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, H * W) int64: all pixels, from where a smooth field is lowest to where it is highest; in its order where it
+    is equal. grid: (B, 1, h, w) float, the field before it is interpolated (bicubic) to `size`."""
+    field = F.interpolate(grid, list(size), mode="bicubic", align_corners=False).flatten(1)
+    return field.argsort(dim=1, stable=True)
+
+
+def moved(masks: Tensor, places: Tensor) -> Tensor:
     """The values of each mask (B, 1, H, W) put in the order of `places` (B, H * W): the largest where the field is
     highest. Area and every other count of values stay exactly as they are; the place has nothing to do with the image.
     """

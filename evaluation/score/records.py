@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from typing import Any, TypeVar
@@ -21,6 +22,20 @@ def to_json(record: Any) -> Any:
     if isinstance(record, (list, tuple)):
         return [to_json(value) for value in record]
     return record
+
+
+def plain(record: Any) -> dict[str, Any]:
+    """A record as `to_json` writes it, with null where a figure is of no image, so NaN."""
+
+    def without_nan(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: without_nan(part) for key, part in value.items()}
+        if isinstance(value, list):
+            return [without_nan(part) for part in value]
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+    found: dict[str, Any] = without_nan(to_json(record))
+    return found
 
 
 def from_json(kind: type[T], data: Any, where: str) -> T:

@@ -5,9 +5,8 @@ Pure: from figures of single images to means over classes of each class's mean, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.evaluation.numbers.bootstrap import value_average
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
+from salient_imagenet_data.evaluation.score.records import plain
 
 PARTS = ("core", "spurious", "neither")
 """Of the pixels of an image, as of `subsets.parts`."""
@@ -84,7 +84,7 @@ class Sufficiency:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready, with null where a figure is of no image."""
-        return {key: _plain(value) for key, value in asdict(self).items()}
+        return plain(self)
 
 
 def wrong_class(
@@ -139,11 +139,3 @@ def lines(name: str, s: Sufficiency) -> str:
         what = f"accuracy on the last {100 * row.share:g} % of the pixels"
         rows.append(f"  {what:<50} {row.accuracy.words}   random {row.random.words}")
     return "\n".join(rows)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -14,12 +14,12 @@ from torch import Tensor
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.numbers.bootstrap import value_average
 from salient_imagenet_data.evaluation.plan.regions import RegionOfStore, labels_of
-from salient_imagenet_data.evaluation.run.images import ItemBatch, Items
+from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, ready
 from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
 from salient_imagenet_data.evaluation.sufficiency.choices import DILATIONS, SHARES
 from salient_imagenet_data.evaluation.sufficiency.figures import PARTS, OnSubset, Sufficiency, place, wrong_class
 from salient_imagenet_data.evaluation.sufficiency.orders import Orders
-from salient_imagenet_data.evaluation.sufficiency.select import batches_of, ready
+from salient_imagenet_data.evaluation.sufficiency.select import batches_of
 from salient_imagenet_data.evaluation.sufficiency.selection import composed
 from salient_imagenet_data.evaluation.sufficiency.subsets import (
     border,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.sufficiency.orders import Orders
@@ -15,7 +15,7 @@ from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.joining import Images, join, opened
 from salient_imagenet_data.names import KINDS
 from salient_imagenet_data.pictures.overlay import COLOURS, tint
-from salient_imagenet_data.pictures.tiles import GAP, LINE, Tile, nothing, row, stack, write
+from salient_imagenet_data.pictures.tiles import Tile, captioned, nothing, stack
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.whole_file import whole_file
 
@@ -67,19 +67,8 @@ def sheet(orders: Orders, store: Store | str | Path, images: Images, threshold: 
             words.append(what)
         answer = names[int(orders.classes[position, 0])]
         title = f"{names[int(orders.labels[position])]}, answered {answer} with {orders.confidence[position, 0]:.2f}"
-        strips.append(_strip(tiles, words, title))
+        strips.append(captioned(tiles, words, title, PANEL))
     return stack(strips)
-
-
-def _strip(tiles: list[Tile], words: list[str], title: str) -> Image.Image:
-    picture = row(tiles, PANEL)
-    sheet = Image.new("RGB", (picture.width, 2 * LINE + picture.height), "white")
-    draw = ImageDraw.Draw(sheet)
-    write(draw, (2, 2), title, picture.width - 4, bold=True)
-    for column, each in enumerate(words):
-        write(draw, (column * (PANEL + GAP) + 2, LINE + 2), each, PANEL - 4)
-    sheet.paste(picture, (0, 2 * LINE))
-    return sheet
 
 
 def save_sheet(orders: Orders, store: Store, images: Images, threshold: float, path: Path) -> None:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.plan.plan import rows_in
 from salient_imagenet_data.evaluation.run.found import images_found, say
-from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
+from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, ready
 from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
 from salient_imagenet_data.evaluation.sufficiency.choices import Choice
 from salient_imagenet_data.evaluation.sufficiency.orders import Orders, OrdersWriter, Recipe, claimed, read_orders
@@ -122,12 +122,6 @@ def batches_of(items: Items, groups: Iterable[list[int]], settings: Settings) ->
     size = settings.batch_size
     parts = [group[start : start + size] for group in groups for start in range(0, len(group), size)]
     yield from DataLoader(items, batch_sampler=parts, collate_fn=ItemBatch.of, num_workers=settings.workers)
-
-
-def ready(batch: ItemBatch, classifier: Classifier, device: str) -> Tensor:
-    """The images (B, 3, S, S) float32 in [0, 1] on the device, in the layout that the classifier likes."""
-    layout = torch.channels_last if classifier.channels_last else torch.contiguous_format
-    return unit_images(batch.images.to(device)).contiguous(memory_format=layout)
 
 
 def wrong_classes(

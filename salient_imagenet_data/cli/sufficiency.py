@@ -1,8 +1,9 @@
-"""The commands of overinterpretation: sis, sis-retrain."""
+"""The commands of what suffices for an answer: sis, sis-retrain, certify."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,8 +144,6 @@ def sis_retrain(
 
     ORDERS is a classifier's folder below `sis --out`.
     """
-    from dataclasses import replace
-
     from salient_imagenet_data.evaluation.sufficiency.orders import read_orders
     from salient_imagenet_data.evaluation.sufficiency.retrain import RECIPE, retrain
     from salient_imagenet_data.networks.devices import check_device
@@ -173,3 +172,76 @@ def sis_retrain(
     )
     if as_json:
         click.echo(json.dumps([each.to_json() for each in found], indent=2))
+
+
+@cli.command()
+@models_options
+@click.option("--name", "names", multiple=True, help="What a model is called; one for each, in order.")
+@click.option("--alpha", type=float, default=0.9, help="Share of the whole image's probability that certifies.")
+@click.option("--threshold", type=float, default=0.5, help="Of the masks: pixels that reach it are shown.")
+@click.option("--fill", default="fill_gray", help="What hides the other pixels: a corruption of `evaluate`.")
+@click.option("--steps", type=click.IntRange(0), default=8, help="Of the search for masks as large; 0: no search.")
+@click.option(
+    "--grid",
+    type=click.IntRange(1),
+    help="Cells a side of masks that are searched.  [default: of the store's maps]",
+)
+@click.option("--picture", type=FILE, help="PNG to write, of some images of the first model.")
+@click.option("--batch-size", type=click.IntRange(1), default=32)
+@click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
+@click.option("--seed", type=int, default=0)
+def certify(
+    store: str,
+    images: GivenImages,
+    models: tuple[str, ...],
+    weights: tuple[str, ...],
+    architecture: str | None,
+    outputs: tuple[str, ...],
+    names: tuple[str, ...],
+    fold: Fold,
+    alpha: float,
+    threshold: float,
+    fill: str,
+    steps: int,
+    grid: int | None,
+    picture: Path | None,
+    batch_size: int,
+    workers: int,
+    seed: int,
+    skip_missing: bool,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Measure whether the pixels of core and spurious masks alone make classifiers answer the class.
+
+    Completeness: p(class, mask alone) / p(class, whole image), at most 1. A mask certifies at alpha if that is at least
+    alpha; a wrong class is held to the same bar. Beside each: another image's mask, as many pixels elsewhere, and as
+    many searched for, for the class and against it.
+    """
+    from salient_imagenet_data.evaluation.certificates.certify import certify as certify_model
+    from salient_imagenet_data.evaluation.certificates.choices import Asked
+    from salient_imagenet_data.evaluation.certificates.figures import lines
+    from salient_imagenet_data.evaluation.certificates.picture import save_sheet
+    from salient_imagenet_data.networks.classifiers import told
+    from salient_imagenet_data.networks.opening import open_networks
+    from salient_imagenet_data.store.reading import Store
+
+    opened = Store(store)
+    source = images.of(opened)
+    asked = Asked(alpha, threshold, fill, steps, grid)
+    settings = settings_of(batch_size, workers, device, skip_missing, fold, seed=seed)
+    results = {}
+    for name, opener in open_networks(
+        opened, models, weights, architecture, names=names or None, outputs=outputs
+    ).items():
+        classifier = replace(opener(), name=name)
+        for line in told(classifier.details):
+            tell(line)
+        results[name] = certify_model(classifier, opened, source, asked, settings, report=tell)
+        if picture is not None and len(results) == 1:
+            save_sheet(classifier, opened, source, asked, settings, picture)
+            tell(f"wrote {picture}")
+    if as_json:
+        click.echo(json.dumps({name: found.to_json() for name, found in results.items()}, indent=2))
+    else:
+        click.echo("\n\n".join(lines(name, found) for name, found in results.items()))

@@ -30,6 +30,18 @@ def row(tiles: Sequence[Tile], side: int) -> Image.Image:
     return sheet
 
 
+def captioned(tiles: Sequence[Tile], words: Sequence[str], title: str, side: int) -> Image.Image:
+    """A `row` of tiles under a title, each with its words above it."""
+    picture = row(tiles, side)
+    sheet = Image.new("RGB", (picture.width, 2 * LINE + picture.height), "white")
+    draw = ImageDraw.Draw(sheet)
+    write(draw, (2, 2), title, picture.width - 4, bold=True)
+    for column, each in enumerate(words):
+        write(draw, (column * (side + GAP) + 2, LINE + 2), each, side - 4)
+    sheet.paste(picture, (0, 2 * LINE))
+    return sheet
+
+
 def nothing(size: tuple[int, int], words: str) -> Image.Image:
     """A hatched tile that says why there is nothing to see. size: (width, height)."""
     tile = Image.new("RGB", size, "white")

@@ -21,6 +21,7 @@ RUN_ONLY: dict[str, set[str]] = {
     "finetune": {"verbose", "overwrite", "workers", "skip_missing", "device"},
     "sis": {"verbose", "skip_missing", "device", "as_json", "overwrite", "workers"},
     "sis-retrain": {"verbose", "device", "as_json"},
+    "certify": {"verbose", "skip_missing", "device", "as_json", "workers"},
     "import-official": {"verbose", "skip_broken", "processes", "resume", "overwrite"},
     "compare": {"as_json"},
     "train": {"verbose", "overwrite", "device", "resume"},
@@ -51,6 +52,7 @@ INPUTS: dict[str, set[str]] = {
     "finetune": {"model", "out", *_READ, *_MODEL},
     "sis": {"models", "out", *_READ, *_MODEL},
     "sis-retrain": {"orders", *_READ},
+    "certify": {"models", *_READ, *_MODEL},
     "import-official": {"release", "out", "annotations", "images", "layout"},
     "compare": {"store_a", "store_b"},
     "train": {"images", "layout", "scenes", "test_images", "out", "start"},
@@ -85,6 +87,8 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     ),
     "export-answers": {"form": "app/label/test_exporting.py"},
     "sis": dict.fromkeys(("names", "ensemble", "input_dropout", "picture"), "evaluation/sufficiency/test_sis.py")
+    | {"outputs": "subsets/test_outputs.py"},
+    "certify": dict.fromkeys(("names", "picture"), "evaluation/certificates/test_certify.py")
     | {"outputs": "subsets/test_outputs.py"},
     "look": {"count": "test_looking.py", "classes": "test_looking.py"},
     "export": {"redistribute": "hub/test_export.py"},
@@ -180,6 +184,16 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
         "stem_stride": ("--stem-stride", 1),
         "seed": ("--seed", 1),
     },
+    "certify": {
+        "fold": ("--fold", "1/2"),
+        "alpha": ("--alpha", 0.5),
+        "threshold": ("--threshold", 0.3),
+        "fill": ("--fill", "blur_3"),
+        "steps": ("--steps", 0),
+        "grid": ("--grid", 2),
+        "batch_size": ("--batch-size", 7),
+        "seed": ("--seed", 1),
+    },
     "train": {
         "resize": ("--resize", 36),
         "crop": ("--crop", 24),
@@ -252,7 +266,7 @@ BESIDE = {  # what the option is compared with, where it is not the command alon
     ("retrain-head", "seed"): ("--choose", "random"),
     ("sis", "selection"): ("--step", 1),
 }
-SAME = {(name, "batch_size") for name in ("build", "align", "evaluate", "retrain-head", "sis")}
+SAME = {(name, "batch_size") for name in ("build", "align", "evaluate", "retrain-head", "sis", "certify")}
 """Changed, they must change no figure but by rounding: the sums of floats are over other numbers of images."""
 REFUSED = {("build", "weights_sha256"), ("import-official", "crop"), ("import-official", "feature_count")}
 """That are held against what is there."""

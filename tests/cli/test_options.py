@@ -120,8 +120,8 @@ def outcome(
         small = ("--epochs", 1, "--widths", "4,4", "--stem-stride", 2, "--batch-size", 16, "--test-fold", "1/2")
         code, out, err = run(name, store, given["orders"], "--images", images, "--json", *small, *extra)
         return code, out or err, {}
-    if name in ("evaluate", "align", "sis"):
-        how = () if name == "align" else ("--out", folder / "e")
+    if name in ("evaluate", "align", "sis", "certify"):
+        how = () if name in ("align", "certify") else ("--out", folder / "e")
         how += ("--cell", 14, "--step", 4, "--tau", 0.1) if name == "sis" else ()
         code, out, _ = run(name, store, "--images", images, "--weights", weights, "--json", *how, *extra)
         (result,) = json.loads(out).values()

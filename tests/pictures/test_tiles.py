@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from salient_imagenet_data.pictures.tiles import GAP, LINE, fitted, nothing, row, stack, write
+from salient_imagenet_data.pictures.tiles import GAP, LINE, captioned, fitted, nothing, row, stack, write
 
 
 def plain(*colour: int, side: int = 4) -> np.ndarray:
@@ -110,3 +110,13 @@ def test_where_there_is_no_place_for_a_word_there_are_dots() -> None:
     sheet = Image.new("RGB", (300, LINE), "white")
     write(ImageDraw.Draw(sheet), (2, 3), "words", -12)
     assert np.array_equal(np.asarray(sheet), line("...", 12))
+
+
+def test_tiles_under_a_title_each_have_their_words_above_them() -> None:
+    made = np.asarray(captioned([RED, GREEN], ["", "green"], "title", 60))
+    assert made.shape == (2 * LINE + 60, 2 * 60 + GAP, 3) and np.array_equal(
+        made[2 * LINE :], np.asarray(row([RED, GREEN], 60))
+    )
+    assert (
+        made[:LINE].min() < 100 and made[LINE : 2 * LINE, :60].min() == 255 and made[LINE : 2 * LINE, 68:].min() < 100
+    )
