@@ -13,6 +13,8 @@ from starlette.responses import HTMLResponse, Response
 STATIC: dict[str, tuple[str, str, str]] = {
     "base.css": ("salient_imagenet_data.pictures", "base.css", "text/css"),
     "app.css": ("salient_imagenet_data.app", "static/app.css", "text/css"),
+    "explore.css": ("salient_imagenet_data.app", "static/explore.css", "text/css"),
+    "explore.js": ("salient_imagenet_data.app", "static/explore.js", "text/javascript"),
     "icon.svg": ("salient_imagenet_data.app", "static/icon.svg", "image/svg+xml"),
     "app.js": ("salient_imagenet_data.app", "static/app.js", "text/javascript"),
     "htmx.min.js": ("salient_imagenet_data.app", "static/htmx.min.js", "text/javascript"),
@@ -43,13 +45,14 @@ async def static(request: Request) -> Response:
     found = STATIC.get(request.path_params["name"])
     if found is None:
         return trouble("There is no such file.", 404)
-    return Response(_bytes(*found[:2]), media_type=found[2], headers={"Cache-Control": "no-cache"})
+    return Response(static_bytes(*found[:2]), media_type=found[2], headers={"Cache-Control": "no-cache"})
 
 
 @cache
-def _bytes(package: str, name: str) -> bytes:
+def static_bytes(package: str, name: str) -> bytes:
+    """A file of a package, such as the first two of an entry in `STATIC` say."""
     return files(package).joinpath(name).read_bytes()
 
 
 def _text(package: str, name: str) -> str:
-    return _bytes(package, name).decode("utf-8")
+    return static_bytes(package, name).decode("utf-8")

@@ -19,9 +19,10 @@ from salient_imagenet_data.errors import SalientError
 PICTURE = "/pictures/{stamp}/{row:int}/{slot:int}/{drawing}-{step:int}-{pixels:int}.jpg"
 
 
-def site(gallery: Gallery, routes: Sequence[BaseRoute], access: Access) -> ASGIApp:
-    """All of it behind the guard. routes: of a part, such as `label.routes.label_routes`."""
-    shared = [Route("/static/{name}", static), Route(PICTURE, picture_route(gallery))]
+def site(galleries: Sequence[Gallery], routes: Sequence[BaseRoute], access: Access) -> ASGIApp:
+    """All of it behind the guard. galleries: whose pictures the pages show. routes: of a part, such as
+    `label.routes.label_routes`."""
+    shared = [Route("/static/{name}", static), Route(PICTURE, picture_route(galleries))]
     handlers = {HTTPException: _unknown, SalientError: _mistake}
     return Guard(Starlette(routes=[*shared, *routes], exception_handlers=handlers), access)  # type: ignore[arg-type]
 

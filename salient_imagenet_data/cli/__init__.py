@@ -11,7 +11,6 @@ from salient_imagenet_data.cli import (  # noqa: F401 - they register their comm
     build,
     evaluate,
     hub,
-    label,
     localise,
     look,
     mitigate,
@@ -19,6 +18,7 @@ from salient_imagenet_data.cli import (  # noqa: F401 - they register their comm
     sufficiency,
     train,
 )
+from salient_imagenet_data.cli.app import explore, label  # noqa: F401
 from salient_imagenet_data.cli.commands import cli
 from salient_imagenet_data.errors import EXTRAS, SalientError, not_installed
 

@@ -98,4 +98,5 @@ def words(result: DemoResult, out: Path) -> str:
         lines.append(f"{kind} masks against truth: {told}")
     lines.append(f"{sum(result.seconds.values()):.1f} s, {result.peak_mib} MiB; see {out / PAGE}")
     lines.append(f"answer yourself: salient-imagenet label {out / 'store'} --images {out / 'images'} --annotator me")
+    lines.append(f"look into it: salient-imagenet explore {out / 'store'} --images {out / 'images'}")
     return "\n".join(lines)

@@ -72,7 +72,7 @@ def compare(a: Store, b: Store) -> dict[str, Any]:
     store is not annotated. per_pair: by class and feature. Every mean is over masks, with their number n.
     Raises SalientError if the stores have no image in common, or their masks cover different parts of an image.
     """
-    _check_frames(a, b)
+    check_frames(a, b)
     shared = _shared(a, b)
     pairs, only = _pairs(a, b)
     annotated = None not in (a.manifest.annotations_sha256, b.manifest.annotations_sha256)
@@ -138,7 +138,8 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _check_frames(a: Store, b: Store) -> None:
+def check_frames(a: Store, b: Store) -> None:
+    """Raise SalientError unless the masks of both stores cover the same part of an image."""
     # The filter of the resize moves nothing.
     if dataclasses.replace(a.manifest.preprocessing, interpolation=b.manifest.preprocessing.interpolation) != (
         b.manifest.preprocessing

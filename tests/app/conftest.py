@@ -116,4 +116,4 @@ def desk(bare_store: Store, images: Path, tmp_path: Path) -> Iterator[OpenDesk]:
 @pytest.fixture
 def client(serve: Serve) -> Callable[[Desk], Client]:
     """A client of a server with the pages of a desk."""
-    return lambda desk: serve(site(desk.gallery, label_routes(desk), access_to("127.0.0.1", None)))
+    return lambda desk: serve(site((desk.gallery,), label_routes(desk), access_to("127.0.0.1", None)))

@@ -16,6 +16,7 @@ RUN_ONLY: dict[str, set[str]] = {
     "localise": {"as_json"},
     "look": {"verbose", "overwrite"},
     "label": {"verbose", "host", "port", "token", "no_browser"},
+    "explore": {"verbose", "host", "port", "token", "no_browser", "overwrite"},
     "export-answers": {"overwrite"},
     "retrain-head": {"verbose", "overwrite", "workers", "skip_missing", "device"},
     "finetune": {"verbose", "overwrite", "workers", "skip_missing", "device"},
@@ -46,6 +47,7 @@ INPUTS: dict[str, set[str]] = {
     "localise": {"store"},
     "look": {"out", *_READ},
     "label": {"answers", *_READ},
+    "explore": {"static", "space", *_READ},
     "export-answers": {"store", "answers", "out"},
     "import-answers": {"store", "file", "answers"},
     "retrain-head": {"model", "out", *_READ, *_MODEL},
@@ -85,6 +87,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "label": dict.fromkeys(
         ("annotator", "per_pair", "repeats", "generalise", "gold", "definitions", "boxes"), "app/label/test_command.py"
     ),
+    "explore": dict.fromkeys(("other", "boxes", "predictions", "no_photographs"), "app/explore/test_command.py"),
     "export-answers": {"form": "app/label/test_exporting.py"},
     "sis": dict.fromkeys(("names", "ensemble", "input_dropout", "picture"), "evaluation/sufficiency/test_sis.py")
     | {"outputs": "subsets/test_outputs.py"},

@@ -61,7 +61,7 @@ def test_names_of_classes_and_definitions_are_never_markup(
         bare_store, FolderSource(images), tmp_path / "a.sqlite", definitions=tmp_path / "d.txt", name="<i>store</i>"
     )
     made.names = (HTML, *made.names[1:])  # type: ignore[misc]
-    server = serve(site(made.gallery, label_routes(made), access_to("127.0.0.1", None)))
+    server = serve(site((made.gallery,), label_routes(made), access_to("127.0.0.1", None)))
     page = open_page(server, "ada")
     assert "<script>alert" not in page and "<img src=x" not in page and "<i>store" not in page
     assert page.count(html.escape(HTML, quote=False).split('"')[0]) >= 3
@@ -214,7 +214,7 @@ def test_a_read_only_store_is_labelled_and_not_applied(
     folder = Path(shutil.copytree(bare_store.path, tmp_path / "store"))
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     made = open_desk(Store(folder), FolderSource(images), tmp_path / "beside.sqlite")
-    server = serve(site(made.gallery, label_routes(made), access_to("127.0.0.1", None)))
+    server = serve(site((made.gallery,), label_routes(made), access_to("127.0.0.1", None)))
     assert send(server, open_page(server, "ada"), answer="background").status == 303
     assert server.get("/results").status == 200
     made.book.close()

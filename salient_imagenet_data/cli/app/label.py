@@ -7,6 +7,7 @@ from typing import get_args
 
 import click
 
+from salient_imagenet_data.cli.app.serving import serving_options
 from salient_imagenet_data.cli.commands import FILE, cli, tell
 from salient_imagenet_data.cli.images import GivenImages, images_options
 from salient_imagenet_data.cli.localise import BY_BOXES, by_boxes
@@ -29,10 +30,7 @@ from salient_imagenet_data.names import Form
 @click.option("--gold", type=FILE, help="CSV of pairs whose answer is known; everybody is asked them.")
 @click.option("--definitions", type=FILE, help="Lines of a class name and a text to show with it, a tab between.")
 @BY_BOXES
-@click.option("--host", default="127.0.0.1", help="Where to listen; beyond this machine only with --token.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, help="0: any that is free.")
-@click.option("--token", help="What an address must hold for the pages to open.")
-@click.option("--no-browser", is_flag=True, help="Do not open the page.")
+@serving_options
 def label(
     store: str,
     images: GivenImages,
@@ -76,7 +74,7 @@ def label(
     )
     if lost := len(desk.gallery.joined.missing):
         tell(f"{lost} of {len(opened)} images are not there; their places stay empty")
-    serve(site(desk.gallery, label_routes(desk), access), listening, host, token, not no_browser, click.echo)
+    serve(site((desk.gallery,), label_routes(desk), access), listening, host, token, not no_browser, click.echo)
     desk.book.close()
     click.echo(f"the answers are in {place}")
 

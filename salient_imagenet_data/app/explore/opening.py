@@ -1,0 +1,53 @@
+"""From what a person gives to a library: the store with its images, and what is held beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from salient_imagenet_data.app.explore.beside import Beside
+from salient_imagenet_data.app.explore.boxes import Boxes
+from salient_imagenet_data.app.explore.library import Library
+from salient_imagenet_data.app.explore.predicted import read_model
+from salient_imagenet_data.app.gallery import Gallery
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.localisation.truth import read_truth
+from salient_imagenet_data.images.memory import MemorySource
+from salient_imagenet_data.images.source import ImageSource
+from salient_imagenet_data.joining import Joined, join
+from salient_imagenet_data.store.reading import Store
+
+
+def open_library(
+    store: Store,
+    source: ImageSource | None = None,
+    *,
+    other: Store | None = None,
+    boxes: Path | None = None,
+    predictions: Sequence[Path] = (),
+    name: str = "",
+) -> Library:
+    """All that the pages stand on.
+
+    source: the images; None: maps are shown without them. other: a store to show beside this one, of the same images.
+    boxes: people's, as of `localise`. predictions: files of `evaluate`. name: of the store, as pages call it. Raises
+    SalientError where any of it does not fit.
+    """
+    if not len(store):
+        raise SalientError(f"{store.path}: no images", expected="a store with rows to look at")
+    return Library(
+        Gallery(_joined(store, source), alone=True),
+        name or str(store.path),
+        None if other is None else Beside(store, Gallery(_joined(other, source), alone=True), str(other.path)),
+        None if boxes is None else Boxes(store, read_truth(boxes)),
+        [read_model(path, store) for path in predictions],
+    )
+
+
+def _joined(store: Store, source: ImageSource | None) -> Joined:
+    if source is not None:
+        return join(store, source, missing="skip")
+    none = np.zeros(0, dtype=np.int64)
+    return Joined(store, MemorySource([], [], store.class_names), none, none, ())

@@ -1,0 +1,69 @@
+"""The command that opens pages to look into a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from salient_imagenet_data.cli.app.serving import serving_options
+from salient_imagenet_data.cli.commands import FILE, FOLDER, cli, tell
+from salient_imagenet_data.cli.images import IMAGES, GivenImages, images_options
+
+
+@cli.command()
+@click.argument("store")
+@images_options(help=f"{IMAGES} Without it, maps are shown alone.")
+@click.option("--other", metavar="STORE", help="Another store of the same images, whose masks are shown beside these.")
+@click.option("--boxes", type=click.Path(path_type=Path), help="People's boxes, as of `localise`.")
+@click.option("--predictions", type=FILE, multiple=True, help="Predictions of `evaluate`; repeat for several models.")
+@click.option("--no-photographs", is_flag=True, help="Show maps alone, although there are images.")
+@click.option("--static", type=FOLDER, help="Write the pages as files to this new folder, and serve nothing.")
+@click.option("--space", type=FOLDER, help="The same as a Space of the Hugging Face Hub.")
+@click.option("--overwrite", is_flag=True, help="Replace pages that were written there before.")
+@serving_options
+def explore(
+    store: str,
+    images: GivenImages | None,
+    other: str | None,
+    boxes: Path | None,
+    predictions: tuple[Path, ...],
+    no_photographs: bool,
+    static: Path | None,
+    space: Path | None,
+    overwrite: bool,
+    host: str,
+    port: int,
+    token: str | None,
+    no_browser: bool,
+) -> None:
+    """Look into a store in the browser: search features, see their images, maps, masks and numbers."""
+    from salient_imagenet_data.app.explore.opening import open_library
+    from salient_imagenet_data.app.explore.routes import explore_routes
+    from salient_imagenet_data.app.explore.writing import write_site
+    from salient_imagenet_data.app.serving import access_to, listen, serve
+    from salient_imagenet_data.app.site import site
+    from salient_imagenet_data.store.reading import Store
+
+    access = access_to(host, token)
+    writes = [(path, path is space) for path in (static, space) if path is not None]
+    opened = Store(store)
+    listening = None if writes else listen(host, port)
+    library = open_library(
+        opened,
+        None if images is None or no_photographs else images.of(opened),
+        other=None if other is None else Store(other),
+        boxes=boxes,
+        predictions=predictions,
+        name=store,
+    )
+    if lost := len(library.gallery.joined.missing):
+        tell(f"{lost} of {len(opened)} images are not there; their maps are shown alone")
+    for path, as_space in writes:
+        made = write_site(library, path, space=as_space, overwrite=overwrite)
+        if made.photographs:
+            tell("photographs are among the pictures: share them only where you may, or write with --no-photographs")
+        click.echo(f"wrote {path}: {made.pages} pages, {made.pictures} pictures, {made.size / 1e6:.1f} MB")
+    if listening is not None:
+        galleries = [library.gallery, *([library.beside.gallery] if library.beside else [])]
+        serve(site(galleries, explore_routes(library), access), listening, host, token, not no_browser, click.echo)

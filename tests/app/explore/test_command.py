@@ -1,0 +1,119 @@
+"""`salient-imagenet explore` as a process of its own: every option changes what a page shows."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from salient_imagenet_data.store.reading import Store
+from tests.app.conftest import Client
+from tests.app.explore.test_predicted import write
+from tests.conftest import Run
+
+Start = Callable[..., tuple[Client, subprocess.Popen[str], str]]
+
+
+@pytest.fixture
+def start(store: Store) -> Iterator[Start]:
+    """Start the command on a port of the system's choice: a client, the process, what it told first."""
+    running: list[subprocess.Popen[str]] = []
+
+    def run(*options: object) -> tuple[Client, subprocess.Popen[str], str]:
+        line = [sys.executable, "-m", "salient_imagenet_data.cli", "explore", store.path, "--port", 0, "--no-browser"]
+        process = subprocess.Popen(
+            [str(word) for word in (*line, *options)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ,
+        )
+        running.append(process)
+        assert process.stdout is not None
+        told = ""
+        while "open http" not in told:
+            line_read = process.stdout.readline()
+            assert line_read, told
+            told += line_read
+        address = re.search(r"http://127\.0\.0\.1:(\d+)/", told)
+        assert address, told
+        return Client(int(address[1])), process, told
+
+    yield run
+    for process in running:
+        process.kill()
+        process.wait(10)
+
+
+def test_the_options_change_what_is_shown(start: Start, store: Store, images: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(store.path, tmp_path / "other"))
+    labels = store.rows.labels.tolist()
+    predictions = write(tmp_path / "net.parquet", store, labels, {4: (labels[4] + 1) % 10})
+    record = store.rows[5]
+    box = record.box
+    (tmp_path / "boxes.csv").write_text(
+        f"image,left,top,right,bottom\n{record.image_id},{box.left},{box.top},{box.left + 20},{box.top + 20}\n"
+    )
+    client, process, _ = start()
+    page = client.get("/image/5").text
+    assert "maps without photographs" in page
+    for absent in ("photo-0-256", "<rect", "What models say", "IoU with the other"):
+        assert absent not in page
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+    given = ("--images", images, "--other", other, "--predictions", predictions, "--boxes", tmp_path / "boxes.csv")
+    client, process, _ = start(*given)
+    page = client.get("/image/5").text
+    for there in ("photo-0-256", "<rect", "What models say", "IoU with the other"):
+        assert there in page
+    assert "then: " in client.get("/flips/0/0").text
+    process.kill()
+    client, _, _ = start(*given, "--no-photographs")
+    assert "photo-0-256" not in client.get("/image/5").text
+
+
+def test_images_that_are_missing_are_counted(start: Start, store: Store, images: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(images, tmp_path / "images"))
+    (path,) = folder.glob(f"{store.rows[6].image_id}.*")
+    path.unlink()
+    client, _, told = start("--images", folder)
+    assert "1 of 40 images are not there; their maps are shown alone" in told
+    assert client.get("/image/6").status == 200
+
+
+def test_a_site_is_written(run: Run, store: Store, images: Path, tmp_path: Path) -> None:
+    code, out, err = run("explore", store.path, "--images", images, "--static", tmp_path / "site")
+    assert code == 0 and re.fullmatch(r"wrote .*site: 1[0-9]{2} pages, \d+ pictures, \d+\.\d MB\n", out), out
+    assert "photographs are among the pictures: share them only where you may" in err
+    assert not (tmp_path / "site" / "README.md").exists() and list((tmp_path / "site").glob("pictures/*/*photo*"))
+    given = ("explore", store.path, "--images", images, "--no-photographs", "--space", tmp_path / "space")
+    code, out, err = run(*given)
+    assert code == 0 and err == "" and (tmp_path / "space" / "README.md").exists()
+    assert not list((tmp_path / "space").glob("pictures/*/*photo*"))
+    code, out, err = run(*given)
+    assert (code, out) == (2, "") and "use --overwrite" in err and err.count("\n") == 1
+    assert run(*given, "--overwrite")[0] == 0
+
+
+def test_what_cannot_be_done_is_told_in_one_line_before_anything_starts(
+    run: Run, store: Store, images: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "text.parquet").write_text("no")
+    (tmp_path / "text.csv").write_text("a,b\n1,2\n")
+    for options, told in (
+        (("--host", "0.0.0.0"), "expected --token with at least 12 characters"),
+        (("--predictions", tmp_path / "text.parquet"), "not a predictions file"),
+        (("--boxes", tmp_path / "text.csv"), "columns of no known layout"),
+        (("--other", tmp_path / "nowhere"), "nowhere"),
+        (("--images", tmp_path / "nowhere"), "no such folder"),
+    ):
+        code, out, err = run("explore", store.path, "--port", 0, "--no-browser", *options)
+        assert (code, out) == (2, "") and told in err and err.count("\n") == 1, err

@@ -1,0 +1,134 @@
+"""The pages as files: every link leads to a file of the site, served on loopback as well as opened from the disk."""
+
+from __future__ import annotations
+
+import functools
+import html
+import http.server
+import json
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from posixpath import dirname, join, normpath
+from urllib.request import urlopen
+
+import pytest
+
+from salient_imagenet_data.app.explore.library import Library
+from salient_imagenet_data.app.explore.opening import open_library
+from salient_imagenet_data.app.explore.writing import LIST, write_site
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.store.reading import Store
+from tests.app.explore.conftest import HTML
+
+
+@pytest.fixture(scope="module")
+def small(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site of the tests' store without its photographs."""
+    out = tmp_path_factory.mktemp("site") / "site"
+    write_site(open_library(store, name="scenes"), out, space=True)
+    return out
+
+
+@pytest.fixture
+def served(small: Path) -> Iterator[str]:
+    """The site behind a plain server of files, as a Space of static pages has one."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(small))
+    handler.log_message = lambda *args: None  # type: ignore[attr-defined]
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+def test_every_link_is_relative_and_leads_to_a_file(small: Path) -> None:
+    files = {p.relative_to(small).as_posix() for p in small.rglob("*") if p.is_file()}
+    led_to = {"index.html", LIST, "README.md"}
+    for name in sorted(n for n in files if n.endswith(".html")):
+        text = (small / name).read_text()
+        for link in re.findall(r'(?:href|src|action)="([^"]*)"', text):
+            link = html.unescape(link)
+            if link == "#page":
+                continue
+            assert link and not link.startswith(("/", "http")), (name, link)
+            to = normpath(join(dirname(name), link))
+            assert to in files, (name, link)
+            led_to.add(to)
+        assert "hx-get" not in text and "htmx.min" not in text
+    assert led_to == files  # nothing lies there that no page shows
+
+
+def test_the_site_has_all_classes_features_and_the_images_they_show(small: Path, store: Store) -> None:
+    assert len(list((small / "class").iterdir())) == 10
+    names = {f"{f.class_index}-{f.feature_index}.html" for f in store.features}
+    assert {p.name for p in (small / "feature").iterdir()} == names
+    rows = {int(p.stem.split("-")[0]) for p in (small / "image").iterdir()}
+    assert rows == set(range(40)) and len(list((small / "image").iterdir())) == 80  # four images a class, all shown
+    everything = (small / "features.html").read_text()
+    assert everything.count("data-words=") == 40 and "because, of this" in everything
+    assert "Numbers at threshold 0.50" in (small / "image" / "3-10.html").read_text()
+
+
+def test_it_is_served_as_a_space(small: Path, served: str) -> None:
+    head, _, body = (small / "README.md").read_text().removeprefix("---\n").partition("\n---\n")
+    fields = dict(line.split(": ", 1) for line in head.splitlines())
+    assert fields["sdk"] == "static" and fields["title"] == '"Salient features of scenes"'
+    assert "masks without photographs" in body
+    with urlopen(served + fields["app_file"]) as reply:
+        page = reply.read().decode()
+    link = re.findall(r'href="(class/\d+\.html)"', page)[3]
+    with urlopen(served + link) as reply:
+        page = reply.read().decode()
+    (picture, *_) = re.findall(r'src="\.\./(pictures/[^"]+)"', page)
+    with urlopen(served + picture) as reply:
+        assert reply.headers["Content-Type"] == "image/jpeg" and reply.read(3) == b"\xff\xd8\xff"
+
+
+def test_photographs_are_told(library: Library, tmp_path: Path) -> None:
+    few = open_library(library.store, name="scenes")
+    assert not write_site(few, tmp_path / "a").photographs
+    assert not json.loads((tmp_path / "a" / LIST).read_text())["photographs"]
+
+
+def test_what_is_not_ours_stays(store: Store, small: Path, tmp_path: Path) -> None:
+    library = open_library(store)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "letter.txt").write_text("dear")
+    for overwrite in (False, True):
+        with pytest.raises(SalientError, match="not empty, and not a site of ours.*got letter.txt"):
+            write_site(library, mine, overwrite=overwrite)
+    (mine / LIST).write_text(json.dumps({"files": ["letter.txt", "../../x"]}))
+    with pytest.raises(SalientError, match="not a site of ours"):
+        write_site(library, mine, overwrite=True)
+    assert (mine / "letter.txt").read_text() == "dear"
+    with pytest.raises(SalientError, match="use --overwrite"):
+        write_site(library, small)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(SalientError, match="not a folder"):
+        write_site(library, tmp_path / "file")
+
+
+def test_an_earlier_site_is_replaced_whole(hostile: Store, tmp_path: Path) -> None:
+    library, out = open_library(hostile), tmp_path / "site"
+    out.mkdir()
+    first = write_site(library, out)
+    names = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
+    assert write_site(library, out, overwrite=True) == first
+    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()) == names
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(SalientError, match="holds files that are not of the site.*got notes.txt"):
+        write_site(library, out, overwrite=True)
+    assert (out / "notes.txt").read_text() == "mine" and (out / "index.html").exists()
+    assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
+
+
+def test_markup_in_names_is_text_in_files_too(hostile: Store, tmp_path: Path) -> None:
+    write_site(open_library(hostile, name=f"x/{HTML}"), tmp_path / "site", space=True)
+    for path in (tmp_path / "site").rglob("*.html"):
+        text = path.read_text()
+        assert "<script>alert" not in text and "<img src=x" not in text and "<b>cross" not in text, path
+    head = (tmp_path / "site" / "README.md").read_text().partition("\n---\n")[0]
+    assert len(head.splitlines()) == 8 and head.count("sdk:") == 1  # a name adds no field of its own
