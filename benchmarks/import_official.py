@@ -40,7 +40,7 @@ if __name__ == "__main__":  # all below, since workers run this file's head agai
     import resource, sys, time
     from salient_imagenet_data.official.importing import import_official
     start = time.perf_counter()
-    store = import_official(sys.argv[1], sys.argv[2], processes=int(sys.argv[3]))
+    store = import_official(sys.argv[1], sys.argv[2], workers=int(sys.argv[3]))
     seconds = time.perf_counter() - start
     used = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     processor = sum(u.ru_utime + u.ru_stime for u in used)

@@ -81,7 +81,7 @@ def commands(data: Path) -> dict[str, Command]:
     return {command.name: command for command in found}
 
 
-_IMPORT = ("import-official", "--resize", "60", "--crop", "56", "--processes", "1")
+_IMPORT = ("import-official", "--resize", "60", "--crop", "56", "--workers", "1")
 
 
 def _nothing(folder: Path) -> None:

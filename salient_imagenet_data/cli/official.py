@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--split", default="train", help="Name of the split.")
 @click.option("--data-version", default="1.0.0", help=VERSION)
 @click.option("--skip-broken", is_flag=True, help="Put masks that cannot be decoded into quarantine and go on.")
-@click.option("--processes", type=click.IntRange(1), help="Worker processes.  [default: one a core]")
+@click.option("--workers", type=click.IntRange(1), help="Processes that make grids.  [default: one a core]")
 @click.option("--resume", is_flag=True, help="Go on with an import that was stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there.")
 def import_command(
@@ -41,7 +41,7 @@ def import_command(
     resize: int,
     crop: int,
     skip_broken: bool,
-    processes: int | None,
+    workers: int | None,
     resume: bool,
     overwrite: bool,
     **options: Any,
@@ -62,7 +62,7 @@ def import_command(
             broken="skip" if skip_broken else "error",
             **options,
         ),
-        processes=processes,
+        workers=workers,
         resume=resume,
         overwrite=overwrite,
     )

@@ -100,7 +100,7 @@ def _workers(processes: int) -> Iterator[_Pool]:
             yield _Pool(executor, processes)
         except BrokenProcessPool as error:
             raise SalientError(
-                "a worker process was stopped", then="is there enough memory? go on with --resume and fewer --processes"
+                "a worker process was stopped", then="is there enough memory? go on with --resume and fewer --workers"
             ) from error
         finally:
             executor.shutdown(cancel_futures=True)
@@ -113,7 +113,7 @@ def import_official(
     annotations: Annotations | None = None,
     images: ImageSource | None = None,
     config: ImportConfig | None = None,
-    processes: int | None = None,
+    workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> Store:
@@ -121,13 +121,13 @@ def import_official(
 
     annotations: people's answers; without them the store is annotated later. images: the user's own, to read the
     images' sizes from; classes of the release that are not among theirs are left out. Without images sizes stay unknown
-    and only the crop frame can be used. processes: workers, all cores by default; the store's bytes do not depend on
+    and only the crop frame can be used. workers: processes, one a core by default; the store's bytes do not depend on
     it. Raises SalientError for input that does not fit.
     """
     if is_url(os.fspath(out)):
         raise SalientError(f"{out}: an import writes to a folder", then="import to a disk, then copy or publish it")
     config = config or ImportConfig()
-    with _workers(processes or os.cpu_count() or 1) as pool:
+    with _workers(workers or os.cpu_count() or 1) as pool:
         this = _read(release, annotations, images, config)
         place, claim = Folder.of(out), Claim("import", _made_of(this), "release, answers, images and options")
         with claimed(place, claim, resume=resume, overwrite=overwrite) as finished:

@@ -23,7 +23,7 @@ RUN_ONLY: dict[str, set[str]] = {
     "sis": {"verbose", "skip_missing", "device", "as_json", "overwrite", "workers"},
     "sis-retrain": {"verbose", "device", "as_json"},
     "certify": {"verbose", "skip_missing", "device", "as_json", "workers"},
-    "import-official": {"verbose", "skip_broken", "processes", "resume", "overwrite"},
+    "import-official": {"verbose", "skip_broken", "workers", "resume", "overwrite"},
     "compare": {"as_json"},
     "train": {"verbose", "overwrite", "device", "resume"},
 }

@@ -92,7 +92,7 @@ FIRST_AND_LAST: dict[str, dict[str, tuple[int, int | None]]] = {
         "--workers": (0, None),
         "--seed": (0, None),
     },
-    "import-official": dict.fromkeys(("--majority", "--resize", "--crop", "--feature-count", "--processes"), (1, None)),
+    "import-official": dict.fromkeys(("--majority", "--resize", "--crop", "--feature-count", "--workers"), (1, None)),
     "look": {"-n": (1, 50)},
     "publish": {"--workers": (1, None)},
     "retrain-head": {"--most": (1, None), "--batch-size": (1, None), "--workers": (0, None), "--seed": (0, None)},

@@ -23,6 +23,4 @@ def imported(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
         folder / "a.csv",
         [(0, 17, 1, "background"), (0, 3, 2, "main_object"), (1, 5, 1, "main_object"), (7, 1, 1, "background")],
     )
-    return import_official(
-        archive, folder / "store", annotations=read_annotations(official), config=CONFIG, processes=2
-    )
+    return import_official(archive, folder / "store", annotations=read_annotations(official), config=CONFIG, workers=2)

@@ -91,7 +91,7 @@ def test_kinds_and_unions(imported: Store) -> None:
 def test_trap_as_published_is_resized_and_cropped_twice(archive: Path, tmp_path: Path) -> None:
     """The published loader's steps, on the release's own files, with torchvision's transform."""
     config = ImportConfig(grid=None, preprocessing=Preprocessing(60, 56))
-    store = import_official(archive, tmp_path / "store", config=config, processes=1)
+    store = import_official(archive, tmp_path / "store", config=config, workers=1)
     annotate(
         store.path,
         read_annotations(
@@ -116,7 +116,7 @@ def test_trap_as_published_is_resized_and_cropped_twice(archive: Path, tmp_path:
 
 def test_full_keeps_every_pixel(archive: Path, tmp_path: Path) -> None:
     config = ImportConfig(grid=None, preprocessing=Preprocessing(60, 56), shard_rows=4)
-    store = import_official(archive, tmp_path / "store", config=config, processes=1)
+    store = import_official(archive, tmp_path / "store", config=config, workers=1)
     assert store.maps.shape == (10, 2, 56, 56) and "grid_error" not in store.manifest.origin
     with zipfile.ZipFile(archive) as reference:
         name = "salient_imagenet_dataset/n01443537/feature_5/n01443537_2.JPEG"
@@ -124,20 +124,20 @@ def test_full_keeps_every_pixel(archive: Path, tmp_path: Path) -> None:
 
 
 def test_folder_processes_and_packing_do_not_change_the_store(archive: Path, tmp_path: Path) -> None:
-    first = import_official(archive, tmp_path / "a", config=CONFIG, processes=1).path
-    again = import_official(archive, tmp_path / "b", config=CONFIG, processes=2).path
+    first = import_official(archive, tmp_path / "a", config=CONFIG, workers=1).path
+    again = import_official(archive, tmp_path / "b", config=CONFIG, workers=2).path
     assert bytes_of(first) == bytes_of(again)
     folder = write_folder(tmp_path / "release", release())
-    unpacked = import_official(folder, tmp_path / "c", config=CONFIG, processes=2)
+    unpacked = import_official(folder, tmp_path / "c", config=CONFIG, workers=2)
     changed = {n for n, data in bytes_of(unpacked.path).items() if bytes_of(first)[n] != data}
     assert changed == {"manifest.json"} and unpacked.manifest.origin["sha256_of"] == "the masks read, shard by shard"
     (folder / "salient_imagenet_dataset/n01443537/feature_5/n01443537_2.JPEG").write_bytes(jpeg(upsampled(np.eye(7))))
-    other = import_official(folder, tmp_path / "d", config=CONFIG, processes=1)
+    other = import_official(folder, tmp_path / "d", config=CONFIG, workers=1)
     assert other.manifest.origin["sha256"] != unpacked.manifest.origin["sha256"]
 
 
 def test_annotated_later_with_answers_for_more_classes(archive: Path, tmp_path: Path, imported: Store) -> None:
-    store = import_official(archive, tmp_path / "store", config=CONFIG, processes=1)
+    store = import_official(archive, tmp_path / "store", config=CONFIG, workers=1)
     assert [f.feature_index for f in store.features] == [3, 17, 5]
     official = read_annotations(
         answers(tmp_path / "a.csv", [(0, 17, 1, "background"), (1, 5, 1, "main_object"), (999, 8, 1, "background")])
@@ -160,7 +160,7 @@ def images_of(store: Store) -> MemorySource:
 
 def test_sizes_from_ones_own_images(imported: Store, archive: Path, tmp_path: Path) -> None:
     source = images_of(imported)
-    sized = import_official(archive, tmp_path / "store", images=source, config=CONFIG, processes=1)
+    sized = import_official(archive, tmp_path / "store", images=source, config=CONFIG, workers=1)
     for i, record in enumerate(sized.rows):
         assert record.size_known and (record.width, record.height) == (90, 70 + i)
         assert record.box == Preprocessing(60, 56).crop_box(90, 70 + i)
@@ -168,7 +168,7 @@ def test_sizes_from_ones_own_images(imported: Store, archive: Path, tmp_path: Pa
     for i, record in enumerate(imported.rows):
         (folder / WNIDS[record.label]).mkdir(parents=True, exist_ok=True)
         Image.fromarray(source.pixels(i)).save(folder / WNIDS[record.label] / f"{record.image_id}.JPEG", "PNG")
-    from_files = import_official(archive, tmp_path / "files", images=FolderSource(folder), config=CONFIG, processes=1)
+    from_files = import_official(archive, tmp_path / "files", images=FolderSource(folder), config=CONFIG, workers=1)
     assert bytes_of(from_files.path) == bytes_of(sized.path)
     (folder / WNIDS[0] / "n01440764_4.JPEG").unlink()
     with pytest.raises(
@@ -188,7 +188,7 @@ def test_images_of_some_of_the_classes_take_the_others_out(imported: Store, arch
     rows = [i for i, record in enumerate(imported.rows) if record.label == 1]
     ids, source = [imported.rows[i].image_id for i in rows], images_of(imported)
     some = MemorySource([source.pixels(i) for i in rows], [0] * len(rows), ["goldfish"], ids)
-    found = import_official(archive, tmp_path / "some", images=some, config=CONFIG, processes=1)
+    found = import_official(archive, tmp_path / "some", images=some, config=CONFIG, workers=1)
     assert [r.image_id for r in found.rows] == ids and {r.label for r in found.rows} == {1}
     assert found.class_names == imported.class_names and {f.class_index for f in found.features} == {1}
     for mine, theirs in enumerate(rows):

@@ -37,10 +37,10 @@ def big_release(path: Path) -> Path:
 def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
     release_zip = big_release(tmp_path / "r.zip")
     config = ImportConfig(shard_rows=8)
-    whole = import_official(release_zip, tmp_path / "whole", config=config, processes=1).path
+    whole = import_official(release_zip, tmp_path / "whole", config=config, workers=1).path
     code = (
         "from salient_imagenet_data.official.importing import ImportConfig, import_official\n"
-        f"if __name__ == '__main__': import_official({str(release_zip)!r}, {str(tmp_path / 'cut')!r}, config=ImportConfig(shard_rows=8), processes=1)"
+        f"if __name__ == '__main__': import_official({str(release_zip)!r}, {str(tmp_path / 'cut')!r}, config=ImportConfig(shard_rows=8), workers=1)"
     )
     script = tmp_path / "script.py"
     script.write_text(code)
@@ -53,14 +53,14 @@ def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
     with pytest.raises(SalientError, match="not a finished store; .*got a build that was stopped"):
         Store(tmp_path / "cut")
     with pytest.raises(SalientError, match="exists; expected a new folder; use --resume"):
-        import_official(release_zip, tmp_path / "cut", config=config, processes=1)
+        import_official(release_zip, tmp_path / "cut", config=config, workers=1)
     with pytest.raises(SalientError, match="stopped import of other input"):
         import_official(
-            release_zip, tmp_path / "cut", config=ImportConfig(shard_rows=8, split="val"), processes=1, resume=True
+            release_zip, tmp_path / "cut", config=ImportConfig(shard_rows=8, split="val"), workers=1, resume=True
         )
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "cut" / "work").glob("shard-*.json")}
     assert 5 <= len(kept) < 50
-    resumed = import_official(release_zip, tmp_path / "cut", config=config, processes=2, resume=True).path
+    resumed = import_official(release_zip, tmp_path / "cut", config=config, workers=2, resume=True).path
     assert bytes_of(resumed) == bytes_of(whole)
     assert import_official(release_zip, tmp_path / "cut", config=config, resume=True).path == resumed
 
@@ -77,9 +77,9 @@ def broken(path: Path) -> Path:
 def test_broken_masks_end_the_import_or_are_put_into_quarantine(tmp_path: Path) -> None:
     path = broken(tmp_path / "r.zip")
     with pytest.raises(SalientError, match=r"n01440764_\d.JPEG: (cannot decode|not a mask)"):
-        import_official(path, tmp_path / "store", config=CONFIG, processes=2)
+        import_official(path, tmp_path / "store", config=CONFIG, workers=2)
     config = ImportConfig(preprocessing=Preprocessing(60, 56), shard_rows=4, broken="skip")
-    store = import_official(path, tmp_path / "store", config=config, processes=2, overwrite=True)
+    store = import_official(path, tmp_path / "store", config=config, workers=2, overwrite=True)
     assert store.manifest.quarantined == 3 and store.manifest.origin["masks"] == 8 and len(store) == 10
     rows = pq.read_table(store.path / "quarantine.parquet").to_pylist()
     assert [r["image_id"] for r in rows] == [f"n01440764_{i}" for i in (1, 2, 3)]
@@ -87,7 +87,7 @@ def test_broken_masks_end_the_import_or_are_put_into_quarantine(tmp_path: Path) 
     assert "got L, 20 x 20" in rows[1]["reason"] and "got 10 other bytes" in rows[2]["reason"]
     bad = [r["image_id"] in {f"n01440764_{i}" for i in (1, 2, 3)} for r in map(vars, store.rows)]
     assert not any(store.rows[i].in_top[1] or store.maps[i, 1].any() for i in np.flatnonzero(bad))
-    again = import_official(path, tmp_path / "again", config=config, processes=1)
+    again = import_official(path, tmp_path / "again", config=config, workers=1)
     assert bytes_of(again.path) == bytes_of(store.path)
 
 
@@ -95,7 +95,7 @@ def test_broken_masks_end_the_import_or_are_put_into_quarantine(tmp_path: Path) 
 def test_what_others_put_there_is_neither_replaced_nor_removed(
     archive: Path, tmp_path: Path, run: Run, name: str
 ) -> None:
-    frame = ("--resize", 60, "--crop", 56, "--processes", 1)
+    frame = ("--resize", 60, "--crop", 56, "--workers", 1)
     theirs = tmp_path / "out" / name
     theirs.parent.mkdir(parents=True)
     theirs.write_text('{"of": "another tool"}')
@@ -107,7 +107,7 @@ def test_what_others_put_there_is_neither_replaced_nor_removed(
 
 
 def test_a_folder_of_ones_own_beside_a_store_outlives_its_replacement(archive: Path, tmp_path: Path, run: Run) -> None:
-    words = ("import-official", archive, "--out", tmp_path / "out", "--resize", 60, "--crop", 56, "--processes", 1)
+    words = ("import-official", archive, "--out", tmp_path / "out", "--resize", 60, "--crop", 56, "--workers", 1)
     assert run(*words)[0] == 0
     before = bytes_of(tmp_path / "out")
     (tmp_path / "out/thesis.txt").write_text("mine")
@@ -121,7 +121,7 @@ def test_a_folder_of_ones_own_beside_a_store_outlives_its_replacement(archive: P
 
 
 def test_the_command_line(archive: Path, tmp_path: Path, run: Run) -> None:
-    frame = ("--resize", 60, "--crop", 56, "--processes", 1)
+    frame = ("--resize", 60, "--crop", 56, "--workers", 1)
     code, out, err = run("import-official", archive, "--out", tmp_path / "a", *frame)
     assert code == 0, err
     assert (
@@ -156,6 +156,6 @@ def test_the_command_line(archive: Path, tmp_path: Path, run: Run) -> None:
         (archive, "not a mask; expected 8-bit gray, 224 x 224; got L, 56 x 56"),
         (tmp_path / "none", "no such file or folder"),
     ):
-        code, out, err = run("import-official", source, "--out", tmp_path / "c", "--processes", 1)
+        code, out, err = run("import-official", source, "--out", tmp_path / "c", "--workers", 1)
         assert code == 2 and message in err and err.count("\n") == 1, err
     assert run("import-official", archive, "--out", tmp_path / "c", "--grid", "x")[0] == 2
