@@ -147,7 +147,7 @@ def treat(work: Path, bench: Bench, seed: int) -> list[Measured]:
     for loss, weight, layer in GUIDED:
         config = FinetuneConfig(loss=loss, weight=weight, layer=layer or None, **RECIPE)
         name = f"finetune, {loss}" + (f", weight {weight:g}" if weight else "")
-        network = finetune(start(), store, source, config, Settings(batch_size=32, seed=seed))
+        network, _ = finetune(start(), store, source, config, Settings(batch_size=32, seed=seed))
         rows.append(bench.measure(seed, name, network))
     return rows
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-LOSSES = ("none", "energy", "l1", "ppce", "rrr_star", "rrr", "grad_mask", "act_diff", "corm")
+LOSSES = ("none", "energy", "l1", "ppce", "rrr_star", "rrr", "grad_mask", "act_diff", "adversarial", "corm")
+WEIGHTLESS = ("none", "corm")
+"""Those that are no term of the loss, so that no weight goes with them."""
 Choice = Literal["least", "random", "most"]
 CHOICES: tuple[Choice, ...] = get_args(Choice)
 """Which images of a class, by spuriosity; "random" is the control: as many, whatever they show."""

@@ -13,6 +13,7 @@ Of gradients and features, with o = 1 - M [Viviano et al. 2021, "Saliency is a p
     rrr        sum((o d/dx sum_k log p_k)^2) [Ross et al. 2017]
     grad_mask  sum |o d(y_label - y_rival)/dx|, the rival the highest other logit: |y_0 - y_1| of two classes
     act_diff   ||h(x~) - h(x)||_2 of the head's inputs h, x~ = x with the pixels of o > 0.5 permuted among themselves
+    adversarial  how well a discriminator, which learns beside the network, tells h(x) from h(x~) (`adversary`)
 
 `corm` is no loss: half of the images are classified with Gaussian noise (sigma 0.25) on 1 - c, c being M dilated and
 divided by its peak as in the protocol "corm2022": core risk minimisation [Singla, Moayeri, Feizi 2022]. `none` is the
@@ -30,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.mitigation.adversary import Adversary
 from salient_imagenet_data.evaluation.mitigation.choices import LOSSES
 from salient_imagenet_data.evaluation.mitigation.heads import features_and_logits, head_of
 from salient_imagenet_data.evaluation.plan.regions import DILATION, at_crop
@@ -120,8 +122,9 @@ def guidance(
     """The guide of a loss: one call gives a batch's logits and its losses, both with gradients.
 
     model: over images in [0, 1], in evaluation mode, so that images do not mix. looking: for the losses on
-    attributions. generator: on the CPU, for the random numbers of `act_diff` and `corm`. Raises SalientError for an
-    unknown name, or where what a loss needs is not given.
+    attributions. generator: on the CPU, for the random numbers of `act_diff`, `adversarial` and `corm`. The guide of
+    `adversarial` keeps its discriminator from one call to the next: each call teaches it first, so take the gradient of
+    one before the next. Raises SalientError for an unknown name, or where what a loss needs is not given.
     """
     if name not in LOSSES:
         raise SalientError("guidance loss is not known", expected=", ".join(LOSSES), got=name)
@@ -130,10 +133,10 @@ def guidance(
         if looking is None:
             raise SalientError(f"{name}: needs to know where to look", expected="Looking(method, layer)")
         made = partial(_on_maps, model, ON_MAPS[name], looking)
-    elif name in ("act_diff", "corm"):
+    elif name in DRAWING:
         if generator is None:
             raise SalientError(f"{name}: draws random numbers", expected="a generator")
-        made = _act_diff(model, generator) if name == "act_diff" else partial(_corm, model, generator)
+        made = DRAWING[name](model, generator)
     else:
         made = partial({"none": _none, "rrr": _rrr, "grad_mask": _grad_mask}[name], model)
 
@@ -155,9 +158,13 @@ def _on_maps(
     model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], looking: Looking, batch: _Batch
 ) -> tuple[Tensor, Tensor]:
     maps, logits = attributions(model, batch.images, batch.labels, looking.method, looking.layer, differentiable=True)
-    # Half precision has no number as small as TINY.
-    maps = maps.float() if maps.dtype in (torch.float16, torch.bfloat16) else maps
+    maps = _full(maps)  # half precision has no number as small as TINY
     return logits, loss(maps * batch.known[:, 0], batch.inside[:, 0])
+
+
+def _full(values: Tensor) -> Tensor:
+    """In single precision where they are in half."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def _rrr(model: nn.Module, batch: _Batch) -> tuple[Tensor, Tensor]:
@@ -183,23 +190,65 @@ def _slope(model: nn.Module, images: Tensor, value: Callable[[Tensor], Tensor]) 
     return logits, slope
 
 
+class _Permuted:
+    """Logits (B, C), and the features (B, F) of a batch's images and of the same images with the pixels outside the
+    core permuted among themselves."""
+
+    def __init__(self, model: nn.Module, generator: torch.Generator) -> None:
+        self.model, self.generator = model, generator
+        self.head: nn.Linear | None = None
+
+    def __call__(self, batch: _Batch) -> tuple[Tensor, Tensor, Tensor]:
+        if self.head is None:
+            _, self.head = head_of(self.model, batch.images[:2])
+        outside = _moved(batch).to(batch.images.dtype)
+        shuffled = corrupt(batch.images, outside, Shuffle(), _seeds(len(outside), self.generator))
+        features, logits = features_and_logits(self.model, self.head, torch.cat([batch.images, shuffled]))
+        own, other = features.chunk(2)
+        return logits[: len(outside)], own, other
+
+
+def _moved(batch: _Batch) -> Tensor:
+    """(B, 1, S, S) bool: pixels that are permuted."""
+    return batch.outside > 0.5
+
+
 def _act_diff(model: nn.Module, generator: torch.Generator) -> Callable[[_Batch], tuple[Tensor, Tensor]]:
-    head: nn.Linear | None = None
+    permuted = _Permuted(model, generator)
 
     def loss(batch: _Batch) -> tuple[Tensor, Tensor]:
-        nonlocal head
-        if head is None:
-            _, head = head_of(model, batch.images[:2])
-        outside = (batch.outside > 0.5).to(batch.images.dtype)
-        shuffled = corrupt(batch.images, outside, Shuffle(), _seeds(len(outside), generator))
-        features, logits = features_and_logits(model, head, torch.cat([batch.images, shuffled]))
-        own, other = features.chunk(2)
-        return logits[: len(outside)], torch.linalg.vector_norm(other - own, dim=1)
+        logits, own, other = permuted(batch)
+        return logits, torch.linalg.vector_norm(other - own, dim=1)
 
     return loss
 
 
-def _corm(model: nn.Module, generator: torch.Generator, batch: _Batch) -> tuple[Tensor, Tensor]:
+def _adversarial(model: nn.Module, generator: torch.Generator) -> Callable[[_Batch], tuple[Tensor, Tensor]]:
+    permuted, (seed,) = _Permuted(model, generator), _seeds(1, generator)
+    adversary: Adversary | None = None
+
+    def loss(batch: _Batch) -> tuple[Tensor, Tensor]:
+        nonlocal adversary
+        logits, own, other = permuted(batch)
+        own, other = _full(own), _full(other)
+        # Of an image in which nothing is permuted both are the same: it teaches nothing, and nothing is asked of it.
+        differ = _moved(batch).flatten(1).any(dim=1).to(own.device)
+        found = own.new_zeros(len(own))
+        if differ.any():
+            if adversary is None:
+                adversary = Adversary(own.shape[1], own, seed)
+            adversary.learn(own[differ], other[differ])
+            found = found.index_put((differ.nonzero()[:, 0],), adversary.deceived(own[differ], other[differ]))
+        return logits, found
+
+    return loss
+
+
+def _corm(model: nn.Module, generator: torch.Generator) -> Callable[[_Batch], tuple[Tensor, Tensor]]:
+    return partial(_noisy, model, generator)
+
+
+def _noisy(model: nn.Module, generator: torch.Generator, batch: _Batch) -> tuple[Tensor, Tensor]:
     wide = at_crop(Region("not_core", dilation=DILATION, normalise=True), batch.inside.shape[-1])
     where = region_masks(batch.inside, batch.inside, wide).to(batch.inside) * batch.known
     drawn = (torch.rand(len(where), 1, 1, 1, generator=generator) < CORM_SHARE).to(where)
@@ -210,3 +259,11 @@ def _corm(model: nn.Module, generator: torch.Generator, batch: _Batch) -> tuple[
 def _seeds(count: int, generator: torch.Generator) -> list[int]:
     seeds: list[int] = torch.randint(0, 1 << 62, (count,), generator=generator).tolist()
     return seeds
+
+
+DRAWING: dict[str, Callable[[nn.Module, torch.Generator], Callable[[_Batch], tuple[Tensor, Tensor]]]] = {
+    "act_diff": _act_diff,
+    "adversarial": _adversarial,
+    "corm": _corm,
+}
+"""Losses that draw random numbers."""

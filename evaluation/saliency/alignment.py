@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +21,14 @@ from salient_imagenet_data.evaluation.numbers.bootstrap import value_average
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.numbers.overlap import auroc, iou
 from salient_imagenet_data.evaluation.plan.plan import rows_in
-from salient_imagenet_data.evaluation.plan.regions import foreground
+from salient_imagenet_data.evaluation.plan.regions import RegionOfStore, foreground, labels_of
 from salient_imagenet_data.evaluation.run.found import images_found
 from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
 from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
-from salient_imagenet_data.evaluation.saliency.attributions import default_layer, saliency_of
-from salient_imagenet_data.evaluation.saliency.methods import Method
+from salient_imagenet_data.evaluation.saliency.attributions import check_place, chosen_layer, saliency_of
+from salient_imagenet_data.evaluation.saliency.methods import Depth, Method
 from salient_imagenet_data.joining import Images, opened
+from salient_imagenet_data.names import SPURIOUS
 from salient_imagenet_data.networks.classifiers import Classifier, check_output
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.reading import Store
@@ -49,13 +50,26 @@ class OfImage:
 
 @dataclass(frozen=True)
 class Alignment:
-    """The same over images: for each figure the mean over classes of each class's mean."""
+    """The same over images: for each figure the mean over classes of each class's mean.
+
+    iou and mass also on the spurious masks, of images whose class has a spurious feature, and on what is neither, 1 -
+    max(core, spurious). cover, cover_spurious and cover_neither: the means of the three masks, which is the mass on
+    them of a map that is the same everywhere. Where core and spurious masks overlap, the three masses add up to more
+    than 1.
+    """
 
     iou: Estimate
     difference: Estimate
     mass: Estimate
     average_precision: Estimate
     auroc: Estimate
+    iou_spurious: Estimate
+    mass_spurious: Estimate
+    iou_neither: Estimate
+    mass_neither: Estimate
+    cover: Estimate
+    cover_spurious: Estimate
+    cover_neither: Estimate
 
 
 def alignment(saliency: NDArray[np.floating], mask: NDArray[np.floating], threshold: float = 0.5) -> OfImage:
@@ -63,9 +77,9 @@ def alignment(saliency: NDArray[np.floating], mask: NDArray[np.floating], thresh
 
     iou: of saliency over its peak and mask, both at `threshold`. difference: mean of saliency over its peak where the
     mask reaches the threshold minus elsewhere, in [-1, 1]. mass: share of the saliency in the mask, weighted by it, in
-    [0, 1]. average_precision and auroc: of saliency as a score for mask >= threshold. NaN where a figure has no
-    meaning: nothing or all in the mask, and for the first three a map of zeros. Raises ValueError for other shapes or
-    values.
+    [0, 1]: the energy pointing game, EPG [Wang et al. 2020; Rao et al. 2023]. average_precision and auroc: of saliency
+    as a score for mask >= threshold. NaN where a figure has no meaning: nothing or all in the mask, and for the first
+    three a map of zeros. Raises ValueError for other shapes or values.
     """
     if saliency.shape != mask.shape:
         raise ValueError(f"alignment: expected two arrays of one shape, got {saliency.shape} and {mask.shape}")
@@ -74,13 +88,24 @@ def alignment(saliency: NDArray[np.floating], mask: NDArray[np.floating], thresh
     truth, values, peak = mask >= threshold, saliency.astype(np.float64), float(saliency.max())
     split = bool(truth.any() and not truth.all())
     scaled = values / peak if peak > 0 else np.full_like(values, np.nan)
+    overlap, mass = iou_and_mass(saliency, mask, threshold)
     return OfImage(
-        iou=iou(scaled, truth, threshold) if peak > 0 else math.nan,
+        iou=overlap,
         difference=float(scaled[truth].mean() - scaled[~truth].mean()) if split else math.nan,
-        mass=float((values * mask).sum() / values.sum()) if peak > 0 else math.nan,
+        mass=mass,
         average_precision=average_precision(values, truth) if split else math.nan,
         auroc=auroc(values, truth),
     )
+
+
+def iou_and_mass(
+    saliency: NDArray[np.floating], mask: NDArray[np.floating], threshold: float = 0.5
+) -> tuple[float, float]:
+    """Both as of `alignment`; NaN for a map of zeros."""
+    values, peak = saliency.astype(np.float64), float(saliency.max())
+    if not peak > 0:
+        return math.nan, math.nan
+    return iou(values / peak, mask >= threshold, threshold), float((values * mask).sum() / values.sum())
 
 
 def average_precision(scores: NDArray[np.floating], truth: NDArray[np.bool_]) -> float:
@@ -102,15 +127,18 @@ def align(
     *,
     saliency: Saliency | Method = "grad_cam",
     layer: str | None = None,
+    depth: Depth | None = None,
     settings: Settings = SMALL,
 ) -> Alignment:
-    """The figures of `alignment` over a store's images, against the union of their core masks.
+    """The figures of `alignment` over a store's images, against the union of their core masks, and mass and iou against
+    the union of their spurious ones and what is neither.
 
-    saliency: of the images' own classes: a method of `attributions` at a layer, by default its `default_layer`, or a
-    function. Images whose class has no core feature do not count. Where nothing is known of a pixel it does
-    not count. Intervals are percentile bootstraps over images within class; images of which a figure is NaN are left
-    out of it. Raises SalientError where no image has a core feature.
+    saliency: of the images' own classes: a method of `attributions` at a layer, or at a depth (`layer_at`), by default
+    its `default_layer`, or a function. Images whose class has no core feature do not count. Where nothing is known of a
+    pixel it does not count. Intervals are percentile bootstraps over images within class; images of which a figure is
+    NaN are left out of it. Raises SalientError where no image has a core feature.
     """
+    check_place(layer, depth)
     store, source = opened(store, images)
     region = foreground(store)
     wanted = np.intersect1d(region.rows, rows_in(store, settings.fold))
@@ -123,19 +151,35 @@ def align(
         if not isinstance(model, nn.Module):
             raise SalientError(f"{classifier.name}: {saliency} needs a network", got=type(model).__name__)
         check_output(model, preprocessing.crop, classifier.outputs(len(store.class_names)), settings.device)
-        saliency = saliency_of(model, saliency, layer or default_layer(model, saliency, preprocessing.crop))
-    items = Items(joined, preprocessing, [region])
-    labels = store.rows.labels[joined.rows].astype(np.int64)
-    found: list[OfImage] = []
+        saliency = saliency_of(model, saliency, chosen_layer(model, saliency, layer, depth, preprocessing.crop))
+    cues = RegionOfStore(SPURIOUS, store.kind_table[SPURIOUS][labels_of(store)])
+    items = Items(joined, preprocessing, [region, cues])
+    labels = labels_of(store)[joined.rows]
+    found: list[list[float]] = []
     with progress((), total=len(items), what=classifier.name) as bar:
         for batch in DataLoader(items, settings.batch_size, collate_fn=ItemBatch.of, num_workers=settings.workers):
             pixels = unit_images(batch.images.to(settings.device))
             pixels = pixels.contiguous(memory_format=torch.channels_last) if classifier.channels_last else pixels
             classes = torch.from_numpy(labels[batch.positions]).to(settings.device)
             maps = saliency(pixels, classes).float().cpu().numpy()
-            for saliency_map, known, mask in zip(maps, batch.known[:, 0], batch.masks[region.name][:, 0], strict=True):
-                there = known.numpy()
-                found.append(alignment(saliency_map[there], mask.numpy()[there]))
+            known = batch.known[:, 0].numpy()
+            core = batch.masks[region.name][:, 0].numpy()  # every image has one
+            which = batch.which.get(cues.name, [])
+            spurious = dict(zip(which, batch.masks[cues.name][:, 0].numpy(), strict=True)) if which else {}
+            for k, saliency_map in enumerate(maps):
+                there = known[k]
+                cue = spurious[k][there] if k in spurious else None
+                found.append(_figures(saliency_map[there], core[k][there], cue))
             bar.update(len(batch))
-    names = [field.name for field in fields(Alignment)]
-    return Alignment(*(value_average(np.array([getattr(row, name) for row in found]), labels) for name in names))
+    values = np.array(found, dtype=np.float64)
+    return Alignment(*(value_average(column, labels) for column in values.T))
+
+
+def _figures(
+    saliency: NDArray[np.floating], core: NDArray[np.floating], cue: NDArray[np.floating] | None
+) -> list[float]:
+    """Those of `Alignment`, in its order, of one image. cue: its spurious mask, None where its class has none."""
+    neither = 1.0 - (core if cue is None else np.maximum(core, cue))
+    spurious = (math.nan, math.nan) if cue is None else iou_and_mass(saliency, cue)
+    covers = [float(core.mean()), math.nan if cue is None else float(cue.mean()), float(neither.mean())]
+    return [*astuple(alignment(saliency, core)), *spurious, *iou_and_mass(saliency, neither), *covers]

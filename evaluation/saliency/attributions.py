@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.saliency.methods import Method
-from salient_imagenet_data.networks.grid import channels_last, last_grid
+from salient_imagenet_data.evaluation.saliency.methods import DEPTHS, Depth, Method
+from salient_imagenet_data.networks.grid import channels_last, last_grid, middle_grid
 
 IMAGE = "image"
 """In place of a layer's name: the images as the model is given them, in [0, 1]."""
@@ -65,6 +65,30 @@ def default_layer(model: nn.Module, method: Method, size: int = 224) -> str:
     """Where a method looks unless told otherwise: "grad_cam" at the last grid, the others at the image. size: of the
     images, in pixels. Raises SalientError for a network without a grid."""
     return last_grid(model, size) if method == "grad_cam" else IMAGE
+
+
+def layer_at(model: nn.Module, depth: Depth, size: int = 224) -> str:
+    """The layer of a depth [Rao et al. 2023]: "input" the image, "middle" `middle_grid`, "last" `last_grid`. Raises
+    SalientError for another word, or a network without such a grid."""
+    if depth not in DEPTHS:
+        raise SalientError("depth is not known", expected=", ".join(DEPTHS), got=str(depth))
+    if depth == "input":
+        return IMAGE
+    return middle_grid(model, size) if depth == "middle" else last_grid(model, size)
+
+
+def chosen_layer(model: nn.Module, method: Method, layer: str | None, depth: Depth | None, size: int) -> str:
+    """The layer that is named, or of a depth, or the method's `default_layer`. Raises SalientError for both."""
+    check_place(layer, depth)
+    if depth is not None:
+        return layer_at(model, depth, size)
+    return layer or default_layer(model, method, size)
+
+
+def check_place(layer: str | None, depth: Depth | None) -> None:
+    """Raises SalientError where a layer and a depth are both given."""
+    if layer and depth:
+        raise SalientError("where to look is said twice", expected="a layer or a depth", got=f"{layer} and {depth}")
 
 
 def saliency_of(model: nn.Module, method: Method, layer: str) -> Callable[[Tensor, Tensor], Tensor]:

@@ -25,7 +25,7 @@ from salient_imagenet_data.cli.commands import (
 )
 from salient_imagenet_data.cli.images import IMAGES, GivenImages, images_options
 from salient_imagenet_data.evaluation.plan.protocols import PROTOCOLS
-from salient_imagenet_data.evaluation.saliency.methods import METHODS
+from salient_imagenet_data.evaluation.saliency.methods import DEPTHS, METHODS
 from salient_imagenet_data.loaders.corruption.records import FORMS
 from salient_imagenet_data.networks.classes import Reading
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from salient_imagenet_data.evaluation.run.predictions import PredictionsFile
-    from salient_imagenet_data.evaluation.saliency.methods import Method
+    from salient_imagenet_data.evaluation.saliency.methods import Depth, Method
     from salient_imagenet_data.evaluation.score.results import Failure
     from salient_imagenet_data.folds import Fold
     from salient_imagenet_data.images.source import ImageSource
@@ -186,6 +186,7 @@ def score(
 @models_options
 @click.option("--saliency", type=click.Choice(METHODS), default="grad_cam", help="Where the classifier looks.")
 @click.option("--layer", help="Module to look at, or `image`.  [default: the last grid for grad_cam, else image]")
+@click.option("--depth", type=click.Choice(DEPTHS), help="How deep to look, instead of naming a layer.")
 @click.option("--batch-size", type=click.IntRange(1), default=32)
 @click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
 def align(
@@ -197,6 +198,7 @@ def align(
     outputs: tuple[str, ...],
     saliency: Method,
     layer: str | None,
+    depth: Depth | None,
     fold: Fold,
     batch_size: int,
     workers: int,
@@ -204,7 +206,11 @@ def align(
     device: str | None,
     as_json: bool,
 ) -> None:
-    """Measure how far classifiers look at the core masks: saliency maps against the masks."""
+    """Measure how far classifiers look at the core masks: saliency maps against the masks.
+
+    Mass, the energy pointing game, and IoU also on the spurious masks and on what is neither; cover is the mass of a
+    map that is the same everywhere.
+    """
     from salient_imagenet_data.evaluation.saliency.alignment import align as align_model
     from salient_imagenet_data.folds import WHOLE
     from salient_imagenet_data.networks.classifiers import told
@@ -219,7 +225,9 @@ def align(
         classifier = opener()
         for line in told(classifier.details):
             tell(line)
-        results[name] = align_model(classifier, opened, source, saliency=saliency, layer=layer, settings=settings)
+        results[name] = align_model(
+            classifier, opened, source, saliency=saliency, layer=layer, depth=depth, settings=settings
+        )
     if as_json:
         part = {} if fold == WHOLE else {"fold": str(fold)}
         found = {name: {**part, **dataclasses.asdict(figures)} for name, figures in results.items()}

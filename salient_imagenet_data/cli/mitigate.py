@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLD, OUTPUTS, READINGS, cli, options, settings_of, tell
+from salient_imagenet_data.cli.commands import (
+    DEVICE,
+    FILE,
+    FOLD,
+    OUTPUTS,
+    READINGS,
+    cli,
+    numbers,
+    options,
+    settings_of,
+    tell,
+)
 from salient_imagenet_data.cli.images import GivenImages, images_options
 from salient_imagenet_data.evaluation.mitigation.choices import CHOICES, LOSSES
-from salient_imagenet_data.evaluation.saliency.methods import METHODS
+from salient_imagenet_data.evaluation.saliency.methods import DEPTHS, METHODS
 from salient_imagenet_data.networks.classes import Reading
 
 if TYPE_CHECKING:
@@ -95,6 +107,23 @@ def retrain_head(
     help="Of the losses on attributions.  [default: input_x_gradient]",
 )
 @click.option("--layer", help="Module to look at, or `image`.  [default: the last grid for grad_cam, else image]")
+@click.option("--depth", type=click.Choice(DEPTHS), help="How deep to look, instead of naming a layer.")
+@click.option(
+    "--sweep",
+    metavar="W,W,...",
+    help="Choose the weight among these, by the accuracy on the least spurious of held-out images.",
+)
+@click.option(
+    "--annotated-fraction",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    help="Share of each class's images whose mask is used, by a hash of their ids and the seed.",
+)
+@click.option(
+    "--boxes",
+    type=click.Path(path_type=Path),
+    help="Guide by people's boxes, as of `localise`, instead of the core masks.",
+)
 @click.option("--epochs", type=click.IntRange(1), default=1)
 @click.option("--batch-size", type=click.IntRange(1), default=32)
 @click.option("--learning-rate", type=float, default=1e-4)
@@ -116,11 +145,20 @@ def finetune(
     skip_missing: bool,
     device: str | None,
     batch_size: int,
+    sweep: str | None,
+    boxes: Path | None,
     **recipe: Any,
 ) -> None:
-    """Train a classifier further, guided to look at the core masks."""
-    from salient_imagenet_data.evaluation.mitigation.finetune import FinetuneConfig
-    from salient_imagenet_data.evaluation.mitigation.finetune import finetune as train_further
+    """Train a classifier further, guided to look at the core masks.
+
+    What was done stands beside the weights: OUT.safetensors has OUT.finetune.json.
+    """
+    from salient_imagenet_data.errors import SalientError
+    from salient_imagenet_data.evaluation.localisation.truth import read_truth
+    from salient_imagenet_data.evaluation.mitigation.finetune import FinetuneConfig, finetune_on, found_for
+    from salient_imagenet_data.evaluation.mitigation.record import check_record, write_record
+    from salient_imagenet_data.evaluation.mitigation.sweep import check_sweep
+    from salient_imagenet_data.evaluation.mitigation.sweep import sweep as choose
     from salient_imagenet_data.networks.saving import check_out, save_as_read
 
     def report(epoch: int, classified: float, guided: float) -> None:
@@ -128,11 +166,26 @@ def finetune(
         tell(f"epoch {epoch}/{config.epochs}  {losses}")
 
     check_out(out, overwrite)
+    check_record(out, overwrite)
     config = FinetuneConfig(**recipe)
-    inputs = _inputs(store, images, model, weights, architecture, outputs)
+    grid = None if sweep is None else check_sweep(config.loss, numbers(sweep, float, "--sweep"))
+    given = click.get_current_context().get_parameter_source("weight")
+    if grid and given == click.core.ParameterSource.COMMANDLINE:
+        raise SalientError("the weight is said twice", expected="--loss-weight or --sweep", got="both")
+    truth = None if boxes is None else read_truth(boxes)
+    classifier, opened, source = _inputs(store, images, model, weights, architecture, outputs)
     settings = settings_of(batch_size, workers, device, skip_missing, fold, seed=seed, classes=classes)
-    network = train_further(*inputs, config, settings, report=report)
-    save_as_read(network, out, model, inputs[0].class_names)
+    joined = found_for(classifier, opened, source, settings)
+    chosen = None
+    if grid:
+        chosen = choose(classifier, joined, config, grid, settings, boxes=truth, report=lambda t: tell(t.words))
+        config = dataclasses.replace(config, weight=chosen.chosen)
+        tell(f"weight {config.weight:g} is taken, and the training done on all {len(joined)} images")
+    network, done = finetune_on(classifier, joined, config, settings, boxes=truth, report=report)
+    if done.annotation is not None:
+        tell(done.annotation.words)
+    save_as_read(network, out, model, classifier.class_names)
+    write_record(out, joined, config, settings, done, boxes=boxes, sweep=chosen)
     click.echo(f"wrote {out}")
 
 

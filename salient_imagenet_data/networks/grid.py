@@ -172,17 +172,44 @@ def last_grid(net: nn.Module, size: int = 224) -> str:
     Raises SalientError where there is none in the later half of the layers with weights: the patches of a vision
     transformer are a grid, but its first and not its last.
     """
+    return _grids(net, size)[-1].name
+
+
+def middle_grid(net: nn.Module, size: int = 224) -> str:
+    """Name of the last module called whose grid is of the middle one of the sizes that a network's grids have, up to
+    its last: 28 x 28 of 112, 56, 28, 14 and 7 in a ResNet-50, which is its second stage; the smaller of two in the
+    middle.
+
+    Raises SalientError as `last_grid` does, and for grids of fewer than three sizes, which have no middle.
+    """
+    by_side: dict[int, str] = {}
+    for call in _grids(net, size):
+        assert isinstance(call.output, Tensor)
+        by_side[call.output.shape[2]] = call.name  # of (B, F, h, w) and (B, h, w, F) the second place is a side in both
+    sides = sorted(by_side, reverse=True)
+    if len(sides) < 3:
+        raise SalientError(
+            f"{type(net).__name__}: no middle grid",
+            expected="grids of three or more sizes",
+            got=", ".join(f"{side} x {side}" for side in sides),
+            then="name a layer",
+        )
+    return by_side[sides[len(sides) // 2]]
+
+
+def _grids(net: nn.Module, size: int) -> list[Call]:
+    """The modules whose output is a grid, in the order of running; the last is that of `last_grid`."""
     first = next(net.parameters(), torch.empty(0))
     calls, _ = watch(net, torch.zeros(1, 3, size, size, device=first.device, dtype=first.dtype))
     weighs = [bool(list(call.module.parameters(recurse=False))) for call in calls]
-    last = max((i for i, call in enumerate(calls) if channels_last(call.output) is not None), default=None)
-    if last is None or sum(weighs[: last + 1]) < sum(weighs) / 2:
+    found = [i for i, call in enumerate(calls) if channels_last(call.output) is not None]
+    if not found or sum(weighs[: found[-1] + 1]) < sum(weighs) / 2:
         raise SalientError(
             f"{type(net).__name__}: no grid of features among its last layers",
             expected="a convolutional network",
             then="name a layer, or look at the image with another method",
         )
-    return calls[last].name
+    return [calls[i] for i in found]
 
 
 def channels_last(output: object) -> bool | None:

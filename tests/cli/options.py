@@ -98,7 +98,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "train": {"weights": "cli/test_train.py", "autoattack": "cli/test_train.py", "outputs": "subsets/test_outputs.py"},
 }
 """Options that need more than a tiny store, and the file of tests that gives them to the command."""
-SPLITS, WEIGHTS = "a folder of splits", "weights of a plain state dict"
+SPLITS, WEIGHTS, BOXES = "a folder of splits", "weights of a plain state dict", "people's boxes"
 """Stand for paths in what is given."""
 PLAIN = ("--weights", WEIGHTS, "--architecture", "resnet18")
 SCENES = ("--scenes", 30)
@@ -141,6 +141,7 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
         "fold": ("--fold", "1/2"),
         "saliency": ("--saliency", "input_x_gradient"),
         "layer": ("--layer", "image"),
+        "depth": ("--depth", "input"),
         "batch_size": ("--batch-size", 7),
     },
     "retrain-head": {
@@ -158,6 +159,10 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
         "weight": ("--loss-weight", 1),
         "method": ("--saliency", "grad_cam"),
         "layer": ("--layer", "net.body.3"),
+        "depth": ("--depth", "last"),
+        "sweep": ("--sweep", "0.5,1"),
+        "annotated_fraction": ("--annotated-fraction", 0.5),
+        "boxes": ("--boxes", BOXES),
         "epochs": ("--epochs", 2),
         "batch_size": ("--batch-size", 20),
         "learning_rate": ("--learning-rate", 1e-2),

@@ -44,6 +44,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "finetune": {
         "--loss": "energy",
         "--loss-weight": 10.0,
+        "--annotated-fraction": 1.0,
         "--epochs": 1,
         "--batch-size": 32,
         "--learning-rate": 1e-4,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def tuned(
     losses: list[tuple[float, float]] = []
     seed = int(options.pop("seed", 0))
     config = FinetuneConfig(**{"learning_rate": 3e-3, **options})
-    net = finetune(
+    net, _ = finetune(
         Classifier("m", load_model(weights)[0]),
         store,
         FolderSource(images),
@@ -48,11 +49,11 @@ def tuned(
     return net, losses
 
 
-@pytest.mark.parametrize("loss", [x for x in LOSSES if x not in ("none", "corm")])
+@pytest.mark.parametrize("loss", [x for x in LOSSES if x not in ("none", "corm", "adversarial")])
 def test_every_guidance_loss_goes_down_faster_than_without_it(
     loss: str, store: Store, images: Path, weights: Path
 ) -> None:
-    """The same training, of which only the weight of the loss differs."""
+    """The same training, of which only the weight of the loss differs. The adversarial loss depends on its opponent too."""
     weight = {"rrr_star": 0.1, "rrr": 1e4, "grad_mask": 0.1}.get(loss, 5.0)
     _, guided = tuned(store, images, weights, loss=loss, weight=weight, epochs=4)
     _, free = tuned(store, images, weights, loss=loss, weight=0.0, epochs=4)
@@ -86,7 +87,7 @@ def test_what_cannot_be_trained(store: Store, images: Path, weights: Path) -> No
         with pytest.raises(SalientError, match="recipe"):
             FinetuneConfig(learning_rate=bad)
     with pytest.raises(
-        SalientError, match="rrr looks at no attributions; expected a saliency or layer with energy, l1"
+        SalientError, match="rrr looks at no attributions; expected a saliency, layer or depth with energy, l1"
     ):
         FinetuneConfig(loss="rrr", layer="body")
 
@@ -108,10 +109,10 @@ def test_a_frame_wider_than_the_stores_and_a_network_that_is_left_tidy(store: St
     net = SmallNet(SmallNetConfig(10, (8, 8, 8), 1, 2))
     classifier = Classifier("wide", net, Preprocessing(80, 80))
     config = FinetuneConfig(loss="l1", weight=1.0, learning_rate=1e-3)
-    tidy = finetune(classifier, store, FolderSource(images), config, Settings(batch_size=20))
+    tidy, _ = finetune(classifier, store, FolderSource(images), config, Settings(batch_size=20))
     assert all(p.grad is None and not p.requires_grad for p in tidy.parameters())
     wrapped = ImageClassifier("resnet18", torchvision.models.resnet18(num_classes=10), Preprocessing(64, 64))
-    other = finetune(
+    other, _ = finetune(
         Classifier("r", wrapped), store, FolderSource(images), FinetuneConfig(loss="none"), Settings(batch_size=40)
     )
     copy.deepcopy(other)  # holds no graph
@@ -145,6 +146,62 @@ def test_commands_write_weights_that_evaluate_reads(
     for result in results.values():
         assert result["fold"] == "2/2" and result["spurious_gap"]["n"] == result["images"] > 0
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_the_record_says_what_was_done(store: Store, images: Path, weights: Path, tmp_path: Path, run: Run) -> None:
+    common = [
+        "finetune",
+        store.path,
+        "--images",
+        images,
+        "--weights",
+        weights,
+        "--learning-rate",
+        "0.03",
+        "--seed",
+        "1",
+    ]
+    (tmp_path / "b.csv").write_text(
+        "\n".join(["image,left,top,right,bottom", *(f"{i},0,0,30,30" for i in store.rows.image_ids.to_pylist())])
+    )
+    boxes = ["--boxes", tmp_path / "b.csv", "--annotated-fraction", "0.5"]
+    code, _, err = run(*common, *boxes, "--out", tmp_path / "w.safetensors", "--sweep", "4,0.5", "--depth", "middle")
+    assert code == 0, err
+    record = json.loads((tmp_path / "w.finetune.json").read_text())
+    counts = {"images": 40, "with_mask": 40, "used": 20, "elsewhere": 0}
+    assert record["annotation"] == {"masks": "boxes", "fraction": 0.5, "seed": 1, **counts}
+    assert "guided by the people's boxes of 20 images, of 40 that have one and 40 in all" in err
+    assert record["boxes"] == {
+        "path": "b.csv",
+        "sha256": hashlib.sha256((tmp_path / "b.csv").read_bytes()).hexdigest(),
+    }
+    assert (record["layer"], record["seed"], record["images"], record["fold"]) == ("net.body.4", 1, 40, "1/1")
+    tried = record["sweep"]["tried"]
+    assert [t["weight"] for t in tried] == [0.5, 4.0] and "least spurious fifth" in record["sweep"]["criterion"]
+    assert record["recipe"]["weight"] == record["sweep"]["chosen"] in (0.5, 4.0)
+    assert f"weight {tried[0]['weight']:g}: {tried[0]['least']['value']:.3f} [" in err
+    assert f"weight {record['sweep']['chosen']:g} is taken, and the training done on all 40 images" in err
+    # The weights are those of the weight that was chosen, trained on all images.
+    same = [
+        *boxes,
+        "--depth",
+        "middle",
+        "--loss-weight",
+        record["sweep"]["chosen"],
+        "--out",
+        tmp_path / "v.safetensors",
+    ]
+    assert run(*common, *same)[0] == 0
+    assert (tmp_path / "v.safetensors").read_bytes() == (tmp_path / "w.safetensors").read_bytes()
+    again = json.loads((tmp_path / "v.finetune.json").read_text())
+    assert again.pop("sweep") is None and record.pop("sweep") and again == record
+    (tmp_path / "v.safetensors").unlink()
+    code, _, err = run(*common, *same)
+    assert code == 2 and "v.finetune.json: exists; expected a new file; choose another --out or use --overwrite" in err
+    code, _, err = run(*common, "--out", tmp_path / "u.safetensors", "--sweep", "1,2", "--loss-weight", "3")
+    assert code == 2 and "the weight is said twice; expected --loss-weight or --sweep; got both" in err
+    code, _, err = run(*common, "--out", tmp_path / "u.safetensors", "--sweep", "1,two")
+    assert code == 2 and "expected numbers with commas between, got '1,two'" in err
 
 
 def test_a_network_of_a_library_stays_one(store: Store, images: Path, tmp_path: Path, run: Run) -> None:

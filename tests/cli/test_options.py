@@ -25,6 +25,7 @@ from salient_imagenet_data.networks.opening import open_networks
 from salient_imagenet_data.store.reading import Store
 from tests.cli.options import (
     BESIDE,
+    BOXES,
     CHANGES,
     ELSEWHERE,
     INPUTS,
@@ -79,6 +80,8 @@ def others(
         for person in range(5)
     ]
     write_annotations(folder / "release.csv", answers)
+    boxes = [f"{image_id},0,0,30,20" for image_id in store.rows.image_ids.to_pylist()[::2]]
+    (folder / "boxes.csv").write_text("\n".join(["image,left,top,right,bottom", *boxes]) + "\n")
     (opener,) = open_networks(store, weights=[str(weights)]).values()
     select(opener(), store, images, folder / "orders", Choice(cell=14, step=4, wrong_class=False))
     return {
@@ -86,6 +89,7 @@ def others(
         "orders": folder / "orders",
         SPLITS: folder / "splits",
         WEIGHTS: folder / "resnet18.pt",
+        BOXES: folder / "boxes.csv",
         "release": write_zip(folder / "release.zip", release()),
         "release answers": folder / "release.csv",
     }
@@ -96,7 +100,7 @@ def outcome(
 ) -> tuple[int, Any, dict[str, Any]]:
     """Exit status, what a command made or said, and the figures in it that a batch size must leave."""
     store, images, weights = given["store"], given["images"], given["weights"]
-    named = {SPLITS: given[SPLITS], WEIGHTS: given[WEIGHTS], NETWORK: weights}
+    named = {SPLITS: given[SPLITS], WEIGHTS: given[WEIGHTS], BOXES: given[BOXES], NETWORK: weights}
     extra = tuple(named.get(str(word), word) for word in extra)
     if name == "build":
         how = ("--group-by", "label", "--top-features", 4, "--annotations", given["answers"], "--trust-annotations")
@@ -136,6 +140,8 @@ def outcome(
             where = (*(() if "--scenes" in extra else ("--images", images)), *small)
         folder.mkdir(parents=True, exist_ok=True)
         code, out, err = run(name, *where, "--out", folder / "w.safetensors", *extra)
+        for record in folder.glob("*.finetune.json"):  # repeats what was given
+            record.unlink()
         return code, (digest(folder) or err, out.replace(str(folder), "")), {"line": out.partition(": ")[2]}
     code, _, _ = run(name, store, "--out", folder / "x", *extra)
     return code, digest(folder / "x"), {}

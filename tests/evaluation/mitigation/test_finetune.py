@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.localisation.truth import Box, Truth
 from salient_imagenet_data.evaluation.mitigation import finetune as room
 from salient_imagenet_data.evaluation.mitigation.finetune import FinetuneConfig, finetune
 from salient_imagenet_data.evaluation.plan.regions import foreground, labels_of
@@ -21,6 +23,7 @@ from salient_imagenet_data.networks.classifiers import Classifier
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.reading import Store
 
+SETTINGS = Settings(batch_size=10)
 Seen = tuple[Tensor, int, Tensor, Tensor]
 
 
@@ -69,3 +72,41 @@ def test_masks_are_mirrored_with_their_images(
         mirrored += ways[0]
     assert len(seen) == 40 and (8 <= mirrored <= 32 if flip else mirrored == 0)
     assert any(mask.any() and not torch.equal(mask, mask.flip(-1)) for _, _, mask, _ in seen)
+
+
+def test_boxes_guide_in_place_of_masks_and_a_share_is_enough(
+    seen: list[Seen], store: Store, images: Path, weights: Path
+) -> None:
+    source = FolderSource(images)
+    ids = store.rows.image_ids.to_pylist()
+    truth = Truth({image_id: (Box(0.25, 0.0, 0.5, 1.0),) for image_id in ids}, True, {})
+    config = FinetuneConfig(flip=False, annotated_fraction=0.25)
+    _, done = finetune(Classifier("m", load_model(weights)[0]), store, source, config, SETTINGS, boxes=truth)
+    assert done.annotation is not None and done.annotation.words == (
+        "guided by the people's boxes of 10 images, of 40 that have one and 40 in all"
+    )
+    boxed = [(label, mask, known) for _, label, mask, known in seen if mask.any()]
+    assert len(seen) == 40 and sorted(label for label, _, _ in boxed) == list(range(10))
+    columns = torch.zeros(56)
+    columns[13:28] = 1.0  # a quarter to half of 60 pixels, of which the central 56 begin at 2
+    for _, mask, known in boxed:
+        assert known.all() and torch.equal(mask[0], columns.expand(56, 56))
+    assert all(not known.any() for _, _, mask, known in seen if not mask.any())
+    assert len(done.losses) == 1 and done.layer == "image"
+
+
+def test_the_control_needs_no_masks(bare_store: Store, images: Path, weights: Path) -> None:
+    model = Classifier("m", load_model(weights)[0])
+    _, done = finetune(model, bare_store, FolderSource(images), FinetuneConfig(loss="none"), SETTINGS)
+    assert done.annotation is None and done.layer is None and done.losses[0][1] == 0.0
+    with pytest.raises(SalientError, match="not annotated, so no feature is core or spurious yet"):
+        finetune(model, bare_store, FolderSource(images), FinetuneConfig(), SETTINGS)
+
+
+def test_a_recipe_that_says_too_much() -> None:
+    with pytest.raises(SalientError, match="annotated fraction; expected a number above 0 and at most 1; got 0"):
+        FinetuneConfig(annotated_fraction=0.0)
+    with pytest.raises(SalientError, match="where to look is said twice"):
+        FinetuneConfig(layer="image", depth="last")
+    with pytest.raises(SalientError, match="adversarial looks at no attributions; expected a saliency, layer or depth"):
+        FinetuneConfig(loss="adversarial", depth="last")

@@ -17,6 +17,8 @@ from salient_imagenet_data.evaluation.mitigation.guidance import FLOOR, ON_MAPS,
 from salient_imagenet_data.evaluation.saliency.attributions import IMAGE, attributions
 
 LOOKING = Looking("input_x_gradient", IMAGE)
+FEATURES = ("act_diff", "adversarial")
+"""Losses on the features, before the head."""
 
 
 def loops(name: str, maps: np.ndarray, mask: np.ndarray) -> float:
@@ -92,8 +94,7 @@ def test_logits_are_the_models_and_the_loss_has_the_gradient_of_finite_differenc
         return
     net.zero_grad()
     loss.sum().backward()
-    # Features come before the head.
-    for parameter in (net.conv.weight,) if name == "act_diff" else (net.conv.weight, net.head.weight):
+    for parameter in (net.conv.weight,) if name in FEATURES else (net.conv.weight, net.head.weight):
         slope, step, values = parameter.grad.flatten()[3].item(), 1e-6, []
         for sign in (1, -1):
             with torch.no_grad():
@@ -141,7 +142,7 @@ def test_grad_mask_of_two_classes_is_the_papers() -> None:
 
 def test_a_mask_of_ones_holds_nothing_against_a_network() -> None:
     net, (images, labels, masks) = Net(), batch()
-    for name in ("energy", "rrr_star", "rrr", "grad_mask", "act_diff", "corm", "none"):
+    for name in ("energy", "rrr_star", "rrr", "grad_mask", "act_diff", "adversarial", "corm", "none"):
         logits, loss = guide_of(name, net)(images, labels, torch.ones_like(masks))
         assert torch.allclose(loss, torch.zeros(3).double(), atol=1e-12) and torch.allclose(logits, net(images)), name
 
@@ -220,5 +221,6 @@ def test_what_a_guide_needs() -> None:
         guidance("enrgy", net)
     with pytest.raises(SalientError, match="energy: needs to know where to look"):
         guidance("energy", net)
-    with pytest.raises(SalientError, match="act_diff: draws random numbers; expected a generator"):
-        guidance("act_diff", net)
+    for name in (*FEATURES, "corm"):
+        with pytest.raises(SalientError, match=f"{name}: draws random numbers; expected a generator"):
+            guidance(name, net)

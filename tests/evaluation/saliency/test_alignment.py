@@ -141,9 +141,64 @@ def test_each_image_is_explained_as_its_own_class(store: Store, images: Path, we
 def test_the_command(store: Store, images: Path, weights: Path, run: Run) -> None:
     code, out, _ = run("align", store.path, "--images", images, "--weights", weights, "--json")
     figures = json.loads(out)[str(weights)]
-    assert code == 0 and set(figures) == {"iou", "difference", "mass", "average_precision", "auroc"}
+    beside = {f"{name}_{where}" for name in ("iou", "mass", "cover") for where in ("spurious", "neither")}
+    assert code == 0 and set(figures) == {"iou", "difference", "mass", "average_precision", "auroc", "cover", *beside}
     model, _ = load_model(weights)
     again = align(Classifier("again", model), store, FolderSource(images))
     assert figures["mass"] == pytest.approx(dataclasses.asdict(again.mass)) and 0 < figures["mass"]["value"] < 1
     code, out, _ = run("align", store.path, "--images", images, "--weights", weights)
     assert code == 0 and "average_precision" in out
+    rows = {line.split()[1]: line.split()[2:4] for line in out.splitlines()[1:]}
+    assert rows["mass_spurious"] == [str(again.mass_spurious.n), f"{again.mass_spurious.value:.3f}"]
+    code, _, err = run(
+        "align", store.path, "--images", images, "--weights", weights, "--layer", "image", "--depth", "last"
+    )
+    assert code == 2 and "where to look is said twice; expected a layer or a depth; got image and last" in err
+
+
+def test_mass_and_overlap_on_core_spurious_and_neither_image_by_image(
+    store: Store, images: Path, weights: Path
+) -> None:
+    """Against a plain loop over images and pixels; class 0 has no spurious feature, class 1 no core one."""
+    model, source = load_model(weights)[0], FolderSource(images)
+    index = {source.entry(i).image_id: i for i in range(len(source))}
+    saliency = saliency_of(model, "input_x_gradient", "image")
+    values: dict[str, dict[int, list[float]]] = {}
+    for row, record in enumerate(store.rows):
+        core, cue = store.mask(row, "core"), store.mask(row, "spurious")
+        if core is None:
+            continue
+        pixels = store.manifest.preprocessing.apply(source.pixels(index[record.image_id]))
+        x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+        where = saliency(x, torch.tensor([record.label]))[0].numpy()
+        neither = 1 - np.maximum(core, np.zeros_like(core) if cue is None else cue)
+        assert (cue is None) == (record.label == 0) and record.label != 1
+        for name, mask in {"": core, "_spurious": cue, "_neither": neither}.items():
+            if mask is None:
+                continue
+            reached = [(s / where.max() >= 0.5, m >= 0.5) for s, m in zip(where.ravel(), mask.ravel(), strict=True)]
+            overlap = sum(a and b for a, b in reached) / sum(a or b for a, b in reached)
+            mass = float((where.astype(float) * mask).sum() / where.astype(float).sum())
+            found = {f"iou{name}": overlap, f"mass{name}": mass, f"cover{name}": float(mask.mean())}
+            for key, value in found.items():
+                values.setdefault(key, {}).setdefault(record.label, []).append(value)
+    found = align(Classifier("m", model), store, source, saliency="input_x_gradient", settings=Settings(batch_size=7))
+    assert len(values) == 9
+    for key, by_class in values.items():
+        wanted = float(np.mean([np.mean(some) for some in by_class.values()]))
+        assert getattr(found, key).value == pytest.approx(wanted, rel=1e-4), key
+        assert getattr(found, key).n == sum(map(len, by_class.values())), key
+    assert (found.mass_spurious.n, found.mass_neither.n) == (32, 36)
+    flat = align(Classifier("f", lambda x: x), store, source, saliency=lambda x, c: torch.ones(x[:, 0].shape))
+    for name in ("", "_spurious", "_neither"):
+        assert getattr(flat, f"mass{name}").value == pytest.approx(getattr(flat, f"cover{name}").value)
+
+
+def test_how_deep_is_a_layer(store: Store, images: Path, weights: Path) -> None:
+    model, source = load_model(weights)[0], FolderSource(images)
+    for depth, layer in (("input", "image"), ("middle", "net.body.4"), ("last", "net.body")):
+        deep, named = (
+            align(Classifier("m", model), store, source, saliency="input_x_gradient", **where)
+            for where in ({"depth": depth}, {"layer": layer})
+        )
+        assert deep == named, depth

@@ -12,8 +12,10 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.saliency.attributions import (
     IMAGE,
     attributions,
+    chosen_layer,
     default_layer,
     last_grid,
+    layer_at,
     saliency_of,
 )
 from salient_imagenet_data.evaluation.saliency.methods import METHODS
@@ -201,3 +203,28 @@ def test_a_layer_that_plays_no_part() -> None:
 
     with pytest.raises(SalientError, match="the layer plays no part in the logits; choose another layer"):
         attributions(Aside().double(), X, CLASSES, "grad_cam", "side")
+
+
+def test_the_depths_of_networks_that_are_known() -> None:
+    torch.manual_seed(0)
+    for name, size, wanted in (
+        ("resnet18", 64, "layer2"),  # 32, 16, 8, 4 and 2 cells a side
+        ("convnext_tiny", 64, "features.6.0"),  # 16, 8, 4 and 2: the smaller of two, up to the norm before the next
+    ):
+        net = torchvision.models.get_model(name, num_classes=3).eval()
+        assert layer_at(net, "middle", size) == wanted, name
+        assert (layer_at(net, "input", size), layer_at(net, "last", size)) == (IMAGE, last_grid(net, size))
+        assert chosen_layer(net, "grad_cam", None, "middle", size) == wanted
+        assert chosen_layer(net, "grad_cam", "conv1", None, size) == "conv1"
+        assert chosen_layer(net, "grad_cam", None, None, size) == default_layer(net, "grad_cam", size)
+    with pytest.raises(SalientError, match="where to look is said twice; expected a layer or a depth; got a and last"):
+        chosen_layer(net, "grad_cam", "a", "last", 64)
+    with pytest.raises(SalientError, match="depth is not known; expected input, middle, last; got deep"):
+        layer_at(net, "deep", 64)  # type: ignore[arg-type]
+
+
+def test_a_network_of_two_grids_has_no_middle(net: nn.Module) -> None:
+    with pytest.raises(
+        SalientError, match="Net: no middle grid; expected grids of three or more sizes; got 8 x 8, 4 x"
+    ):
+        layer_at(net, "middle", 8)
