@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.annotation.applying import with_verdicts
 from salient_imagenet_data.annotation.verdicts import Annotations
-from salient_imagenet_data.builder.choices import Stage
+from salient_imagenet_data.builder.choices import BASES, Stage
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
 from salient_imagenet_data.builder.discovery.belonging import belonging, check_belonging
 from salient_imagenet_data.builder.discovery.known import Known, check_known, known_pairs
-from salient_imagenet_data.builder.discovery.ranking import Ranking, rank, top_images
+from salient_imagenet_data.builder.discovery.ranking import Ranking, known_ranking, rank, top_images
 from salient_imagenet_data.builder.finish import (
+    Pooled,
     among,
     feature_rows,
     image_table,
@@ -35,18 +36,19 @@ from salient_imagenet_data.builder.finish import (
     quarantine_rows,
     write_maps,
 )
-from salient_imagenet_data.builder.passes import Given, full_pass, second_pass, tell, weight_of
+from salient_imagenet_data.builder.passes import Given, found_components, full_pass, second_pass, tell, weight_of
 from salient_imagenet_data.builder.robustness import Robustness, robustness_of
 from salient_imagenet_data.builder.units.decoding import check_decoder, packages_of
 from salient_imagenet_data.builder.units.engine import Engine, LocalEngine
+from salient_imagenet_data.builder.units.unit import Job
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.images.likeness import likenesses
 from salient_imagenet_data.images.source import ImageSource, id_chunks, labels_of
-from salient_imagenet_data.names import FEATURES_TABLE, MANIFEST, WORK
+from salient_imagenet_data.names import FEATURES_TABLE, MANIFEST, NEURONS, PCA, WORK
 from salient_imagenet_data.networks.robust import RobustModel, check_classes
 from salient_imagenet_data.places import Folder, upload
 from salient_imagenet_data.store.claiming import Claim, check_claim, claimed, unclaim
-from salient_imagenet_data.store.features import FEATURES_SCHEMA, features_table
+from salient_imagenet_data.store.features import FEATURES_SCHEMA, Basis, features_table
 from salient_imagenet_data.store.manifest import Manifest
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.store.tables import write_table
@@ -65,6 +67,7 @@ def build(
     weights_sha256: str,
     annotations: Annotations | None = None,
     pairs_of: Store | None = None,
+    basis: str | None = None,
     config: BuildConfig | None = None,
     run: RunConfig | None = None,
     engine: Engine | None = None,
@@ -75,8 +78,10 @@ def build(
 
     With `annotations`, their pairs are the features of each class; with `pairs_of`, those of another store, matched by
     the names of classes, and what people said of them; otherwise the ranking gives them and the store is annotated
-    later. Raises SalientError for input that does not fit, answers or pairs that are about another network (where `run`
-    asks for that check), or a folder that another build is writing.
+    later. basis: what the features are: "neurons", or "pca", components of each class's neurons
+    (`discovery.components`); None for neurons, or what those of `pairs_of` are. Raises SalientError for input that does
+    not fit, answers or pairs that are about another network (where `run` asks for that check), or a folder that another
+    build is writing.
     """
     store = build_until(
         source,
@@ -85,6 +90,7 @@ def build(
         weights_sha256=weights_sha256,
         annotations=annotations,
         pairs_of=pairs_of,
+        basis=basis,
         config=config,
         run=run,
         engine=engine,
@@ -105,6 +111,7 @@ def build_until(
     weights_sha256: str,
     annotations: Annotations | None = None,
     pairs_of: Store | None = None,
+    basis: str | None = None,
     config: BuildConfig | None = None,
     run: RunConfig | None = None,
     engine: Engine | None = None,
@@ -123,6 +130,7 @@ def build_until(
         known = known_pairs(pairs_of, model, source.class_names, weights_sha256)
         if run.check_annotations:
             check_known(known, pairs_of.manifest.weights_sha256, weights_sha256)
+    kind = _kind_of(basis, known, annotations)
     this = Given(
         source,
         model,
@@ -130,10 +138,11 @@ def build_until(
         weights_sha256,
         annotations,
         known,
+        kind,
         config,
         run,
         engine or LocalEngine(),
-        Claim("build", _made_of(source, model, weights_sha256, annotations, known, config), MADE_OF),
+        Claim("build", _made_of(source, model, weights_sha256, annotations, known, kind, config), MADE_OF),
     )
     if known is not None:
         tell(this, known.line())
@@ -163,9 +172,7 @@ def _run_stages(this: Given, stop_after: Stage) -> Store | None:
         return None
     pooled, means = load_pooled(first)
     _check_classes_filled(source, pooled.labels)
-    if pairs is not None and this.run.check_annotations and not (this.known and this.known.proven):
-        check_belonging(belonging(means * weight_of(model), pairs))
-    ranking = _ranking(means, model, pairs, config)
+    basis, ranking = _ranking(this, first, pooled, means, pairs)
     features = tuple(feature_rows(ranking, source.class_names))
     if annotations is not None:
         features = with_verdicts(features, annotations.verdicts(config.majority), source.class_names)
@@ -177,19 +184,20 @@ def _run_stages(this: Given, stop_after: Stage) -> Store | None:
                 write_table(folder / FEATURES_TABLE, features_table(features), FEATURES_SCHEMA)
         return None
 
-    activations = pooled.activations(first, ranking.features)
+    activations = pooled.activations(first, ranking.features, basis)
     in_top = top_images(activations, pooled.labels, config.top_images) & (ranking.features >= 0)[pooled.labels]
     kept = np.flatnonzero(in_top.any(axis=1)) if config.edition == "top65" else np.arange(len(in_top))
-    found = second_pass(this, first, pooled, kept, ranking.features)
+    found = second_pass(this, first, pooled, kept, ranking.features, basis)
     if this.engine.leader:
-        manifest = _manifest(this, len(kept), activations.shape[1], found.grid(), len(pooled.failed))
+        manifest = _manifest(this, len(kept), activations.shape[1], found.grid(), len(pooled.failed), basis)
         manifest = dataclasses.replace(
             manifest,
             likenesses=likenesses(source, pooled.indices[kept]),
             robustness=dataclasses.asdict(robustness) if robustness else {},
             network=model.details
             | among(model, config, pooled.predictions)
-            | ({"pairs_of": this.known.record} if this.known else {}),
+            | ({"pairs_of": this.known.record} if this.known else {})
+            | ({"basis": basis.to_json()} if basis else {}),
         )
         table = image_table(source, pooled, kept, model.preprocessing, in_top)
         with _staged(this.place) as folder:
@@ -201,7 +209,7 @@ def _run_stages(this: Given, stop_after: Stage) -> Store | None:
                 shard_rows=manifest.shard_rows,
             )
             write_maps(writer, found, activations[kept])
-            writer.finish(manifest, table, features, quarantine_rows(source, pooled))
+            writer.finish(manifest, table, features, quarantine_rows(source, pooled), basis)
             check_claim(this.place, this.claim)  # still ours, behind a URL
     this.engine.wait()  # the others may still be reading units
     if this.engine.leader:
@@ -227,7 +235,9 @@ def _known(this: Given) -> NDArray[np.int64] | None:
     return None if this.annotations is None else _annotated_pairs(this.annotations, this.config, this.model)
 
 
-def _manifest(this: Given, images: int, features: int, grid: tuple[int, int], quarantined: int) -> Manifest:
+def _manifest(
+    this: Given, images: int, features: int, grid: tuple[int, int], quarantined: int, basis: Basis | None
+) -> Manifest:
     return Manifest(
         class_names=this.source.class_names,
         images=images,
@@ -240,7 +250,7 @@ def _manifest(this: Given, images: int, features: int, grid: tuple[int, int], qu
         top_images=this.config.top_images,
         weights_sha256=this.weights_sha256,
         architecture=this.model.architecture,
-        feature_count=this.model.weight.shape[1],
+        feature_count=this.model.weight.shape[1] if basis is None else basis.count,
         quarantined=quarantined,
         annotations_sha256=(this.annotations.sha256 if this.annotations else None)
         if this.known is None
@@ -267,14 +277,40 @@ def _annotated_pairs(annotations: Annotations, config: BuildConfig, model: Robus
 
 
 def _ranking(
-    means: NDArray[np.float64], model: RobustModel, pairs: NDArray[np.int64] | None, config: BuildConfig
-) -> Ranking:
-    """The ranking of the images, or the known pairs with their importance on these images."""
-    weight = weight_of(model)
+    this: Given, first: Job, pooled: Pooled, means: NDArray[np.float64], pairs: NDArray[np.int64] | None
+) -> tuple[Basis | None, Ranking]:
+    """What the features are made of, None for neurons, and the ranking of the images, or the known pairs with their
+    importance on these images. Raises SalientError where known pairs can hardly be about this network."""
+    weight, known = weight_of(this.model), this.known
+    if pairs is None and this.basis == PCA:
+        found = found_components(this, first, means)
+        return found.basis, found.ranking
     if pairs is None:
-        return rank(means, weight, config.top_features)
+        return None, rank(means, weight, this.config.top_features)
+    if known is not None and known.basis is not None:
+        return known.basis, known_ranking(pairs, pooled.activations(first, pairs), pooled.labels)
+    if this.run.check_annotations and not (known and known.proven):
+        check_belonging(belonging(means * weight, pairs))
     importance = np.take_along_axis(means * weight, np.maximum(pairs, 0), axis=1)
-    return Ranking(pairs, np.where(pairs >= 0, importance, np.nan))
+    return None, Ranking(pairs, np.where(pairs >= 0, importance, np.nan))
+
+
+def _kind_of(basis: str | None, known: Known | None, annotations: Annotations | None) -> str:
+    """The kind of a build's features. Raises SalientError where the pairs that are known are of another, and for
+    answers about what will only be found."""
+    there = NEURONS if known is None or known.basis is None else known.basis.kind
+    kind = basis or there
+    if kind not in BASES:
+        raise SalientError("a basis that is not known", expected=", ".join(BASES), got=kind)
+    if known is not None and kind != there:
+        raise SalientError(f"pairs of {known.record['store']} in another basis", expected=there, got=kind)
+    if known is None and kind != NEURONS and annotations is not None:
+        raise SalientError(
+            f"answers about the features of a build with --basis {kind}, which finds them anew",
+            expected="pairs of a store that has these features",
+            then="build without answers and then `salient-imagenet apply STORE ANSWERS`, or use --pairs-of STORE",
+        )
+    return kind
 
 
 def _check_range(annotations: Annotations, classes: int, features: int) -> None:
@@ -311,9 +347,10 @@ def _made_of(
     weights_sha256: str,
     annotations: Annotations | None,
     known: Known | None,
+    kind: str,
     config: BuildConfig,
 ) -> dict[str, Any]:
-    """All that decides the bytes of a store, except the versions of the libraries."""
+    """All that decides the bytes of a store, except the versions of the libraries. kind: of the features."""
     ids = hashlib.sha256()
     for chunk in id_chunks(source):
         ids.update("\n".join(chunk).encode())
@@ -326,7 +363,7 @@ def _made_of(
         "annotations": annotations.sha256 if annotations else None,
         "pairs_of": known.record["features_sha256"] if known else None,
         "config": dataclasses.asdict(config),
-    }
+    } | ({} if kind == NEURONS else {"basis": known.basis.sha256 if known and known.basis else kind})
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from salient_imagenet_data.names import NEURONS, PCA
+
 Edition = Literal["full", "top65"]
 """All images, or only the top images of at least one pair."""
 GroupBy = Literal["prediction", "label"]
@@ -14,6 +16,8 @@ Decoder = Literal["pillow", "pillow+torch", "simplejpeg", "nvjpeg"]
 """Of the images: `units.decoding`."""
 Stage = Literal["features", "ranking", "maps"]
 """After which a build may stop."""
+BASES = (NEURONS, PCA)
+"""What the features of a store are: the network's neurons, or components of each class's (`discovery.components`)."""
 Norm = Literal["l2", "linf"]
 """Of the ball of an attack."""
 HeadOf = Literal["cut", "new"]

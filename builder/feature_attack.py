@@ -1,7 +1,8 @@
 """Feature attacks: change an image until it shows a feature as strongly as it can [Singla & Feizi 2022, section 3.2].
 
-From a seed image, pixels climb the gradient of the pooled feature, with steps of fixed l2 length, clamped to [0, 1].
-The paper's ball of radius 500 around the seed never binds for 224 x 224 images in [0, 1], so there is none here.
+From a seed image, pixels climb the gradient of the pooled feature, or of the combination of neurons that it is, with
+steps of fixed l2 length, clamped to [0, 1]. The paper's ball of radius 500 around the seed never binds for 224 x 224
+images in [0, 1], so there is none here.
 """
 
 from __future__ import annotations
@@ -14,23 +15,34 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from salient_imagenet_data.networks.robust import RobustModel
+from salient_imagenet_data.store.features import Basis
 
 STEP, ITERATIONS = 10.0, 100
 
 
 def feature_attack(
-    model: RobustModel, images: Tensor, features: Tensor, *, step: float = STEP, iterations: int = ITERATIONS
+    model: RobustModel,
+    images: Tensor,
+    features: Tensor,
+    *,
+    basis: Basis | None = None,
+    step: float = STEP,
+    iterations: int = ITERATIONS,
 ) -> Tensor:
     """Images (B, 3, S, S) float in [0, 1] that maximise feature features[b] (B,) of each; same shape and range.
 
-    step: l2 length of a step in pixel units of [0, 1]; the paper's 10 is for 224 x 224, so scale it with the side.
+    basis: what the features are made of, None for neurons. step: l2 length of a step in pixel units of [0, 1]; the
+    paper's 10 is for 224 x 224, so scale it with the side.
     """
     x = images.clone()
-    rows = torch.arange(len(x), device=x.device)
+    rows, directions = torch.arange(len(x), device=x.device), None
+    if basis is not None:
+        directions = torch.from_numpy(basis.directions[basis.places(features.cpu().numpy())]).to(x.device)
     for _ in range(iterations):
         x = x.detach().requires_grad_(True)
         _, pooled = model.maps_and_features(x)
-        (gradient,) = torch.autograd.grad(pooled[rows, features].sum(), x)
+        values = pooled[rows, features] if directions is None else pooled * directions
+        (gradient,) = torch.autograd.grad(values.sum(), x)
         x = (x.detach() + step * gradient / norms(gradient)).clamp(0.0, 1.0)
     return x.detach()
 
@@ -42,11 +54,11 @@ def norms(x: Tensor) -> Tensor:
 
 
 def attacker(
-    model: RobustModel, *, iterations: int = ITERATIONS, device: str = "cpu"
+    model: RobustModel, basis: Basis | None = None, *, iterations: int = ITERATIONS, device: str = "cpu"
 ) -> Callable[[list[NDArray[np.uint8]], list[int]], list[NDArray[np.uint8]]]:
     """A function that attacks crops (S, S, 3) uint8, each for a feature index of its own, all of them in one batch.
 
-    The step is the paper's, scaled with the side of the crop.
+    basis: of the store (`Store.basis`). The step is the paper's, scaled with the side of the crop.
     """
     step = STEP * model.preprocessing.crop / 224
 
@@ -54,7 +66,8 @@ def attacker(
         if not crops:
             return []
         x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(device).float() / 255.0
-        changed = feature_attack(model, x, torch.tensor(features, device=device), step=step, iterations=iterations)
+        chosen = torch.tensor(features, device=device)
+        changed = feature_attack(model, x, chosen, basis=basis, step=step, iterations=iterations)
         return list((changed * 255.0).round().byte().permute(0, 2, 3, 1).cpu().numpy())
 
     return attack

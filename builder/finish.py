@@ -20,7 +20,7 @@ from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.images.source import ImageSource, ListedSource, ids_of, labels_of
 from salient_imagenet_data.networks.robust import RobustModel
 from salient_imagenet_data.store.arrays import shard_count
-from salient_imagenet_data.store.features import Feature
+from salient_imagenet_data.store.features import Basis, Feature
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.store.tables import images_table
 from salient_imagenet_data.store.writing import StoreWriter
@@ -44,10 +44,11 @@ class Pooled:
     together: NDArray[np.int32]
     failed: list[tuple[int, str]]
 
-    def activations(self, job: Job, features: NDArray[np.int64]) -> NDArray[np.float32]:
+    def activations(self, job: Job, features: NDArray[np.int64], basis: Basis | None = None) -> NDArray[np.float32]:
         """(N, K) pooled features of each image's class, read unit by unit; 0 where `features` (C, K) is -1.
 
-        Of a unit whose candidates have them all, not every feature is read: they are most of what there is to read.
+        basis: what they are made of, None for neurons. Of a unit whose candidates have them all, not every feature is
+        read: they are most of what there is to read.
         """
         if not job.keep_features:
             parts = [job.load(unit, "activations") for unit in range(job.units)]
@@ -59,12 +60,12 @@ class Pooled:
             end = start + len(job.load(unit, "indices")["indices"])
             labels = self.labels[start:end]
             if job.pairs is None or lacking[labels].any():
-                values, places = job.load(unit, "features")["features"], features
+                values = job.load(unit, "features")["features"]
+                mine = features[labels]
+                result[start:end] = _picked(values, mine) if basis is None else basis.activations(values, mine)
             elif start < end:
-                values, places = job.load(unit, "activations")["activations"], slots(features, job.pairs)
-            else:
-                continue
-            result[start:end] = _picked(values, places[labels])
+                values = job.load(unit, "activations")["activations"]
+                result[start:end] = _picked(values, slots(features, job.pairs)[labels])
             start = end
         return result
 

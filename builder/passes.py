@@ -25,6 +25,7 @@ from salient_imagenet_data.builder.discovery.candidates import (
     pilot_rows,
     slots,
 )
+from salient_imagenet_data.builder.discovery.fitting import Fitted, fit_units, fitted
 from salient_imagenet_data.builder.discovery.known import Known
 from salient_imagenet_data.builder.discovery.ranking import rank
 from salient_imagenet_data.builder.finish import FoundMaps, Pooled, load_pooled
@@ -32,15 +33,16 @@ from salient_imagenet_data.builder.units.engine import Engine
 from salient_imagenet_data.builder.units.unit import Job, even_ends
 from salient_imagenet_data.errors import some
 from salient_imagenet_data.images.source import ImageSource, id_chunks, labels_of
-from salient_imagenet_data.names import WORK
+from salient_imagenet_data.names import PCA, WORK
 from salient_imagenet_data.networks.robust import RobustModel
 from salient_imagenet_data.places import Folder
 from salient_imagenet_data.store.claiming import Claim
+from salient_imagenet_data.store.features import Basis
 
 
 @dataclass(frozen=True)
 class Given:
-    """All that a build is given, after it has been checked."""
+    """All that a build is given, after it has been checked. basis: kind of the features that it looks for."""
 
     source: ImageSource
     model: RobustModel
@@ -48,6 +50,7 @@ class Given:
     weights_sha256: str
     annotations: Annotations | None
     known: Known | None
+    basis: str
     config: BuildConfig
     run: RunConfig
     engine: Engine
@@ -57,19 +60,41 @@ class Given:
 def full_pass(this: Given, known: NDArray[np.int64] | None) -> Job:
     """All images once, done. known: (C, K) features of each class, whose maps are kept; else those of candidates are,
     and the pooled features of every image."""
-    kept_maps = known if known is not None else _candidates(this)
+    kept_maps, basis = known, None
+    if known is not None:
+        basis = this.known.basis if this.known else None
+    elif this.basis == PCA:
+        tell(this, "no pilot: components are known when all images have been seen, so those that are kept go twice")
+    else:
+        kept_maps = _candidates(this)
     rows, ends = np.arange(len(this.source)), even_ends(len(this.source), this.config.shard_rows)
-    first = _job(this, "features", rows, ends, kept_maps, keep_features=known is None)
+    first = _job(this, "features", rows, ends, kept_maps, keep_features=known is None, basis=basis)
     this.engine.run(first)
     return first
 
 
+def found_components(this: Given, first: Job, means: NDArray[np.float64]) -> Fitted:
+    """The components of each class, found by the leader from a finished pass. means: (C, F) of each class's images."""
+    weight, top = weight_of(this.model), this.config.top_features
+    classes, neurons = weight.shape
+    if this.engine.leader:
+        fit_units(first, means, weight, top)
+    this.engine.wait()
+    return fitted(first, classes, neurons, top)
+
+
 def second_pass(
-    this: Given, first: Job, pooled: Pooled, kept: NDArray[np.int64], features: NDArray[np.int64]
+    this: Given,
+    first: Job,
+    pooled: Pooled,
+    kept: NDArray[np.int64],
+    features: NDArray[np.int64],
+    basis: Basis | None = None,
 ) -> FoundMaps:
     """What must go again, done, and where the maps of the store then are.
 
-    kept: (M,) positions among the readable images of those that the store has, ascending. features: (C, K).
+    kept: (M,) positions among the readable images of those that the store has, ascending. features: (C, K), of a basis
+    or neurons.
     """
     labels, config = pooled.labels[kept], this.config
     again = np.full(len(kept), first.pairs is None)
@@ -82,7 +107,7 @@ def second_pass(
             why = f": no candidates were features of {some(names)}" if names else ""
             tell(this, f"{again.sum()} of {len(kept)} images go through the network again{why}")
     rows = pooled.indices[kept[again]]
-    second = _job(this, "maps", rows, ends_of(again, config.shard_rows), features, must_read=True)
+    second = _job(this, "maps", rows, ends_of(again, config.shard_rows), features, must_read=True, basis=basis)
     this.engine.run(second)
     places = None if first.pairs is None else slots(features, first.pairs)[labels]
     return FoundMaps(first, second, kept, again, places)
@@ -114,11 +139,14 @@ def _job(
     *,
     keep_features: bool = False,
     must_read: bool = False,
+    basis: Basis | None = None,
 ) -> Job:
     """Its key covers the images of each unit and the features whose maps are kept, and so what decided these."""
     key = hashlib.sha256(this.claim.key.encode())
     for numbers in (rows, ends, np.zeros((0, 0)) if pairs is None else pairs):
         key.update(f"{numbers.shape}".encode() + numbers.astype("<i8").tobytes())
+    if basis is not None:
+        key.update(basis.sha256.encode())
     return Job(
         this.place.child(WORK),
         key.hexdigest()[:12],
@@ -132,6 +160,7 @@ def _job(
         pairs,
         keep_features=keep_features,
         must_read=must_read,
+        basis=basis,
     )
 
 

@@ -23,8 +23,11 @@ CUES = (BACKGROUND, SEPARATE_OBJECT, MIXED)
 Form = Literal["csv", "official", "label-studio"]
 """Of a file of answers: our CSV, the same with the columns of 2022, tasks of Label Studio."""
 
+NEURONS, PCA, SAE = "neurons", "pca", "sae"
+"""What features are: a network's neurons, components of a class's neurons, or latents of a sparse autoencoder."""
+
 MANIFEST, IMAGES_TABLE, FEATURES_TABLE, MAPS = "manifest.json", "images.parquet", "features.parquet", "maps.zarr"
-QUARANTINE_TABLE = "quarantine.parquet"
+QUARANTINE_TABLE, BASIS_TABLE = "quarantine.parquet", "basis.parquet"
 WORK = "work"
 """Folder of a store that is being made; it goes when the store is whole."""
 CLAIM = "claim.json"

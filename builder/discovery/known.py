@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from salient_imagenet_data.errors import SalientError, some
 from salient_imagenet_data.imagenet import display_names, wnid_of_words
 from salient_imagenet_data.networks.robust import RobustModel
-from salient_imagenet_data.store.features import Feature
+from salient_imagenet_data.store.features import Basis, Feature
 from salient_imagenet_data.store.reading import Store
 
 UNKNOWN = "unknown"
@@ -29,7 +29,8 @@ UNKNOWN = "unknown"
 class Known:
     """features: of the classes here, under their numbers here, with what people said of them. annotations_sha256,
     majority: of the answers, as in the manifest they are from. left_out: classes there that are not here. proven: the
-    network is the one they were found with, by its hash. record: what is kept of where they are from."""
+    network is the one they were found with, by its hash. record: what is kept of where they are from. basis: what the
+    features are made of, None for neurons."""
 
     features: tuple[Feature, ...]
     annotations_sha256: str | None
@@ -37,6 +38,7 @@ class Known:
     left_out: tuple[str, ...]
     proven: bool
     record: dict[str, Any]
+    basis: Basis | None = None
 
     def pairs(self, classes: int) -> NDArray[np.int64]:
         """(C, K) features of each class by rank, -1 where there is none."""
@@ -80,12 +82,12 @@ def known_pairs(store: Store, model: RobustModel, class_names: tuple[str, ...], 
             expected=f"classes such as {some(display_names(class_names)[:3])}",
             got=some(display_names(store.class_names)[:3]),
         )
-    highest = max(f.feature_index for f in features)
-    if highest >= model.weight.shape[1]:
+    numbers, neurons, basis = np.array([f.feature_index for f in features]), model.weight.shape[1], store.basis
+    if (basis is None and numbers.max() >= neurons) or (basis is not None and basis.neurons != neurons):
         raise SalientError(
             f"{store.path}: features of another network",
-            expected=f"numbers below {model.weight.shape[1]}",
-            got=str(highest),
+            expected=f"numbers below {neurons}" if basis is None else f"combinations of {neurons} neurons",
+            got=str(numbers.max() if basis is None else basis.neurons),
             then="give the weights that the store was built with",
         )
     manifest, mine = store.manifest, model.details.get("network_sha256")
@@ -100,7 +102,8 @@ def known_pairs(store: Store, model: RobustModel, class_names: tuple[str, ...], 
         "made_of": manifest.made_of,
         "features_sha256": hashlib.sha256(store.features_bytes).hexdigest(),
     }
-    return Known(features, manifest.annotations_sha256, manifest.majority, left_out, same, record)
+    basis = None if basis is None else basis.only(numbers)
+    return Known(features, manifest.annotations_sha256, manifest.majority, left_out, same, record, basis)
 
 
 def check_known(known: Known, store_weights: str, weights_sha256: str) -> None:

@@ -77,6 +77,17 @@ def rank(means: NDArray[np.float64], weight: NDArray[np.floating], top: int) -> 
     return Ranking(np.where(empty[:, None], -1, features), np.where(empty[:, None], np.nan, chosen))
 
 
+def known_ranking(
+    features: NDArray[np.int64], activations: NDArray[np.floating], labels: NDArray[np.integer]
+) -> Ranking:
+    """Known features (C, K) of a basis with what they vary by here: the standard deviation of activations (N, K) over
+    the images labelled as the class, labels (N,)."""
+    spread = np.full(features.shape, np.nan)
+    for label in np.unique(labels):
+        spread[label] = activations[labels == label].std(axis=0, dtype=np.float64)
+    return Ranking(features, np.where(features >= 0, spread, np.nan))
+
+
 def top_images(activations: NDArray[np.floating], labels: NDArray[np.integer], count: int) -> NDArray[np.bool_]:
     """Whether an image is among the `count` of its class that activate a feature most.
 

@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from salient_imagenet_data.builder.choices import Precision
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.networks.robust import RobustModel
+from salient_imagenet_data.store.features import Basis
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -58,6 +61,16 @@ def _forward(model: RobustModel, images: Tensor, precision: Precision) -> tuple[
     with torch.autocast(images.device.type, AUTOCAST.get(precision, torch.bfloat16), enabled=precision in AUTOCAST):
         maps, features = model.maps_and_features(x)
     return maps.float(), features.float()
+
+
+def combined(maps: Tensor, basis: Basis, features: NDArray[np.int64]) -> Tensor:
+    """Maps (B, K, h, w) float32 of features (B, K) that are linear combinations, of maps (B, F, h, w) of the neurons,
+    on their device; of any feature for -1. Summed in float64, since what is added up nearly cancels."""
+    rows = basis.places(features)
+    directions = torch.from_numpy(basis.directions[rows]).to(maps.device).double()  # (B, K, F)
+    bias = torch.from_numpy(basis.place_bias[rows]).to(maps.device)  # (B, K)
+    found = torch.bmm(directions, maps.flatten(2).double()) + bias[:, :, None]
+    return found.float().reshape(*features.shape, *maps.shape[2:])
 
 
 def _version(model: RobustModel) -> tuple[int, ...]:

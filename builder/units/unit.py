@@ -21,13 +21,14 @@ from torch import Tensor
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
 from salient_imagenet_data.builder.discovery.ranking import RunningSums
 from salient_imagenet_data.builder.units.decoding import Batch, batches
-from salient_imagenet_data.builder.units.forward import numerics, run_model
+from salient_imagenet_data.builder.units.forward import combined, numerics, run_model
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.images.source import ImageSource, labels_of
 from salient_imagenet_data.masks import quantise
 from salient_imagenet_data.networks.classes import Reading
 from salient_imagenet_data.networks.robust import RobustModel
 from salient_imagenet_data.places import Folder
+from salient_imagenet_data.store.features import Basis
 
 Arrays = dict[str, NDArray[Any]]
 Tick = Callable[[int], object]
@@ -40,7 +41,8 @@ class Job:
 
     key: says which build the units are of, since a unit of another may come late to the same place.
     rows: (M,) source indices. ends: (U,) where each unit's end, ascending to M. pairs: (C, K) features of each class
-    whose maps are kept, -1 for none; None while they are not known. keep_features: store the pooled features.
+    whose maps are kept, -1 for none; None while they are not known. keep_features: store the pooled features, which are
+    the network's neurons. basis: what the features of pairs are made of, None for neurons.
     must_read: an image that cannot be decoded is an error, since an earlier pass could.
     """
 
@@ -56,6 +58,7 @@ class Job:
     pairs: NDArray[np.int64] | None
     keep_features: bool
     must_read: bool
+    basis: Basis | None = None
 
     @property
     def units(self) -> int:
@@ -75,29 +78,39 @@ class Job:
         return [unit for unit in range(self.units) if self.file(unit) not in there or not self.sound(unit)]
 
     def sound(self, unit: int) -> bool:
-        """Whether every byte of a unit's arrays is as it was written: an .npz is a zip, with a checksum of each."""
-        try:
-            with self.folder.open(self.file(unit)) as raw, zipfile.ZipFile(raw) as file:
-                return file.testzip() is None
-        except FileNotFoundError:
-            return False
-        except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, RuntimeError):
-            return False
+        """Whether every byte of a unit's arrays is as it was written."""
+        return is_sound(self.folder, self.file(unit))
 
     def load(self, unit: int, *keys: str) -> Arrays:
         """Some arrays of a finished unit; others are not read. A unit without a readable image has no maps.
 
         Raises SalientError for a file that is damaged, naming it.
         """
-        try:
-            with self.folder.open(self.file(unit)) as raw, np.load(raw) as file:
-                return {key: file[key] for key in keys if key in file}
-        except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, FileNotFoundError) as error:
-            raise SalientError(
-                f"{self.folder.place}/{self.file(unit)}: damaged since it was written",
-                got=f"{type(error).__name__}: {error}",
-                then="run again with --resume, which does this part again",
-            ) from error
+        return arrays_in(self.folder, self.file(unit), *keys)
+
+
+def is_sound(folder: Folder, name: str) -> bool:
+    """Whether every byte of a file's arrays is as it was written: an .npz is a zip, with a checksum of each."""
+    try:
+        with folder.open(name) as raw, zipfile.ZipFile(raw) as file:
+            return file.testzip() is None
+    except FileNotFoundError:
+        return False
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, RuntimeError):
+        return False
+
+
+def arrays_in(folder: Folder, name: str, *keys: str) -> Arrays:
+    """Some arrays of a finished file, those that it has. Raises SalientError for one that is damaged, naming it."""
+    try:
+        with folder.open(name) as raw, np.load(raw) as file:
+            return {key: file[key] for key in keys if key in file}
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, FileNotFoundError) as error:
+        raise SalientError(
+            f"{folder.place}/{name}: damaged since it was written",
+            got=f"{type(error).__name__}: {error}",
+            then="run again with --resume, which does this part again",
+        ) from error
 
 
 def even_ends(rows: int, size: int) -> NDArray[np.int64]:
@@ -180,6 +193,7 @@ class _Launched:
     none; maps (B, K, h, w) are theirs, None where no pairs are known."""
 
     batch: Batch
+    basis: Basis | None
     wanted: NDArray[np.int64] | None
     features: Tensor
     predictions: Tensor
@@ -200,7 +214,10 @@ class _Launched:
         if self.wanted is not None and self.maps is not None:
             there = self.wanted >= 0
             small, peaks = quantise(self.maps.numpy() * there[:, :, None, None])
-            activations = np.take_along_axis(features, np.maximum(self.wanted, 0), axis=1) * there
+            if self.basis is None:
+                activations = np.take_along_axis(features, np.maximum(self.wanted, 0), axis=1) * there
+            else:
+                activations = self.basis.activations(features, self.wanted)
             part |= {"maps": small, "peaks": peaks, "activations": activations.astype(np.float32)}
         return part, features
 
@@ -218,11 +235,15 @@ def _launched(job: Job, batch: Batch, labels: NDArray[np.int32]) -> _Launched:
     wanted, chosen = None, None
     if job.pairs is not None:
         wanted = job.pairs[labels[batch.indices]]
-        channels = _to_device(torch.from_numpy(np.maximum(wanted, 0)), maps.device)
-        chosen = maps[torch.arange(len(maps), device=maps.device)[:, None], channels]
+        if job.basis is None:
+            channels = _to_device(torch.from_numpy(np.maximum(wanted, 0)), maps.device)
+            chosen = maps[torch.arange(len(maps), device=maps.device)[:, None], channels]
+        else:
+            chosen = combined(maps, job.basis, wanted)
     arrived = torch.cuda.Event() if maps.is_cuda else None  # type: ignore[no-untyped-call]
     found = _Launched(
         batch,
+        job.basis,
         wanted,
         _to_processor(features),
         _to_processor(predictions),

@@ -24,7 +24,8 @@ from salient_imagenet_data.evaluation.plan.regions import labels_of
 from salient_imagenet_data.evaluation.run.found import images_found
 from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
 from salient_imagenet_data.evaluation.run.settings import DEFAULT, Settings
-from salient_imagenet_data.joining import Images, opened
+from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.joining import Images, Joined, opened
 from salient_imagenet_data.names import SPURIOUS
 from salient_imagenet_data.networks.classifiers import Classifier, Reordered, check_output, network_of
 from salient_imagenet_data.networks.grid import linear_head
@@ -92,6 +93,19 @@ def features_and_logits(model: nn.Module, head: nn.Linear, images: Tensor) -> tu
     finally:
         handle.remove()
     return seen[-1], logits
+
+
+def head_inputs(
+    model: nn.Module, head: nn.Linear, joined: Joined, preprocessing: Preprocessing, settings: Settings
+) -> Tensor:
+    """(n, F) float32, on the settings' device, of all images that were joined, in their order."""
+    items, parts = Items(joined, preprocessing), []
+    with torch.inference_mode(), progress((), total=len(items), what="features") as bar:
+        for batch in DataLoader(items, settings.batch_size, num_workers=settings.workers, collate_fn=ItemBatch.of):
+            images = unit_images(batch.images.to(settings.device))
+            parts.append(features_and_logits(model, head, images)[0].float())
+            bar.update(len(batch))
+    return torch.cat(parts)
 
 
 @dataclass(frozen=True)
@@ -202,13 +216,7 @@ def retrain_head(
     inner = network.net if isinstance(network, Reordered) else network
     _, head = head_of(inner, example.to(device))
     outputs = list(network.order if isinstance(network, Reordered) else range(head.out_features))
-    items = Items(joined, preprocessing)
-    parts = []
-    with torch.inference_mode(), progress((), total=len(items), what="features") as bar:
-        for batch in DataLoader(items, settings.batch_size, num_workers=settings.workers, collate_fn=ItemBatch.of):
-            parts.append(features_and_logits(inner, head, unit_images(batch.images.to(device)))[0].float())
-            bar.update(len(batch))
-    features = torch.cat(parts).clone()  # not an inference tensor
+    features = head_inputs(inner, head, joined, preprocessing, settings).clone()  # not an inference tensor
     targets = torch.from_numpy(labels[chosen]).to(device)
     bias = None if head.bias is None else head.bias.detach().float()[outputs]
     fitted = fit_head(features, targets, head.weight.detach().float()[outputs], bias, decay)

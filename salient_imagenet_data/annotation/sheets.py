@@ -114,7 +114,9 @@ def _class_sheet(
         changed = iter(attack(crops, shown))
     for line, feature in enumerate(features):
         top = HEAD + line * height
-        words = f"rank {feature.rank}, feature {feature.feature_index}" + (f": {feature.kind}" if feature.kind else "")
+        words = f"rank {feature.rank}, feature {feature.feature_index}"
+        words += f", {store.basis.words(feature.feature_index)}" if store.basis else ""
+        words += f": {feature.kind}" if feature.kind else ""
         if more := said.get((class_index, feature.feature_index)):
             words += f"; {more}"
         write(draw, (4, top + 2), words, across, bold=True)

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import click
 
-from salient_imagenet_data.builder.choices import Decoder, Edition, EngineName, GroupBy, Precision, Stage
+from salient_imagenet_data.builder.choices import BASES, Decoder, Edition, EngineName, GroupBy, Precision, Stage
 from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLDER, OUTPUTS, READINGS, VERSION, cli, tell
 from salient_imagenet_data.cli.images import GivenImages, images_options, tell_classes
 from salient_imagenet_data.cli.localise import BY_BOXES, by_boxes
@@ -35,6 +35,12 @@ from salient_imagenet_data.networks.classes import Reading
 @click.option("--pairs-of", metavar="STORE", help="Its pairs, and the answers about them, are the features.")
 @click.option(
     "--trust-annotations", is_flag=True, help="Build although the answers or pairs look like another network's."
+)
+@click.option(
+    "--basis",
+    type=click.Choice(BASES),
+    help="What features are: neurons of the network, or principal components of each class's.  [default: neurons, or "
+    "what those of --pairs-of are]",
 )
 @click.option("--edition", type=click.Choice(get_args(Edition)), default="full", help="All images, or top images only.")
 @click.option("--group-by", type=click.Choice(get_args(GroupBy)), default="prediction", help="A class's images.")
@@ -82,6 +88,7 @@ def build(
     annotations: str | None,
     pairs_of: str | None,
     trust_annotations: bool,
+    basis: str | None,
     stop_after: Any,
     engine: Any,
     address: str | None,
@@ -173,6 +180,7 @@ def build(
         weights_sha256=sha256,
         annotations=known,
         pairs_of=Store(pairs_of) if pairs_of else None,
+        basis=basis,
         config=BuildConfig(batch_size=batch, **options),
         run=RunConfig(
             threads,
@@ -231,7 +239,7 @@ def sheets(
             attack, architecture=architecture, preprocessing=manifest.preprocessing, sha256=manifest.weights_sha256
         )
         on = check_device(device)
-        attacks = attacker(model.to(on), device=on)
+        attacks = attacker(model.to(on), opened.basis, device=on)
     paths = write_sheets(opened, images.of(opened), out, attack=attacks, order=order)
     click.echo(f"wrote {len(paths)} sheets and answers.csv to {out}")
 

@@ -1,4 +1,5 @@
-"""The commands that make a classifier rely less on spurious pixels: retrain-head, finetune."""
+"""The commands that make a classifier rely less on spurious pixels: retrain-head, spufix, finetune; and one that
+measures how far it takes a spurious feature for its class: spurious-score."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from salient_imagenet_data.cli.commands import (
     settings_of,
     tell,
 )
-from salient_imagenet_data.cli.images import GivenImages, images_options
+from salient_imagenet_data.cli.images import IMAGES, GivenImages, images_options
 from salient_imagenet_data.evaluation.mitigation.choices import CHOICES, LOSSES
 from salient_imagenet_data.evaluation.saliency.methods import DEPTHS, METHODS
 from salient_imagenet_data.networks.classes import Reading
@@ -31,28 +32,32 @@ if TYPE_CHECKING:
     from salient_imagenet_data.networks.classifiers import Classifier
     from salient_imagenet_data.store.reading import Store
 
-_NETWORK = (
+_CHANGED = (
     click.argument("store"),
     images_options(required=True),
     click.option("--model", metavar="SPEC", help="timm:NAME, torchvision:NAME, hf:NAME or MODULE:FUNCTION."),
     click.option("--weights", help="A file or hf://owner/name/file. Alone: as of `train`, or of --architecture."),
     click.option("--architecture", help="Network of --weights alone: resnet50, torchvision:NAME or timm:NAME."),
     click.option("--class-names", "outputs", metavar="FILE", help=OUTPUTS),
-    click.option(
-        "--classes", type=click.Choice(get_args(Reading)), default="all", help="Among what losses are: " + READINGS
-    ),
     click.option("--out", type=FILE, required=True, help="Weights to write, .safetensors."),
     click.option("--overwrite", is_flag=True, help="Replace weights that are there."),
     FOLD,
     click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images."),
-    click.option("--seed", type=click.IntRange(0), default=0),
     click.option("--skip-missing", is_flag=True, help="Leave out images that are not there."),
     DEVICE,
 )
+_TRAINED = (
+    click.option(
+        "--classes", type=click.Choice(get_args(Reading)), default="all", help="Among what losses are: " + READINGS
+    ),
+    click.option("--seed", type=click.IntRange(0), default=0),
+)
 
 
-_network = options(_NETWORK)
+_changed = options(_CHANGED)
 """What a command needs that changes one network on a store's images."""
+_network = options((*_CHANGED, *_TRAINED))
+"""And one that trains it."""
 
 
 @cli.command("retrain-head")
@@ -92,6 +97,40 @@ def retrain_head(
     save_as_read(network, out, model, inputs[0].class_names)
     before, after = fitted.loss
     click.echo(f"wrote {out}: loss {before:.4f} -> {after:.4f} on {fitted.images} images, {fitted.steps} steps")
+
+
+@cli.command()
+@_changed
+@click.option("--batch-size", type=click.IntRange(1), default=64)
+def spufix(
+    store: str,
+    images: GivenImages,
+    model: str | None,
+    weights: str | None,
+    architecture: str | None,
+    outputs: str | None,
+    out: Path,
+    overwrite: bool,
+    fold: Fold,
+    workers: int,
+    skip_missing: bool,
+    device: str | None,
+    batch_size: int,
+) -> None:
+    """Take off the logit of each class what its spurious features add to it, without training."""
+    from salient_imagenet_data.evaluation.mitigation.spufix import spufix as corrected
+    from salient_imagenet_data.networks.saving import check_out, save_as_read
+
+    check_out(out, overwrite)
+    inputs = _inputs(store, images, model, weights, architecture, outputs)
+    network, taken = corrected(*inputs, settings=settings_of(batch_size, workers, device, skip_missing, fold))
+    save_as_read(network, out, model, inputs[0].class_names)
+    if taken.without:
+        tell(f"{taken.without} spurious features have no direction in this network, and are left as they are")
+    click.echo(
+        f"wrote {out}: {taken.directions} directions of {taken.classes} classes, found on {taken.images} images, whose "
+        f"logits fall by {taken.loss:.4f} on average"
+    )
 
 
 @cli.command()
@@ -187,6 +226,62 @@ def finetune(
     save_as_read(network, out, model, classifier.class_names)
     write_record(out, joined, config, settings, done, boxes=boxes, sweep=chosen)
     click.echo(f"wrote {out}")
+
+
+@cli.command("spurious-score")
+@images_options(required=True, help="Images of the classes. " + IMAGES)
+@click.option("--split", default="val", help="Split of the images.")
+@click.option("--spurious", required=True, help="Images of spurious features, in folders of the classes they are of.")
+@click.option("--model", "models", multiple=True, metavar="SPEC", help="Model to ask; may be given several times.")
+@click.option("--weights", multiple=True, help="One for each --model, or alone: as of `train`, or of --architecture.")
+@click.option("--architecture", help="Network of --weights alone: resnet50, torchvision:NAME or timm:NAME.")
+@click.option("--class-names", "outputs", metavar="FILE", help=OUTPUTS)
+@click.option(
+    "--classes", type=click.Choice(get_args(Reading)), default="all", help="Among what answers are: " + READINGS
+)
+@click.option("--batch-size", type=click.IntRange(1), default=64)
+@click.option("--workers", type=click.IntRange(1), default=2, help="Threads that read images.")
+@DEVICE
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, by model.")
+def spurious_score(
+    images: GivenImages,
+    split: str,
+    spurious: str,
+    models: tuple[str, ...],
+    weights: tuple[str, ...],
+    architecture: str | None,
+    outputs: str | None,
+    classes: Reading,
+    batch_size: int,
+    workers: int,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Measure how well a classifier tells images of a class from images that only show its spurious feature.
+
+    Of the probability of the class, as area under the ROC curve and as average precision, 1 for a classifier that is
+    not misled, averaged over the classes that --spurious has folders of.
+    """
+    import json
+
+    from salient_imagenet_data.evaluation.run.settings import Settings
+    from salient_imagenet_data.evaluation.spurious_score import spurious_score as measured
+    from salient_imagenet_data.evaluation.spurious_score import table
+    from salient_imagenet_data.networks.classifiers import told
+    from salient_imagenet_data.networks.devices import check_device
+    from salient_imagenet_data.networks.opening import classifiers_of
+
+    own, others = images.source(split), images.at(spurious).source(split)
+    openers = classifiers_of(own.class_names, models, weights, architecture, outputs=(outputs,) if outputs else ())
+    settings = Settings(batch_size, workers, device=check_device(device), classes=classes)
+    scores = []
+    for opener in openers.values():
+        classifier = opener()
+        for line in told(classifier.details):
+            tell(line)
+        scores.append(measured(classifier, own, others, settings=settings))
+    by_name = {score.model["name"]: score.to_json() for score in scores}
+    click.echo(json.dumps(by_name, indent=2) if as_json else table(scores))
 
 
 def _inputs(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from salient_imagenet_data.networks.normalisers import Normaliser
+    from salient_imagenet_data.networks.openers.corrected import Correction
 
 
 CONTAINERS = ("state_dict", "model", "model_state_dict")
@@ -77,7 +78,8 @@ def _allowed() -> list[Any]:
 class Checkpoint:
     """tensors: by name, as in the file. header: the JSON that `salient-imagenet train` wrote, if it did. class_names:
     of the outputs, where the file says them (`weights.save_network`). probe: what `build --probe` wrote about the head
-    that it fitted, if it did. normaliser: of a published network, for tensors that hold none."""
+    that it fitted, if it did. normaliser: of a published network, for tensors that hold none. correction: what
+    `salient-imagenet spufix` put on the head, apart from the tensors."""
 
     path: Path
     sha256: str
@@ -86,6 +88,7 @@ class Checkpoint:
     class_names: tuple[str, ...] | None = None
     probe: dict[str, Any] | None = None
     normaliser: Normaliser | None = None
+    correction: Correction | None = None
 
 
 def fetch(weights: str, *, revision: str | None = None) -> Path:
@@ -118,6 +121,8 @@ def read_checkpoint(path: Path, *, sha256: str | None = None) -> Checkpoint:
     import torch
     from safetensors import SafetensorError, safe_open
 
+    from salient_imagenet_data.networks.openers.corrected import parted
+
     digest = file_sha256(path)
     if sha256 is not None and digest != sha256.lower():
         raise SalientError(
@@ -136,7 +141,8 @@ def read_checkpoint(path: Path, *, sha256: str | None = None) -> Checkpoint:
         names = _class_names(metadata, path)
         if probe is not None:
             names = tuple(map(str, probe.get(CLASS_NAMES, ()))) or None
-        return Checkpoint(path, digest, tensors, header, names, probe)
+        tensors, correction = parted(tensors, str(path))
+        return Checkpoint(path, digest, tensors, header, names, probe, correction=correction)
     try:
         with torch.serialization.safe_globals(_allowed()):
             loaded = torch.load(path, map_location="cpu", weights_only=True)

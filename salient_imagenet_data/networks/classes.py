@@ -53,9 +53,14 @@ class ClassMap:
 
 
 def in_words(network: Mapping[str, Any]) -> dict[str, Any]:
-    """What is recorded of a network, with its class map as a line for people."""
-    record = network.get("classes")
-    return dict(network) if not isinstance(record, dict) else {**network, "classes": record.get("how")}
+    """What is recorded of a network, with its class map, and the basis of a store's features, as lines for people."""
+    told, record, basis = dict(network), network.get("classes"), network.get("basis")
+    if isinstance(record, dict):
+        told["classes"] = record.get("how")
+    if isinstance(basis, dict):
+        made = "{kind}, {features} combinations of {neurons} neurons, sha256 {sha256}"
+        told["basis"] = made.format_map({key: basis.get(key) for key in ("kind", "features", "neurons", "sha256")})
+    return told
 
 
 def outputs_of(network: object, classes: int) -> int:

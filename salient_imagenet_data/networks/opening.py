@@ -16,6 +16,7 @@ from salient_imagenet_data.networks.classes import AGREED, ClassMap, match_class
 from salient_imagenet_data.networks.classifiers import Classifier, Normalised, Reordered, in_order
 from salient_imagenet_data.networks.identity import check_finite, state_sha256
 from salient_imagenet_data.networks.openers.clip import open_clip
+from salient_imagenet_data.networks.openers.corrected import correct
 from salient_imagenet_data.networks.openers.function import open_function
 from salient_imagenet_data.networks.openers.hf import open_hf
 from salient_imagenet_data.networks.openers.labels import read_labels
@@ -57,8 +58,8 @@ def open_network(
     network's outputs, in order, instead of its own. sha256: refuse any other file.
 
     `details` of the result says what was opened: spec, weights_sha256, network_sha256 (of the loaded state), the
-    library's version, the normalisation and where it is from, how classes were matched, and how a probe was fitted that
-    is its head. Raises SalientError for a
+    library's version, the normalisation and where it is from, how classes were matched, how a probe was fitted that is
+    its head, and how much `spufix` takes off its logits. Raises SalientError for a
     spec that is not understood, a package that is not installed, or weights that do not fit or are not finite.
     """
     record = published(str(weights)) if weights else None
@@ -93,6 +94,9 @@ def open_network(
         )
     model, details = opened.model, dict(opened.details)
     if isinstance(model, nn.Module):
+        if checkpoint is not None and checkpoint.correction is not None:
+            correct(inside(model), checkpoint.correction)
+            details["spufix"] = checkpoint.correction.to_json()
         model.eval().requires_grad_(False)
         check_finite(inside(model), what)
         details["network_sha256"] = state_sha256(inside(model))
@@ -203,6 +207,34 @@ def open_networks(
     file. outputs: lists of names of their outputs (`labels.read_labels`), one each or one for all. Raises SalientError
     for numbers that do not fit, or a name given twice.
     """
+    given = _given(models, weights, architecture, names, outputs)
+    return {name: partial(_for_store, store, *of, name, own_preprocessing) for name, of in given.items()}
+
+
+def classifiers_of(
+    class_names: tuple[str, ...],
+    models: Sequence[str] = (),
+    weights: Sequence[str] = (),
+    architecture: str | None = None,
+    *,
+    outputs: Sequence[str] = (),
+) -> dict[str, Opener]:
+    """The same for images of some classes without a store, each network with its own preprocessing."""
+    given = _given(models, weights, architecture, None, outputs)
+    return {
+        name: partial(open_network, spec, class_names, file, name=name, outputs=named)
+        for name, (spec, file, named) in given.items()
+    }
+
+
+def _given(
+    models: Sequence[str],
+    weights: Sequence[str],
+    architecture: str | None,
+    names: Sequence[str] | None,
+    outputs: Sequence[str],
+) -> dict[str, tuple[str | None, str | None, tuple[str, ...] | None]]:
+    """Spec, file and names of the outputs of each network, by its name."""
     if not models and not weights:
         raise SalientError("give --model SPEC, --weights FILE, or both")
     if models and weights and len(weights) != len(models):
@@ -215,23 +247,23 @@ def open_networks(
         )
     alone = None if architecture is None else spec_of(architecture)
     labels = [read_labels(place) for place in outputs]
-    openers: dict[str, Opener] = {}
+    found: dict[str, tuple[str | None, str | None, tuple[str, ...] | None]] = {}
     for index, given in enumerate(models or weights):
         file = weights[index] if weights else None
         name = names[index] if names else (f"{given} ({Path(file).name})" if models and file else given)
-        if name in openers:
+        if name in found:
             raise SalientError(f"{name} is given twice", then="tell them apart with --name")
         named = labels[index if len(labels) > 1 else 0] if labels else None
-        openers[name] = partial(_for_store, store, given if models else alone, file, name, named, own_preprocessing)
-    return openers
+        found[name] = given if models else alone, file, named
+    return found
 
 
 def _for_store(
     store: Store,
     spec: str | None,
     weights: str | None,
-    name: str,
     outputs: tuple[str, ...] | None,
+    name: str,
     own_preprocessing: bool,
 ) -> Classifier:
     opened = open_network(spec, store.class_names, weights, name=name, outputs=outputs)

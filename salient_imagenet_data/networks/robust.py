@@ -130,6 +130,11 @@ def load_model(
 def robust_model(opened: Classifier, preprocessing: Preprocessing | None = None) -> SmallNetModel | ImageClassifier:
     """A network that was opened, with its head and grid. Raises SalientError where it has none."""
     model, names = opened.model, opened.class_names
+    if "spufix" in opened.details:
+        raise SalientError(
+            f"{opened.name}: its head is corrected by spufix, so no longer linear",
+            then="build a store with the network as it was before",
+        )
     order = model.order if isinstance(model, Reordered) else None
     if isinstance(model, Reordered):
         model = model.net

@@ -16,6 +16,7 @@ from typing import Any
 
 from salient_imagenet_data.errors import SalientError, some
 from salient_imagenet_data.names import (
+    BASIS_TABLE,
     CLAIM,
     FEATURES_TABLE,
     IMAGES_TABLE,
@@ -32,7 +33,7 @@ from salient_imagenet_data.store.replacing import pending_tables
 from salient_imagenet_data.whole_file import UNFINISHED, sweep
 
 FORMAT = "salient-imagenet claim"
-OURS = (MANIFEST, FEATURES_TABLE, IMAGES_TABLE, QUARANTINE_TABLE, MAPS, WORK)
+OURS = (MANIFEST, FEATURES_TABLE, IMAGES_TABLE, QUARANTINE_TABLE, BASIS_TABLE, MAPS, WORK)
 """What may be removed where a claim stands. The manifest first: without it nobody takes what is left for a store."""
 
 

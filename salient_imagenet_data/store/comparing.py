@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import to_crop_frame
 from salient_imagenet_data.masks import dequantise
-from salient_imagenet_data.names import KINDS, OFFICIAL_RELEASE, Kind
+from salient_imagenet_data.names import KINDS, NEURONS, OFFICIAL_RELEASE, Kind
 from salient_imagenet_data.progress import counted
 from salient_imagenet_data.store.reading import Store
 
@@ -70,9 +70,11 @@ def compare(a: Store, b: Store) -> dict[str, Any]:
     images, pairs: how many are in both, and in one only. masks: over all masks that both know. unions: for core and
     spurious, the maximum over the features that both know for the image, each store by its own kinds; None while a
     store is not annotated. per_pair: by class and feature. Every mean is over masks, with their number n.
-    Raises SalientError if the stores have no image in common, or their masks cover different parts of an image.
+    Raises SalientError if the stores have no image in common, their features are of different bases, or their masks
+    cover different parts of an image.
     """
     check_frames(a, b)
+    _check_bases(a, b)
     shared = _shared(a, b)
     pairs, only = _pairs(a, b)
     annotated = None not in (a.manifest.annotations_sha256, b.manifest.annotations_sha256)
@@ -149,6 +151,18 @@ def check_frames(a: Store, b: Store) -> None:
             expected=str(a.manifest.preprocessing),
             got=str(b.manifest.preprocessing),
         )
+
+
+def _check_bases(a: Store, b: Store) -> None:
+    """Raise SalientError unless a feature's number means the same in both."""
+    mine, other = a.basis, b.basis
+    if mine is None and other is None:
+        return
+    same = mine is not None and other is not None and mine.agrees(other)
+    if not same:
+        kinds = [NEURONS if basis is None else basis.kind for basis in (mine, other)]
+        got = kinds[1] if kinds[0] != kinds[1] else f"{kinds[1]} of other images"
+        raise SalientError(f"{b.path}: features of another basis", expected=f"{kinds[0]}, as in {a.path}", got=got)
 
 
 def _shared(a: Store, b: Store) -> list[tuple[int, int]]:

@@ -1,15 +1,19 @@
-"""features.parquet: the features of each class, as records."""
+"""features.parquet: the features of each class, as records; basis.parquet: what they are made of, if not neurons."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from salient_imagenet_data.names import Kind
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.names import PCA, SAE, Kind
 
 
 @dataclass(frozen=True)
@@ -64,3 +68,126 @@ def features_table(features: Iterable[Feature]) -> Any:
 def features_of(table: Any) -> tuple[Feature, ...]:
     """The records of such a table."""
     return tuple(Feature(**row | {"reasons": tuple(row["reasons"])}) for row in table.to_pylist())
+
+
+ROWS_AT_A_TIME = 256
+"""Images whose directions are gathered at once: 20 MB for five of 2,048 neurons."""
+BASIS_SCHEMA: Any = pa.schema(
+    [
+        pa.field("feature_index", pa.int32(), nullable=False),
+        pa.field("bias", pa.float64(), nullable=False),
+        pa.field("place_bias", pa.float64(), nullable=False),
+        pa.field("direction", pa.list_(pa.float32()), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Features that are no neurons but linear combinations of the network's F neurons.
+
+    kind: PCA, or SAE, whose pooled values are rectified too. count: features that the basis has in all, of which
+    those that some class uses are kept. numbers: (R,) int64 ascending, their feature_index. directions: (R, F) float32.
+    bias: (R,) float64, added to the combination of the pooled neurons; place_bias: (R,) float64, added to that of the
+    maps at each place, whose negative values count as zero, as those of a neuron's map do.
+    """
+
+    kind: str
+    count: int
+    numbers: NDArray[np.int64]
+    directions: NDArray[np.float32]
+    bias: NDArray[np.float64]
+    place_bias: NDArray[np.float64]
+
+    @property
+    def neurons(self) -> int:
+        """F."""
+        return int(self.directions.shape[1])
+
+    @property
+    def sha256(self) -> str:
+        """Hex sha256 of all that decides a feature's value."""
+        digest = hashlib.sha256(f"{self.kind} {self.count} {self.directions.shape}".encode())
+        for values, kind in (
+            (self.numbers, "<i8"),
+            (self.directions, "<f4"),
+            (self.bias, "<f8"),
+            (self.place_bias, "<f8"),
+        ):
+            digest.update(np.ascontiguousarray(values, dtype=kind).tobytes())
+        return digest.hexdigest()
+
+    def places(self, numbers: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Row of each feature, of the shape of `numbers`; any row for -1. Raises SalientError for one that is not
+        here."""
+        found = np.minimum(np.searchsorted(self.numbers, numbers), len(self.numbers) - 1)
+        if bool(((self.numbers[found] != numbers) & (numbers >= 0)).any()):
+            raise SalientError(
+                "a feature that its basis does not have",
+                got=str(numbers[(self.numbers[found] != numbers) & (numbers >= 0)].flat[0]),
+            )
+        return np.asarray(found, dtype=np.int64)
+
+    def activations(self, pooled: NDArray[np.floating], numbers: NDArray[np.integer]) -> NDArray[np.float32]:
+        """(B, K) of images with pooled neurons (B, F): those of features (B, K) each, 0 for -1.
+
+        Summed in float64 by numpy alone, in an order that hangs neither on the batch nor on the threads.
+        """
+        rows, result = self.places(numbers), np.zeros(numbers.shape, dtype=np.float32)
+        for start in range(0, len(pooled), ROWS_AT_A_TIME):
+            part = slice(start, start + ROWS_AT_A_TIME)
+            products = self.directions[rows[part]] * pooled[part, None, :].astype(np.float64)
+            values = products.sum(axis=2) + self.bias[rows[part]]
+            if self.kind == SAE:
+                values = np.maximum(values, 0.0)
+            result[part] = np.where(numbers[part] >= 0, values, 0.0)
+        return result
+
+    def only(self, numbers: NDArray[np.integer]) -> Basis:
+        """The same with some of its features; -1 among the numbers is none."""
+        kept = np.unique(numbers[numbers >= 0]).astype(np.int64)
+        rows = self.places(kept)
+        return dataclasses.replace(
+            self,
+            numbers=kept,
+            directions=self.directions[rows],
+            bias=self.bias[rows],
+            place_bias=self.place_bias[rows],
+        )
+
+    def agrees(self, other: Basis) -> bool:
+        """Whether the features that both have are the same."""
+        if (self.kind, self.count, self.neurons) != (other.kind, other.count, other.neurons):
+            return False
+        shared = np.intersect1d(self.numbers, other.numbers)
+        return self.only(shared).sha256 == other.only(shared).sha256
+
+    def words(self, number: int) -> str:
+        """What a feature is, for people."""
+        return f"component {number % self.neurons} by variance" if self.kind == PCA else f"latent {number}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As a manifest keeps it."""
+        return {"kind": self.kind, "features": len(self.numbers), "neurons": self.neurons, "sha256": self.sha256}
+
+
+def basis_table(basis: Basis) -> Any:
+    """The rows of a basis as an Arrow table of BASIS_SCHEMA."""
+    offsets = np.arange(0, basis.directions.size + 1, basis.neurons, dtype=np.int32)
+    directions = pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(basis.directions).reshape(-1)))
+    columns = [pa.array(values) for values in (basis.numbers, basis.bias, basis.place_bias)]
+    return pa.Table.from_arrays([*columns, directions], names=BASIS_SCHEMA.names).cast(BASIS_SCHEMA)
+
+
+def basis_of(table: Any, kind: str, count: int) -> Basis:
+    """The basis of such a table."""
+    numbers, bias, place_bias, directions = (column.combine_chunks() for column in table.columns)
+    flat = directions.flatten().to_numpy(zero_copy_only=False)
+    return Basis(
+        kind,
+        count,
+        numbers.to_numpy().astype(np.int64),
+        flat.reshape(len(numbers), -1),
+        bias.to_numpy(),
+        place_bias.to_numpy(),
+    )

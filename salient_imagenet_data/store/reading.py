@@ -2,10 +2,10 @@
 
 Layout, all rows in the same order:
 
-    manifest.json, images.parquet, features.parquet, quarantine.parquet
-    maps.zarr/maps         (N, K, h, w) uint8    each map divided by its peak; 255 = peak
-    maps.zarr/peaks        (N, K) float32        the peak that was divided out
-    maps.zarr/activations  (N, K) float32        the pooled feature value
+    manifest.json, images.parquet, features.parquet, quarantine.parquet, and basis.parquet of features that are no
+    neurons maps.zarr/maps         (N, K, h, w) uint8    each map divided by its peak; 255 = peak maps.zarr/peaks
+    (N, K) float32        the peak that was divided out maps.zarr/activations  (N, K) float32        the pooled feature
+    value
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.images.decoding import decode_picture
 from salient_imagenet_data.masks import published_frame, union_in_crop, union_in_image
 from salient_imagenet_data.names import (
+    BASIS_TABLE,
     FEATURES_TABLE,
     IMAGES_TABLE,
     KINDS,
@@ -31,9 +32,16 @@ from salient_imagenet_data.names import (
 )
 from salient_imagenet_data.store import describing
 from salient_imagenet_data.store.checks.checked_array import CheckedArray
-from salient_imagenet_data.store.checks.checking import open_checked, verify
+from salient_imagenet_data.store.checks.checking import check_sha256, open_checked, verify
 from salient_imagenet_data.store.checks.lazy_rows import LazyRows
-from salient_imagenet_data.store.features import FEATURES_SCHEMA, Feature, features_of
+from salient_imagenet_data.store.features import (
+    BASIS_SCHEMA,
+    FEATURES_SCHEMA,
+    Basis,
+    Feature,
+    basis_of,
+    features_of,
+)
 from salient_imagenet_data.store.locating import locate
 from salient_imagenet_data.store.rows import ImageRows, reading
 
@@ -88,6 +96,18 @@ class Store:
             ):
                 raise SalientError(f"{self.path / FEATURES_TABLE}: not of this manifest", got=str(f))
         return features
+
+    @cached_property
+    def basis(self) -> Basis | None:
+        """What the features are made of; None where they are neurons. Raises SalientError for a damaged file."""
+        said = self.manifest.network.get("basis")
+        if said is None:
+            return None
+        path = self.path / BASIS_TABLE
+        check_sha256(self.path, BASIS_TABLE, self.manifest.files[BASIS_TABLE])
+        with reading(path):
+            table = pq.ParquetFile(path).read(use_threads=False).cast(BASIS_SCHEMA)
+            return basis_of(table, str(said["kind"]), self.manifest.feature_count)
 
     @cached_property
     def maps(self) -> LazyRows:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.names import FEATURES_TABLE, IMAGES_TABLE, MAPS, QUARANTINE_TABLE
+from salient_imagenet_data.names import BASIS_TABLE, FEATURES_TABLE, IMAGES_TABLE, MAPS, QUARANTINE_TABLE
 from salient_imagenet_data.store.arrays import (
     ARRAYS,
     SHARD_ROWS,
@@ -29,7 +29,14 @@ from salient_imagenet_data.store.arrays import (
     sweep_shards,
     write_rows,
 )
-from salient_imagenet_data.store.features import FEATURES_SCHEMA, Feature, features_table
+from salient_imagenet_data.store.features import (
+    BASIS_SCHEMA,
+    FEATURES_SCHEMA,
+    Basis,
+    Feature,
+    basis_table,
+    features_table,
+)
 from salient_imagenet_data.store.manifest import Manifest, file_sha256, write_manifest
 from salient_imagenet_data.store.tables import IMAGES_SCHEMA, QUARANTINE_SCHEMA, write_table
 from salient_imagenet_data.whole_file import sweep, sync, sync_folder
@@ -91,8 +98,10 @@ class StoreWriter:
         images: list[dict[str, Any]] | pa.Table,
         features: Iterable[Feature],
         quarantine: list[dict[str, Any]],
+        basis: Basis | None = None,
     ) -> None:
-        """Write the tables, hash every file, and write the manifest last. images: rows of IMAGES_SCHEMA."""
+        """Write the tables, hash every file, and write the manifest last. images: rows of IMAGES_SCHEMA. basis: what
+        the features are made of, where they are not neurons."""
         left = self.missing()
         if left:
             raise SalientError(
@@ -102,6 +111,9 @@ class StoreWriter:
         write_table(self.folder / FEATURES_TABLE, features_table(features), FEATURES_SCHEMA)
         write_table(self.folder / QUARANTINE_TABLE, quarantine, QUARANTINE_SCHEMA)
         names = [IMAGES_TABLE, FEATURES_TABLE, QUARANTINE_TABLE]
+        if basis is not None:
+            write_table(self.folder / BASIS_TABLE, basis_table(basis), BASIS_SCHEMA)
+            names.append(BASIS_TABLE)
         arrays = [p.relative_to(self.folder).as_posix() for p in (self.folder / MAPS).rglob("*") if p.is_file()]
         for path in [self.folder / name for name in arrays]:
             sync(path)

@@ -20,6 +20,8 @@ RUN_ONLY: dict[str, set[str]] = {
     "export-answers": {"overwrite"},
     "retrain-head": {"verbose", "overwrite", "workers", "skip_missing", "device"},
     "finetune": {"verbose", "overwrite", "workers", "skip_missing", "device"},
+    "spufix": {"verbose", "overwrite", "workers", "skip_missing", "device"},
+    "spurious-score": {"verbose", "workers", "device", "as_json"},
     "sis": {"verbose", "skip_missing", "device", "as_json", "overwrite", "workers"},
     "sis-retrain": {"verbose", "device", "as_json"},
     "certify": {"verbose", "skip_missing", "device", "as_json", "workers"},
@@ -52,6 +54,8 @@ INPUTS: dict[str, set[str]] = {
     "import-answers": {"store", "file", "answers"},
     "retrain-head": {"model", "out", *_READ, *_MODEL},
     "finetune": {"model", "out", *_READ, *_MODEL},
+    "spufix": {"model", "out", *_READ, *_MODEL},
+    "spurious-score": {"models", "images", "layout", "spurious", *_MODEL},
     "sis": {"models", "out", *_READ, *_MODEL},
     "sis-retrain": {"orders", *_READ},
     "certify": {"models", *_READ, *_MODEL},
@@ -71,7 +75,10 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         "pilot": "builder/units/test_engines.py",
         "candidates": "builder/units/test_engines.py",
         "probe": "builder/test_probe.py",
+        "basis": "builder/discovery/test_bases.py",
     },
+    "spufix": {"outputs": "evaluation/mitigation/test_spufix.py"},
+    "spurious-score": dict.fromkeys(("outputs", "classes", "split"), "evaluation/test_spurious_score.py"),
     "publish": dict.fromkeys(("repo", "private", "gated", "revision"), "hub/test_http.py")
     | {"redistribute": "hub/test_export.py"},  # the same decorator as of export
     "localise": {"boxes": "evaluation/localisation/test_localise.py"},
@@ -181,6 +188,8 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
         "batch_size": ("--batch-size", 7),
         "seed": ("--seed", 1),
     },
+    "spufix": {"fold": ("--fold", "1/2"), "batch_size": ("--batch-size", 7)},
+    "spurious-score": {"batch_size": ("--batch-size", 7)},
     "sis-retrain": {
         "share": ("--share", 0.5),
         "border": ("--border", 6),
@@ -274,7 +283,10 @@ BESIDE = {  # what the option is compared with, where it is not the command alon
     ("retrain-head", "seed"): ("--choose", "random"),
     ("sis", "selection"): ("--step", 1),
 }
-SAME = {(name, "batch_size") for name in ("build", "align", "evaluate", "retrain-head", "sis", "certify")}
+SAME = {
+    (name, "batch_size")
+    for name in ("build", "align", "evaluate", "retrain-head", "sis", "certify", "spufix", "spurious-score")
+}
 """Changed, they must change no figure but by rounding: the sums of floats are over other numbers of images."""
 REFUSED = {("build", "weights_sha256"), ("import-official", "crop"), ("import-official", "feature_count")}
 """That are held against what is there."""

@@ -132,7 +132,10 @@ def outcome(
         written = [p.stat().st_size for p in sorted((folder / "e").rglob("*.parquet"))]
         orders = digest(folder / "e") if name == "sis" else {}
         return code, (result, written, orders), {"figures": result}
-    if name in ("retrain-head", "finetune", "train"):
+    if name == "spurious-score":
+        code, out, _ = run(name, "--images", images, "--spurious", images, "--weights", weights, "--json", *extra)
+        return code, out, {"figures": json.loads(out)}
+    if name in ("retrain-head", "finetune", "spufix", "train"):
         where = (store, "--images", images, "--weights", weights)
         if name == "train":
             small = ("--crop", 32, "--epochs", 1, "--batch-size", 16)

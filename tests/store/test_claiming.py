@@ -13,7 +13,7 @@ import pytest
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.names import CLAIM, LOCK, MANIFEST, WORK
 from salient_imagenet_data.places import Folder
-from salient_imagenet_data.store.claiming import Claim, check_claim, claimed, unclaim
+from salient_imagenet_data.store.claiming import OURS, Claim, check_claim, claimed, unclaim
 from salient_imagenet_data.store.reading import Store
 
 CLAIMS = {
@@ -135,7 +135,7 @@ def test_a_stopped_build_of_other_input_is_refused_with_what_differs(begun: Path
     assert sorted(tree(begun)) == [CLAIM]
 
 
-@pytest.mark.parametrize("after", range(7))
+@pytest.mark.parametrize("after", range(len(OURS) + 1))
 def test_overwriting_that_was_stopped_goes_on_for_the_new_input_only(
     copy: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
@@ -148,7 +148,7 @@ def test_overwriting_that_was_stopped_goes_on_for_the_new_input_only(
         plain(folder, name)
 
     monkeypatch.setattr(Folder, "delete", stops)
-    if after < 6:
+    if after < len(OURS):
         with pytest.raises(KeyboardInterrupt):
             take(copy, overwrite=True)
     else:

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.names import CLAIM, FEATURES_TABLE, IMAGES_TABLE, MANIFEST, MAPS, QUARANTINE_TABLE
+from salient_imagenet_data.names import (
+    BASIS_TABLE,
+    CLAIM,
+    FEATURES_TABLE,
+    IMAGES_TABLE,
+    MANIFEST,
+    MAPS,
+    QUARANTINE_TABLE,
+)
 from salient_imagenet_data.store.arrays import ARRAYS, shard_count, shard_file
 from salient_imagenet_data.store.manifest import Manifest, damaged, file_sha256, not_finished
 
@@ -99,6 +107,8 @@ def _check_files(folder: Path, m: Manifest) -> None:
 def _wanted(m: Manifest) -> Iterator[str]:
     """What every store of this shape has. Lazily: the number of shards of a manifest may be anything."""
     yield from (IMAGES_TABLE, FEATURES_TABLE, QUARANTINE_TABLE)
+    if "basis" in m.network:
+        yield BASIS_TABLE
     yield from (f"{MAPS}/{a}/zarr.json" for a in ARRAYS)
     yield from (shard_file(a, s) for s in range(shard_count(m.images, m.shard_rows)) for a in ARRAYS)
 

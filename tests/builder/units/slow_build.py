@@ -10,6 +10,7 @@ import torch
 
 from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
+from salient_imagenet_data.builder.units.engine import make_engine
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.networks.smallnet import SmallNetModel
@@ -33,4 +34,8 @@ if __name__ == "__main__":
     model, sha256 = load_model(sys.argv[2])
     config = BuildConfig(group_by="label", top_features=4, top_images=2, shard_rows=16, batch_size=5)
     run = RunConfig(pilot=int(os.environ.get("PILOT", "0")), candidates=int(os.environ.get("CANDIDATES", "24")))
-    build(FolderSource(sys.argv[1]), model, sys.argv[3], weights_sha256=sha256, config=config, run=run, resume=True)
+    basis, engine = os.environ.get("BASIS"), make_engine("local")
+    build(
+        FolderSource(sys.argv[1]), model, sys.argv[3], weights_sha256=sha256, config=config, run=run, basis=basis,
+        engine=engine, resume=True,
+    )  # fmt: skip

@@ -169,6 +169,8 @@ def test_a_ray_cluster_gives_the_same_bytes_also_when_a_worker_is_killed(
         build(source, model, out, weights_sha256=sha256, config=CONFIG, run=pilot, engine=engine)
         assert tree(out) == tree(bare_store.path)
     assert json.loads((tmp_path / "dead").read_text()) != os.getpid()
+    there = made(images, weights, tmp_path / "there", basis="pca", engine=RayEngine(workers=2))
+    assert tree(there.path) == tree(made(images, weights, tmp_path / "here", basis="pca").path)
 
 
 @pytest.fixture
