@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,14 @@ from PIL import Image
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.joining import Joined
-from salient_imagenet_data.names import IMAGE, IMAGE_ID, KINDS, LABEL, MASK_COLUMN, Kind
+from salient_imagenet_data.names import IMAGE, IMAGE_ID, KINDS, LABEL, MASK_COLUMN, SPURIOUS, Kind
 from salient_imagenet_data.pictures.overlay import PANEL, strip
 from salient_imagenet_data.pictures.tiles import stack
+from salient_imagenet_data.ranking.spuriosity import spuriosity
+from salient_imagenet_data.store.reading import Store
+
+End = Literal["most", "least"]
+"""Of a class, ranked by spuriosity."""
 
 
 def show(row: Mapping[str, Any], names: Any = None, *, panel: int = PANEL) -> Image.Image:
@@ -29,8 +34,11 @@ def show(row: Mapping[str, Any], names: Any = None, *, panel: int = PANEL) -> Im
     return strip(None if image is None else _pixels(image), masks, _title(row, names), panel=panel)
 
 
-def sheet(joined: Joined, items: Sequence[int], *, panel: int = PANEL) -> Image.Image:
-    """Some items of a joined store below each other, as `show` draws them, in the crop frame."""
+def sheet(
+    joined: Joined, items: Sequence[int], *, panel: int = PANEL, scores: NDArray[np.floating] | None = None
+) -> Image.Image:
+    """Some items of a joined store below each other, as `show` draws them, in the crop frame. scores: (N,) spuriosity
+    by store row, to stand in the titles."""
     store = joined.store
     words = display_names(store.class_names)
     strips = []
@@ -38,6 +46,8 @@ def sheet(joined: Joined, items: Sequence[int], *, panel: int = PANEL) -> Image.
         row = int(joined.rows[item])
         record = store.rows[row]
         title = f"{words[record.label]}   {record.image_id}"
+        if scores is not None:
+            title = f"{words[record.label]}   spuriosity {scores[row]:+.2f}   {record.image_id}"
         masks = {kind: store.mask(row, kind) for kind in KINDS}
         strips.append(strip(joined.crop(item), masks, title, panel=panel))
     return stack(strips)
@@ -51,16 +61,58 @@ def choose(joined: Joined, classes: Sequence[str] = (), count: int = 2) -> list[
     """
     store = joined.store
     labels = store.rows.labels[joined.rows]
-    present = np.unique(labels).tolist()
-    wanted = [_label(store.class_names, name) for name in classes] if classes else _spread(present, 10)
     items: list[int] = []
-    for label in wanted:
-        mine = np.flatnonzero(labels == label)
-        if not len(mine):
-            raise SalientError(f"class {store.class_names[label]!r}: no image of it here", expected="at least one")
+    for label in _wanted(store, labels, classes):
+        mine = _items_of(store, labels, label)
         shown = store.rows.in_top[joined.rows[mine]].sum(axis=1)
         items += mine[np.argsort(-shown, kind="stable")[:count]].tolist()
     return items
+
+
+def spuriosity_of(store: Store) -> NDArray[np.float64]:
+    """(N,) spuriosity of each row among all of its class in the store, NaN in a class without a spurious feature.
+
+    Raises SalientError while the store is not annotated.
+    """
+    return spuriosity(store.activations, store.rows.labels, store.kind_table[SPURIOUS])
+
+
+def choose_ends(
+    joined: Joined, scores: NDArray[np.floating], ends: Sequence[End], classes: Sequence[str] = (), count: int = 2
+) -> list[int]:
+    """Items at the ends of the ranking by spuriosity: of each class the `count` most spurious, the highest first, and
+    the `count` least spurious, the lowest last, as `ends` says; with both, no image twice. Equal ones go by row.
+
+    scores: (N,) as of `spuriosity_of`. classes: as in `choose`, of those with a spurious feature. Raises SalientError
+    for a class without one, and where no class has any.
+    """
+    store = joined.store
+    labels = store.rows.labels[joined.rows]
+    ranked = ~np.isnan(scores[joined.rows])
+    if not ranked.any():
+        raise SalientError("no image has a spuriosity", expected="a class with a spurious feature", got="none")
+    items: list[int] = []
+    for label in _wanted(store, labels if classes else labels[ranked], classes):
+        mine = _items_of(store, labels, label)
+        if not ranked[mine].all():
+            raise SalientError(f"class {store.class_names[label]!r} has no spurious feature, so no ranking")
+        order = mine[np.argsort(-scores[joined.rows[mine]], kind="stable")].tolist()
+        k = min(count, len(order) // 2) if len(ends) > 1 else count
+        items += order[:k] if "most" in ends else []
+        items += order[max(0, len(order) - k) :] if "least" in ends else []
+    return items
+
+
+def _wanted(store: Store, labels: NDArray[np.integer], classes: Sequence[str]) -> list[int]:
+    present = np.unique(labels).tolist()
+    return [_label(store.class_names, name) for name in classes] if classes else _spread(present, 10)
+
+
+def _items_of(store: Store, labels: NDArray[np.integer], label: int) -> NDArray[np.int64]:
+    mine = np.flatnonzero(labels == label)
+    if not len(mine):
+        raise SalientError(f"class {store.class_names[label]!r}: no image of it here", expected="at least one")
+    return mine
 
 
 def _label(class_names: tuple[str, ...], name: str) -> int:

@@ -13,7 +13,7 @@ from salient_imagenet_data import SalientError, Store, load_dataset, show
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.joining import join
 from salient_imagenet_data.loaders.torch_dataset import SalientImageNet
-from salient_imagenet_data.looking import _spread, choose, sheet
+from salient_imagenet_data.looking import _spread, choose, choose_ends, sheet, spuriosity_of
 from salient_imagenet_data.pictures.overlay import strip
 from salient_imagenet_data.pictures.tiles import GAP, LINE, stack
 from tests.conftest import Run
@@ -174,6 +174,56 @@ def test_items_of_a_part_of_the_store_are_chosen_among_its_rows(store: Store, im
         SalientError, match=f"class '{store.class_names[3]}': no image of it here; expected at least one"
     ):
         choose(few, [store.class_names[3]])
+
+
+def test_the_ends_of_a_ranking_are_the_most_spurious_first_and_the_least_spurious_last(
+    store: Store, images: Path
+) -> None:
+    """Against z-scores by a plain loop, of a part of the store's rows: the ranking is that of the whole class."""
+    joined = join(store, FolderSource(images), rows=[r for r in range(len(store)) if r % 10 != 7][::-1])
+    scores = spuriosity_of(store)
+    labels = store.rows.labels[joined.rows]
+    for label, name in enumerate(store.class_names):
+        slots = [f.slot for f in store.features if f.class_index == label and f.kind == "spurious"]
+        mine = [item for item in range(len(joined)) if labels[item] == label]
+        if not slots:
+            with pytest.raises(SalientError, match=f"class '{name}' has no spurious feature, so no ranking"):
+                choose_ends(joined, scores, ["most"], [name])
+            continue
+        values = store.activations[store.rows.labels == label][:, slots].astype(np.float64)
+        z = ((store.activations[:, slots] - values.mean(0)) / values.std(0)).mean(1)
+        want = sorted(mine, key=lambda item: -z[joined.rows[item]])
+        assert np.allclose(scores[store.rows.labels == label], z[store.rows.labels == label])
+        if not mine:
+            continue
+        assert choose_ends(joined, scores, ["most"], [name], 2) == want[:2]
+        assert choose_ends(joined, scores, ["least"], [name], 3) == want[-3:]
+        k = len(mine) // 2
+        assert choose_ends(joined, scores, ["most", "least"], [name], 9) == want[:k] + want[len(want) - k :]
+    every = choose_ends(joined, scores, ["most"], (), 1)
+    assert {int(labels[i]) for i in every} == {int(x) for x in labels if store.has("spurious")[x]}
+    with pytest.raises(SalientError, match="no image has a spuriosity; expected a class with a spurious feature"):
+        choose_ends(joined, np.full(len(store), np.nan), ["most"])
+
+
+def test_the_command_shows_both_ends_with_their_spuriosity(
+    store: Store, bare_store: Store, images: Path, tmp_path: Path, run: Run
+) -> None:
+    name, out = store.class_names[3], tmp_path / "ends.png"
+    where = ("look", store.path, "--images", images, "--class", name, "-n", 1)
+    code, said, err = run(*where, "--most-spurious", "--least-spurious", "--out", out)
+    assert code == 0 and said.startswith(f"wrote {out}: 2 photographs of 1 of 10 classes"), err
+    joined, scores = join(store, FolderSource(images)), spuriosity_of(store)
+    rows = sorted(np.flatnonzero(store.rows.labels == 3), key=lambda r: -scores[r])
+    strips = []
+    for row in (rows[0], rows[-1]):
+        title = f"{name}   spuriosity {scores[row]:+.2f}   {store.rows[int(row)].image_id}"
+        masks = {kind: store.mask(int(row), kind) for kind in ("core", "spurious")}
+        strips.append(strip(joined.crop(int(row)), masks, title))
+    with Image.open(out) as picture:
+        assert np.array_equal(np.asarray(picture), np.asarray(stack(strips)))
+    code, _, err = run("look", bare_store.path, "--images", images, "--most-spurious", "--out", tmp_path / "no.png")
+    assert code == 2 and "not annotated" in err
 
 
 def test_of_many_classes_ten_are_spread_evenly() -> None:

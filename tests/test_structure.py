@@ -34,7 +34,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("store",),
     ("images", "pictures"),
     ("hub_errors", "masks", "places"),
-    ("geometry", "folds", "imagenet", "names", "progress", "whole_file"),
+    ("geometry", "folds", "imagenet", "names", "progress", "ranking", "whole_file"),
     ("errors",),
 )
 """From the top floor down. A room imports from floors below its own, and from itself."""
@@ -62,6 +62,7 @@ NO_TORCH = {
         "imagenet",
         "names",
         "progress",
+        "ranking",
         "whole_file",
         "errors",
     ),

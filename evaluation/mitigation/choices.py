@@ -1,4 +1,4 @@
-"""What can be chosen of mitigation, by name: losses of `guidance`, images of `retrain_head`. No torch."""
+"""What can be chosen of mitigation, by name: losses of `guidance`, methods and images of `retrain_head`. No torch."""
 
 from __future__ import annotations
 
@@ -10,3 +10,6 @@ WEIGHTLESS = ("none", "corm")
 Choice = Literal["least", "random", "most"]
 CHOICES: tuple[Choice, ...] = get_args(Choice)
 """Which images of a class, by spuriosity; "random" is the control: as many, whatever they show."""
+HeadName = Literal["spuriosity", "dfr", "jtt", "group-dro"]
+HEAD_METHODS: tuple[HeadName, ...] = get_args(HeadName)
+"""How a head is fitted anew: on images chosen by spuriosity, or with groups."""

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.mitigation.adversary import Adversary
 from salient_imagenet_data.evaluation.mitigation.choices import LOSSES
-from salient_imagenet_data.evaluation.mitigation.heads import features_and_logits, head_of
+from salient_imagenet_data.evaluation.mitigation.heads.retrain import features_and_logits, head_of
 from salient_imagenet_data.evaluation.plan.regions import DILATION, at_crop
 from salient_imagenet_data.evaluation.saliency.attributions import attributions, twice_differentiable
 from salient_imagenet_data.evaluation.saliency.methods import Method

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.mitigation.heads import head_inputs, head_of
+from salient_imagenet_data.evaluation.mitigation.heads.retrain import head_inputs, head_of
 from salient_imagenet_data.evaluation.plan.plan import rows_in
 from salient_imagenet_data.evaluation.plan.regions import labels_of
 from salient_imagenet_data.evaluation.run.found import images_found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,23 @@ def wilson(hits: int, n: int) -> Estimate:
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
     return Estimate(share, n, max(0.0, centre - half), min(1.0, centre + half))
+
+
+@lru_cache(4096)  # groups are often of few sizes
+def exact_bound(hits: int, n: int, tail: float) -> float:
+    """The true share above which so many hits or fewer have a chance below `tail`: the upper bound of Clopper and
+    Pearson [1934], which is never short of 1 - tail, however skewed the share. The lower one is 1 - exact_bound(n -
+    hits, ...)."""
+    if hits == n:
+        return 1.0
+    k = np.arange(hits + 1)
+    ways = math.lgamma(n + 1) - np.array([math.lgamma(i + 1) + math.lgamma(n - i + 1) for i in k.tolist()])
+    low, high = hits / n, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2.0
+        chance = float(np.exp(ways + k * math.log(middle) + (n - k) * math.log1p(-middle)).sum()) if middle else 1.0
+        low, high = (middle, high) if chance > tail else (low, middle)
+    return high
 
 
 def class_average(

@@ -1,70 +1,17 @@
-"""Spuriosity rankings and the spurious gap [Moayeri et al. 2023]. Pure functions on arrays.
+"""The spurious gap, of classes and of single features [Moayeri et al. 2023]. Pure functions on arrays.
 
-The spuriosity of an image in its class is the mean, over the class's spurious features, of the within-class z-score of
-the feature's activation. The gap is the accuracy on the k most spurious images minus that on the k least.
+The gap is the accuracy on the k images that show most of what is spurious minus that on the k that show least of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from salient_imagenet_data.evaluation.numbers.bootstrap import class_means, estimate, resampled
-from salient_imagenet_data.evaluation.numbers.estimates import Estimate
-
-MOST = 100
-"""k is at most this many images at either end of a class."""
-
-
-@dataclass(frozen=True)
-class Ends:
-    """Rows at the two ends of every class that has any. top, bottom: (m,) rows; labels: (m,) their classes, aligned:
-    both ends hold the same number k = min(100, n // 2) of a class, so they never share an image."""
-
-    top: NDArray[np.int64]
-    bottom: NDArray[np.int64]
-    labels: NDArray[np.int64]
-
-
-def spuriosity(
-    activations: NDArray[np.floating], labels: NDArray[np.integer], spurious: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """(n,) spuriosity of each image; NaN in a class without a spurious feature.
-
-    activations: (n, K) of the class's own features. labels: (n,). spurious: (C, K) bool. The z-score divides by the
-    population's standard deviation; a feature that does not vary within the class gives 0.
-    """
-    result = np.full(len(labels), np.nan)
-    for label in np.unique(labels).tolist():
-        slots = np.flatnonzero(spurious[label])
-        mine = np.flatnonzero(labels == label)
-        if not len(slots):
-            continue
-        values = activations[np.ix_(mine, slots)].astype(np.float64)
-        spread = values.std(axis=0)
-        scores = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-        result[mine] = scores.mean(axis=1)
-    return result
-
-
-def ends(scores: NDArray[np.floating], labels: NDArray[np.integer], most: int = MOST) -> Ends:
-    """The k = min(most, n // 2) highest and lowest rows of each class with scores; ties go by row.
-
-    Public code takes `idx[:k]` of one ascending sort for both ends where a class is small, which makes the gap 0;
-    here the ends are disjoint for every n >= 2, and a class of one image has none.
-    """
-    top, bottom, classes = [], [], []
-    for label in np.unique(labels[~np.isnan(scores)]).tolist():
-        mine = np.flatnonzero((labels == label) & ~np.isnan(scores))
-        order = mine[np.argsort(scores[mine], kind="stable")]
-        k = min(most, len(order) // 2)
-        top.append(order[len(order) - k :])
-        bottom.append(order[:k])
-        classes.append(np.full(k, label))
-    empty = np.zeros(0, dtype=np.int64)
-    return Ends(*(np.concatenate([empty, *part]).astype(np.int64) for part in (top, bottom, classes)))
+from salient_imagenet_data.evaluation.numbers.estimates import Estimate, wilson
 
 
 def spurious_gap(top_hits: NDArray[np.bool_], bottom_hits: NDArray[np.bool_], labels: NDArray[np.integer]) -> Estimate:
@@ -76,3 +23,20 @@ def spurious_gap(top_hits: NDArray[np.bool_], bottom_hits: NDArray[np.bool_], la
     drawn = resampled(top_hits[None], labels, seed=0)[:, 0] - resampled(bottom_hits[None], labels, seed=1)[:, 0]
     found = estimate(float(top - bottom), drawn, labels)
     return Estimate(found.value, 2 * len(labels), found.low, found.high, found.classes)
+
+
+def share_difference(first: Estimate, second: Estimate) -> Estimate:
+    """The first share minus the second, of different images, each with Wilson's interval (`wilson`): Newcombe's hybrid
+    interval [Newcombe 1998, method 10]. It keeps a width where every image, or none, is right, as of few images a
+    bootstrap does not. n counts the images of both."""
+    d = first.value - second.value
+    low = d - math.hypot(first.value - first.low, second.high - second.value)
+    high = d + math.hypot(first.high - first.value, second.value - second.low)
+    return Estimate(d, first.n + second.n, max(-1.0, low), min(1.0, high))
+
+
+def feature_gap(most_hits: NDArray[np.bool_], least_hits: NDArray[np.bool_]) -> tuple[Estimate, Estimate, Estimate]:
+    """Accuracy on the images that show one feature of a class most, on those that show it least, and the first minus
+    the second. most_hits, least_hits: (k,), k >= 1."""
+    most, least = (wilson(int(hits.sum()), len(hits)) for hits in (most_hits, least_hits))
+    return most, least, share_difference(most, least)

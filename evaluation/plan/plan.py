@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.numbers.spuriosity import Ends, ends, spuriosity
 from salient_imagenet_data.evaluation.plan.condition import CONTROLS, Condition, Control
 from salient_imagenet_data.evaluation.plan.protocols import has_box, protocols_of
 from salient_imagenet_data.evaluation.plan.regions import RegionOfStore, boxed, labels_of
 from salient_imagenet_data.folds import WHOLE, Fold
 from salient_imagenet_data.loaders.corruption.records import corruption_of
 from salient_imagenet_data.names import SPURIOUS
+from salient_imagenet_data.ranking.spuriosity import Ends, ends, spuriosity
 from salient_imagenet_data.store.reading import Store
 
 MOST_TRIALS = 10
@@ -90,6 +90,8 @@ def make_plan(
     if any(protocol.ends for protocol in chosen):
         found = spuriosity_ends(store, in_fold)
         counted += [found.top, found.bottom]
+    if any(protocol.every for protocol in chosen) and store.has(SPURIOUS).any():
+        counted.append(in_fold)
     rows = np.unique(np.concatenate(counted)) if counted else np.zeros(0, dtype=np.int64)
     if not len(rows):
         raise SalientError(f"{store.path}: nothing to evaluate", expected="core or spurious features", got="none")

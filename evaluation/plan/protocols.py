@@ -12,6 +12,8 @@ by its maximum. Noise on 1 - c and on c, on every image whose class has a core f
 1 minus it. Noise on either, on every image whose class has a core feature; class-averaged.
 
 "spuriosity2023" [Moayeri et al. 2023]: no noise; the most and the least spurious images of each class.
+
+"groups2020" [Sagawa et al. 2020]: no noise; all images, for the accuracy of each (class, cue shown or not).
 """
 
 from __future__ import annotations
@@ -57,13 +59,15 @@ class Ratio:
 class Protocol:
     """How classifiers are evaluated. regions: of a store, where corruptions go. single: those of single features, run
     where asked for. ratio: of a pair of the regions. ends: whether the clean answers on the most and the least spurious
-    images of each class are needed. left: by region, the name of the accuracy that is left when it is corrupted."""
+    images of each class are needed; every: on all images, if a class has a spurious feature. left: by region, the name
+    of the accuracy that is left when it is corrupted."""
 
     name: str
     regions: Regions | None = None
     single: Regions | None = None
     ratio: Ratio | None = None
     ends: bool = False
+    every: bool = False
     left: Mapping[str, str] = field(default_factory=dict)
 
     def regions_of(self, store: Store, *, single: bool = False) -> list[RegionOfStore]:
@@ -82,6 +86,7 @@ REGISTERED: tuple[Protocol, ...] = (
     ),
     Protocol("rival2022", core_and_rest, ratio=Ratio("rfs", FOREGROUND, BACKGROUND, "Relative foreground sensitivity")),
     Protocol("spuriosity2023", ends=True),
+    Protocol("groups2020", every=True),
 )
 """All of them, in the order of running."""
 PROTOCOLS = tuple(protocol.name for protocol in REGISTERED)

@@ -31,6 +31,7 @@ class Figure:
 ANY = "any networks"
 TWINS = "networks that lose alike on the random control"
 TOP = "top images of the {kind} features"
+GROUPED = "all of classes with a spurious feature"
 FIGURES: tuple[Figure, ...] = (
     Figure("clean_accuracy", "clean accuracy", "all that are evaluated", "nothing", "everything", "higher", ANY),
     Figure(
@@ -105,6 +106,29 @@ FIGURES: tuple[Figure, ...] = (
         "everything",
         "nearer 0",
         ANY,
+    ),
+    Figure(
+        "feature_gap",
+        "feature gap",
+        "those of its class that show the feature most, and least",
+        "nothing",
+        "everything",
+        "nearer 0",
+        ANY,
+    ),
+    Figure(
+        "worst_group",
+        "worst-group accuracy",
+        GROUPED + "; the worst of their groups",
+        "nothing",
+        "everything",
+        "higher",
+        ANY,
+    ),
+    Figure("groups_alike", "mean of groups weighed alike", GROUPED, "nothing", "everything", "higher", ANY),
+    Figure("groups_by_size", "mean of groups weighed by size", GROUPED, "nothing", "everything", "higher", ANY),
+    Figure(
+        "groups_adjusted", "mean of groups weighed as in other data", GROUPED, "nothing", "everything", "higher", ANY
     ),
 )
 BY_KEY = {figure.key: figure for figure in FIGURES}

@@ -113,6 +113,8 @@ def merge(first: ModelResult, second: ModelResult) -> ModelResult | None:
         controls=tuple(claims.values()),
         ratios=ratios,
         spurious_gap=gap,
+        groups=first.groups or second.groups,
+        feature_gaps=first.feature_gaps if len(first.feature_gaps) >= len(second.feature_gaps) else second.feature_gaps,
     )
 
 
@@ -139,6 +141,8 @@ def cells(model: ModelResult) -> dict[str, Cell]:
                 found[f"{ratio.upper()}, {corruption_words(row.corruption)}"] = Cell(row.ratio, row.sides)
     if model.spurious_gap is not None:
         found[BY_KEY["spurious_gap"].name] = Cell(model.spurious_gap)
+    if model.groups is not None:
+        found |= {BY_KEY[key].name: Cell(figure) for key, figure in model.groups.named.items()}
     return found
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from salient_imagenet_data.evaluation.numbers.groups import Rule
 from salient_imagenet_data.evaluation.plan.protocols import REGISTERED
 from salient_imagenet_data.evaluation.plan.vocabulary import BY_KEY, corrupted_words, region_words
 from salient_imagenet_data.evaluation.report.answer import answers
 from salient_imagenet_data.evaluation.report.examples import largest_drops, with_images
 from salient_imagenet_data.evaluation.report.figures import all_figures
+from salient_imagenet_data.evaluation.report.gaps import SHOWN, sorted_gaps
 from salient_imagenet_data.evaluation.score.results import Summary
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.images.source import ImageSource
@@ -43,5 +45,7 @@ def write_report(summary: Summary, folder: Path, store: Store, source: ImageSour
     drawn = {"figures": figures, "examples": examples, "ratios": ratios, "names": names, "colours": COLOURS}
     drawn |= {"answers": answers(summary.models, summary.store.classes), "compare": BY_KEY, "words": corrupted_words}
     drawn["region"] = region_words
+    drawn["gaps"] = [(i, sorted_gaps(m.feature_gaps)) for i, m in enumerate(summary.models) if m.feature_gaps]
+    drawn |= {"shown": SHOWN, "rule_words": lambda rule: Rule.parse(rule).words}
     write_text(folder / REPORT_PAGE, render(ROOM, "report.html", summary=summary, **drawn))
     return folder / REPORT_PAGE

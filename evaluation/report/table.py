@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from functools import partial
 
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
+from salient_imagenet_data.evaluation.numbers.groups import Rule
 from salient_imagenet_data.evaluation.plan.vocabulary import BY_KEY, corrupted_words, corruption_words
 from salient_imagenet_data.evaluation.report.answer import answers
 from salient_imagenet_data.evaluation.report.answer import lines as lines_of
+from salient_imagenet_data.evaluation.report.gaps import sorted_gaps
 from salient_imagenet_data.evaluation.score.results import ModelResult
 
 
@@ -31,9 +33,17 @@ def table(models: Sequence[ModelResult], classes: int) -> str:
             ]
         if model.spurious_gap is not None:
             lines.append(line(BY_KEY["spurious_gap"].name, model.spurious_gap))
+        if model.groups is not None:
+            lines += [line(BY_KEY[key].name, figure) for key, figure in model.groups.named.items()]
+            lines[-len(model.groups.named)] += f"  {model.groups.lowest[0].words}"
+        if model.feature_gaps:
+            lines.append(f"{name:<28} {sorted_gaps(model.feature_gaps).words}")
         lines += [
             f"{name:<28} {corrupted_words(claim.corruption, claim.region)}: {claim.verdict}" for claim in model.controls
         ]
+    for rule in sorted({model.groups.rule for model in models if model.groups is not None}):
+        what = "(class, cue shown or hidden), counted in the place of classes"
+        lines.append(f"groups: {what}; {Rule.parse(rule).words}")
     lines.append("accuracies are means over classes; clean: of the same images without corruption")
     return "\n".join(lines)
 

@@ -160,12 +160,79 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class OfGroup:
+    """The images of one class that show its cue, or do not. accuracy: of clean answers, with Wilson's interval."""
+
+    class_index: int
+    class_name: str
+    shown: bool
+    accuracy: Estimate
+
+    @property
+    def words(self) -> str:
+        """Which group."""
+        return f"{self.class_name}, cue {'shown' if self.shown else 'hidden'}"
+
+
+@dataclass(frozen=True)
+class GroupFigures:
+    """Clean accuracy over groups, (class, cue shown or not), of the classes with a spurious feature. rule: which images
+    show the cue (`numbers.groups.Rule`). worst_group: the least of the groups' accuracies. groups_alike: their mean,
+    each group weighing the same; groups_by_size: as many as its images here; groups_adjusted: as many as its images in
+    other data, such as what the model was trained on [Sagawa et al. 2020], None where none were given. absent: the
+    share of that data in groups that have no image here, which are left out."""
+
+    rule: str
+    groups: tuple[OfGroup, ...]
+    worst_group: Estimate
+    groups_alike: Estimate
+    groups_by_size: Estimate
+    groups_adjusted: Estimate | None
+    absent: float | None
+
+    @property
+    def named(self) -> dict[str, Estimate]:
+        """The figures over groups by their keys (`plan.vocabulary`)."""
+        keys = ("worst_group", "groups_alike", "groups_by_size", "groups_adjusted")
+        return {key: figure for key in keys if (figure := getattr(self, key)) is not None}
+
+    @property
+    def lowest(self) -> list[OfGroup]:
+        """The groups, the worst first."""
+        return sorted(self.groups, key=lambda g: (g.accuracy.value, -g.accuracy.n, g.class_index, g.shown))
+
+
+@dataclass(frozen=True)
+class FeatureGap:
+    """A class's images that show one of its features most, and least. most, least: accuracies of clean answers, with
+    Wilson's intervals; gap: the first minus the second, with Newcombe's."""
+
+    class_index: int
+    class_name: str
+    feature: OfFeature
+    most: Estimate
+    least: Estimate
+    gap: Estimate
+
+    @property
+    def confusing(self) -> bool:
+        """Whether accuracy is higher without the feature, beyond the interval."""
+        return self.gap.high < 0.0
+
+    @property
+    def leaned_on(self) -> bool:
+        """Whether accuracy is higher with the feature, beyond the interval."""
+        return self.gap.low > 0.0
+
+
+@dataclass(frozen=True)
 class ModelResult:
     """All that one model's predictions say.
 
     model: what is recorded of it (name, weights, preprocessing, ...). images: clean answers. clean_accuracy: class
     average of all of them; clean_pooled over images. ratios: by name (rcs, rfs). They, curves and controls
-    are empty, and spurious_gap is None, where the predictions lack what they need. outputs: how many classes the model
+    are empty, and spurious_gap and groups None, where the predictions lack what they need, and feature_gaps lack those
+    features. outputs: how many classes the model
     knows. classes: of the store. reading: among what its answers are, all these or the store's classes. by_reading:
     clean accuracy under both readings, and outside: clean answers among all outputs that are no class of the store;
     empty and None where the model knows the store's classes only.
@@ -184,6 +251,8 @@ class ModelResult:
     curves: tuple[Curve, ...]
     controls: tuple[Claim, ...]
     spurious_gap: Estimate | None
+    groups: GroupFigures | None
+    feature_gaps: tuple[FeatureGap, ...]
     outputs: int
     classes: int
     reading: Reading

@@ -14,15 +14,17 @@ from salient_imagenet_data.evaluation.numbers.spuriosity import spurious_gap
 from salient_imagenet_data.evaluation.plan.condition import CLEAN, CONTROL_WORDS, Condition, Control
 from salient_imagenet_data.evaluation.plan.plan import rows_in, spuriosity_ends
 from salient_imagenet_data.evaluation.plan.protocols import RATIOS, Ratio
-from salient_imagenet_data.evaluation.plan.regions import rank_of
+from salient_imagenet_data.evaluation.plan.regions import labels_of, rank_of
 from salient_imagenet_data.evaluation.plan.vocabulary import accuracy_words, region_words
 from salient_imagenet_data.evaluation.run.predictions import PredictionsFile
+from salient_imagenet_data.evaluation.score.grouping import feature_gaps, group_figures, groups_in
 from salient_imagenet_data.evaluation.score.outcomes import Outcome, line_up
 from salient_imagenet_data.evaluation.score.results import (
     Against,
     Claim,
     ConditionResult,
     Curve,
+    GroupFigures,
     ModelResult,
     OfClass,
     OfFeature,
@@ -58,6 +60,8 @@ def score(file: PredictionsFile, store: Store) -> ModelResult:
         curves=_curves(by_condition, clean),
         controls=tuple(_claim(c, by_condition, clean) for c in by_condition if not c.control and _controlled(c)),
         spurious_gap=_gap(clean, store, fold),
+        groups=_groups(clean, store, fold),
+        feature_gaps=feature_gaps(clean, store, rows_in(store, fold)),
         outputs=file.outputs or len(store.class_names),
         classes=len(store.class_names),
         reading=file.reading,
@@ -228,3 +232,13 @@ def _gap(clean: Outcome, store: Store, fold: Fold) -> Estimate | None:
     hit = np.zeros(len(store), dtype=np.bool_)
     hit[clean.rows] = clean.hits
     return spurious_gap(hit[found.top], hit[found.bottom], found.labels)
+
+
+def _groups(clean: Outcome, store: Store, fold: Fold) -> GroupFigures | None:
+    """Accuracies over the groups of the fold, or None where there are none, or one was not answered."""
+    if store.manifest.annotations_sha256 is None:
+        return None
+    rows = rows_in(store, fold)
+    if not store.has(SPURIOUS)[labels_of(store)[rows]].any():
+        return None
+    return group_figures(clean, groups_in(store, rows), rows, store)

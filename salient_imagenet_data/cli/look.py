@@ -1,13 +1,18 @@
-"""The command that shows photographs with their masks."""
+"""The commands that show which photographs a store has: with their masks, and in groups by their class's cue."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from salient_imagenet_data.cli.commands import FILE, cli, tell
+from salient_imagenet_data.cli.commands import FILE, cli, fold_of, tell
 from salient_imagenet_data.cli.images import GivenImages, images_options
+
+if TYPE_CHECKING:
+    from salient_imagenet_data.looking import End
 
 
 @cli.command()
@@ -15,16 +20,28 @@ from salient_imagenet_data.cli.images import GivenImages, images_options
 @images_options(required=True)
 @click.option("--class", "classes", multiple=True, help="Only this class, by its name; repeat for several.")
 @click.option("-n", "count", type=click.IntRange(1, 50), default=2, help="Photographs of each class.")
+@click.option("--most-spurious", is_flag=True, help="Instead those that show the class's spurious features most.")
+@click.option("--least-spurious", is_flag=True, help="Instead, or below these, those that show them least.")
 @click.option("--out", type=FILE, default=Path("look.png"), help="PNG file to write.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
-def look(store: str, images: GivenImages, classes: tuple[str, ...], count: int, out: Path, overwrite: bool) -> None:
+def look(
+    store: str,
+    images: GivenImages,
+    classes: tuple[str, ...],
+    count: int,
+    most_spurious: bool,
+    least_spurious: bool,
+    out: Path,
+    overwrite: bool,
+) -> None:
     """Show photographs with their core mask in blue and their spurious mask in orange.
 
-    The photographs of a class are those that show its features most; without --class, of ten classes at most.
+    The photographs of a class are those that show its features most; without --class, of ten classes at most. Of
+    --most-spurious and --least-spurious both may be given, for both ends of each class's ranking.
     """
     from salient_imagenet_data.errors import SalientError
     from salient_imagenet_data.joining import join
-    from salient_imagenet_data.looking import choose, sheet
+    from salient_imagenet_data.looking import choose, choose_ends, sheet, spuriosity_of
     from salient_imagenet_data.store.reading import Store
     from salient_imagenet_data.whole_file import whole_file
 
@@ -35,9 +52,73 @@ def look(store: str, images: GivenImages, classes: tuple[str, ...], count: int, 
     joined = join(opened, images.of(opened), missing="skip")
     if joined.missing:
         tell(f"{len(joined.missing)} of {len(opened)} images are not there and are left out")
-    items = choose(joined, classes, count)
-    picture = sheet(joined, items)
+    asked: dict[End, bool] = {"most": most_spurious, "least": least_spurious}
+    ends = [end for end, wanted in asked.items() if wanted]
+    scores = spuriosity_of(opened) if ends else None
+    items = choose(joined, classes, count) if scores is None else choose_ends(joined, scores, ends, classes, count)
+    picture = sheet(joined, items, scores=scores)
     with whole_file(out) as file:
         picture.save(file, format="PNG")
     shown = len({int(opened.rows.labels[joined.rows[item]]) for item in items})
     click.echo(f"wrote {out}: {len(items)} photographs of {shown} of {len(opened.class_names)} classes")
+
+
+@cli.command()
+@click.argument("store")
+@click.argument("predictions", type=FILE, nargs=-1)
+@click.option(
+    "--shown",
+    "rule",
+    default="0.5",
+    metavar="SHARE|split",
+    help="The images of a class, by spuriosity, that show its cue.",
+)
+@click.option("--fold", metavar="N/M", help="Only this part of the images.  [default: that of the predictions, or all]")
+@click.option("--adjusted-to", "like", metavar="STORE", help="Also the mean by the sizes of the groups of this store.")
+@click.option("--out", type=FILE, help="Also a CSV of the images: spuriosity, and whether the cue is shown.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def groups(
+    store: str,
+    predictions: tuple[Path, ...],
+    rule: str,
+    fold: str | None,
+    like: str | None,
+    out: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Put the images of each class into groups, its spurious cue shown or hidden, and score predictions by group.
+
+    With --shown 0.5 the half of a class with the highest spuriosity shows the cue; with `split`, what lies above the
+    place where the class's spuriosity falls apart into two.
+    """
+    from salient_imagenet_data.errors import SalientError
+    from salient_imagenet_data.evaluation.numbers.groups import Rule
+    from salient_imagenet_data.evaluation.plan.plan import rows_in
+    from salient_imagenet_data.evaluation.report.grouped import figures_words, sizes_words, table_of
+    from salient_imagenet_data.evaluation.run.predictions import read_predictions
+    from salient_imagenet_data.evaluation.score.grouping import fold_in, groups_in, json_of, scored, sizes_in
+    from salient_imagenet_data.folds import WHOLE
+    from salient_imagenet_data.store.reading import Store
+    from salient_imagenet_data.whole_file import write_text
+
+    if out is not None and out.exists() and not overwrite:
+        raise SalientError(f"{out}: exists", expected="a new file", then="choose another --out or use --overwrite")
+    opened, by = Store(store), Rule.parse(rule)
+    files = [read_predictions(path, len(opened.class_names)) for path in predictions]
+    part = fold_in(files, None if fold is None else fold_of(fold))
+    rows = rows_in(opened, part)
+    found = groups_in(opened, rows, by)
+    other = None
+    if like is not None:
+        elsewhere = Store(like)
+        other = sizes_in(groups_in(elsewhere, rows_in(elsewhere, WHOLE), by), elsewhere)
+    models = scored(files, found, rows, opened, other)
+    if out is not None:
+        write_text(out, table_of(found, rows, opened))
+        tell(f"wrote {out}: {len(rows)} images")
+    if as_json:
+        click.echo(json.dumps(json_of(found, opened, models), indent=2))
+        return
+    click.echo("\n\n".join([sizes_words(found, opened), *(figures_words(n, f, opened) for n, f in models.items())]))

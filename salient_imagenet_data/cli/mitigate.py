@@ -22,7 +22,7 @@ from salient_imagenet_data.cli.commands import (
     tell,
 )
 from salient_imagenet_data.cli.images import IMAGES, GivenImages, images_options
-from salient_imagenet_data.evaluation.mitigation.choices import CHOICES, LOSSES
+from salient_imagenet_data.evaluation.mitigation.choices import CHOICES, HEAD_METHODS, LOSSES, HeadName
 from salient_imagenet_data.evaluation.saliency.methods import DEPTHS, METHODS
 from salient_imagenet_data.networks.classes import Reading
 
@@ -54,6 +54,23 @@ _TRAINED = (
 )
 
 
+READ_BY: dict[str, tuple[HeadName, ...]] = {
+    "choice": ("spuriosity",),
+    "most": ("spuriosity",),
+    "decay": ("spuriosity", "jtt", "group-dro"),
+    "rule": ("dfr", "jtt", "group-dro"),
+    "penalties": ("dfr",),
+    "upweights": ("jtt",),
+    "adjustment": ("group-dro",),
+}
+"""The methods of `retrain-head` that read an option."""
+
+
+def _of(option: str, words: str, usual: str) -> str:
+    """An option's help: which methods read it, and what it is where it is not given."""
+    return f"{words}  [{', '.join(READ_BY[option])}; default: {usual}]"
+
+
 _changed = options(_CHANGED)
 """What a command needs that changes one network on a store's images."""
 _network = options((*_CHANGED, *_TRAINED))
@@ -62,9 +79,33 @@ _network = options((*_CHANGED, *_TRAINED))
 
 @cli.command("retrain-head")
 @_network
-@click.option("--choose", type=click.Choice(CHOICES), default="least", help="Of each class, by spuriosity.")
-@click.option("--most", type=click.IntRange(1), default=100, help="Images of a class, and at most half of them.")
-@click.option("--decay", type=float, default=1e-3, help="How strongly the head is held where it was.")
+@click.option(
+    "--method", type=click.Choice(HEAD_METHODS), default="spuriosity", help="How: on chosen images, or with groups."
+)
+@click.option("--choose", "choice", type=click.Choice(CHOICES), help=_of("choice", "Images of each class.", "least"))
+@click.option("--most", type=click.IntRange(1), help=_of("most", "Images of a class, and at most half of them.", "100"))
+@click.option("--decay", type=float, help=_of("decay", "How strongly the head is held where it was.", "0.001"))
+@click.option(
+    "--shown",
+    "rule",
+    metavar="SHARE|split",
+    help=_of("rule", "Images of a class that show its cue, as of `groups`.", "0.5"),
+)
+@click.option(
+    "--penalty",
+    "penalties",
+    metavar="C,...",
+    help=_of("penalties", "Inverse of the l1 penalty, to choose from.", "1,0.7,0.3,0.1,0.07,0.03,0.01"),
+)
+@click.option(
+    "--upweight",
+    "upweights",
+    metavar="N,...",
+    help=_of("upweights", "How often an error counts, to choose from.", "4,6,20,50,100"),
+)
+@click.option(
+    "--adjustment", type=click.FloatRange(0), help=_of("adjustment", "Of a group's loss: this / sqrt(images).", "0")
+)
 @click.option("--batch-size", type=click.IntRange(1), default=64)
 def retrain_head(
     store: str,
@@ -81,22 +122,53 @@ def retrain_head(
     seed: int,
     skip_missing: bool,
     device: str | None,
-    choose: Any,
-    most: int,
-    decay: float,
+    method: HeadName,
     batch_size: int,
+    **chosen: Any,
 ) -> None:
-    """Fit a classifier's linear head anew on the images of each class that show its spurious features least."""
-    from salient_imagenet_data.evaluation.mitigation.heads import retrain_head as retrain
+    """Fit a classifier's linear head anew, so that it leans less on what is spurious.
+
+    `spuriosity` tunes it on the images of each class that show its spurious features least, `dfr` fits another on as
+    many images of each group, `jtt` lets weigh more what the network has wrong, `group-dro` makes the loss of the worst
+    group small. A group is the images of one class that show its cue, or that do not.
+    """
+    from salient_imagenet_data.evaluation.mitigation.heads.retrain import retrain_head as retrain
     from salient_imagenet_data.networks.saving import check_out, save_as_read
 
+    how = _head_method(method, {name: value for name, value in chosen.items() if value is not None})
     check_out(out, overwrite)
     inputs = _inputs(store, images, model, weights, architecture, outputs)
     settings = settings_of(batch_size, workers, device, skip_missing, fold, seed=seed, classes=classes)
-    network, fitted = retrain(*inputs, choice=choose, most=most, decay=decay, settings=settings)
+    network, fitted = retrain(*inputs, method=how, settings=settings)
     save_as_read(network, out, model, inputs[0].class_names)
     before, after = fitted.loss
     click.echo(f"wrote {out}: loss {before:.4f} -> {after:.4f} on {fitted.images} images, {fitted.steps} steps")
+    if fitted.note:
+        click.echo(fitted.note)
+
+
+def _head_method(name: HeadName, chosen: dict[str, Any]) -> Any:
+    """The method of a name with the options that were given. Raises UsageError for one that the method does not
+    read."""
+    from salient_imagenet_data.evaluation.mitigation.heads.dfr import DFR
+    from salient_imagenet_data.evaluation.mitigation.heads.group_dro import GroupDRO
+    from salient_imagenet_data.evaluation.mitigation.heads.jtt import JTT
+    from salient_imagenet_data.evaluation.mitigation.heads.least_spurious import Spuriosity
+    from salient_imagenet_data.evaluation.numbers.groups import Rule
+
+    methods: dict[HeadName, Any] = {"spuriosity": Spuriosity, "dfr": DFR, "jtt": JTT, "group-dro": GroupDRO}
+    for option in chosen:
+        if name not in READ_BY[option]:
+            flag = {"choice": "choose", "rule": "shown", "penalties": "penalty", "upweights": "upweight"}
+            raise click.UsageError(
+                f"--{flag.get(option, option)} is read by --method {' and '.join(READ_BY[option])}, not by {name}"
+            )
+    for option in ("penalties", "upweights"):
+        if option in chosen:
+            chosen[option] = numbers(chosen[option], float, "--" + {"penalties": "penalty"}.get(option, "upweight"))
+    if "rule" in chosen:
+        chosen["rule"] = Rule.parse(chosen["rule"])
+    return methods[name](**chosen)
 
 
 @cli.command()

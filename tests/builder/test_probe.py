@@ -10,6 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from salient_imagenet_data.annotation.answers import Answer
+from salient_imagenet_data.annotation.files import write_annotations
 from salient_imagenet_data.builder.probe import DECAYS, Sums, choose, solve
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.images.folder import FolderSource
@@ -172,3 +174,57 @@ def test_a_network_of_ones_own_gets_no_new_head(weights: Path, images: Path, run
     assert code == 2 and err.splitlines()[-1].endswith(
         "no new head can be put on it; expected a network of timm or torchvision"
     )
+
+
+def test_a_folder_of_other_classes_is_ranked_by_the_features_of_a_network_with_a_probe(
+    images: Path, run: Run, tmp_path: Path
+) -> None:
+    """Spuriosity of any data set [Moayeri et al. 2023]: scenes sorted into two classes, a network whose own head knows
+    seven. The ranking against z-scores of features that are computed here."""
+    timm = pytest.importorskip("timm", reason="pip install 'salient-imagenet-data[timm]'")
+    for path in sorted(images.glob("*/*")):
+        copy = (
+            tmp_path / "photos" / ("round" if path.parent.name in ("disk", "ring", "crescent") else "edged") / path.name
+        )
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    torch.manual_seed(0)
+    net = timm.create_model("test_resnet", num_classes=7).eval()
+    save_file(net.state_dict(), tmp_path / "w.safetensors")
+    probe, where = tmp_path / "p.safetensors", tmp_path / "s"
+    code, _, err = run(
+        "build", "--images", tmp_path / "photos", "--weights", tmp_path / "w.safetensors", "--architecture",
+        "timm:test_resnet", "--probe", probe, "--group-by", "label", "--top-features", 2, "--top-images", 2, "--out", where,
+        "--attacked", "0", "--resize", "64", "--crop", "64",
+    )  # fmt: skip
+    assert code == 0, err
+    bare = Store(where)
+    assert bare.class_names == ("edged", "round")
+    answers = [
+        Answer(f"p{k}", f.class_name, f.class_index, f.feature_index, f.rank, "background", 4, "so")
+        for f in bare.features
+        for k in range(5)
+    ]
+    write_annotations(tmp_path / "answers.csv", answers)
+    assert run("apply", where, tmp_path / "answers.csv")[0] == 0
+    code, out, err = run("groups", where, "--out", tmp_path / "groups.csv")
+    assert code == 0 and "40 images: 4 groups of 2 classes" in out, err
+    store = Store(where)
+    found = [line.split(",") for line in (tmp_path / "groups.csv").read_text().splitlines()[1:]]
+    source = FolderSource(tmp_path / "photos")
+    places = index_by_id(source)
+    crops = np.stack([store.manifest.preprocessing.apply(source.pixels(places[cells[0]])) for cells in found])
+    opened = open_network(None, store.class_names, probe).model
+    with torch.inference_mode():
+        x = (torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255 - opened.mean) / opened.std
+        features = net.forward_head(net.forward_features(x), pre_logits=True).numpy().astype(np.float64)
+    for label in (0, 1):
+        mine = [i for i, cells in enumerate(found) if int(cells[1]) == label]
+        chosen = [f.feature_index for f in store.features if f.class_index == label]
+        values = features[np.ix_(mine, chosen)]
+        z = ((values - values.mean(0)) / values.std(0)).mean(1)
+        assert np.allclose([float(found[i][3]) for i in mine], z, atol=1e-3)
+        assert {found[i][4] for i in np.array(mine)[np.argsort(z)[len(mine) - len(mine) // 2 :]]} == {"shown"}
+    picture = ("--most-spurious", "--least-spurious", "--out", tmp_path / "ends.png")
+    code, out, err = run("look", where, "--images", tmp_path / "photos", "-n", 1, *picture)
+    assert code == 0 and "4 photographs of 2 of 2 classes" in out, err

@@ -15,6 +15,7 @@ RUN_ONLY: dict[str, set[str]] = {
     "publish": {"verbose", "workers", "overwrite"},
     "localise": {"as_json"},
     "look": {"verbose", "overwrite"},
+    "groups": {"overwrite", "as_json"},
     "label": {"verbose", "host", "port", "token", "no_browser"},
     "explore": {"verbose", "host", "port", "token", "no_browser", "overwrite"},
     "export-answers": {"overwrite"},
@@ -48,6 +49,7 @@ INPUTS: dict[str, set[str]] = {
     "publish": {"out", *_READ},
     "localise": {"store"},
     "look": {"out", *_READ},
+    "groups": {"store", "predictions", "out"},
     "label": {"answers", *_READ},
     "explore": {"static", "space", *_READ},
     "export-answers": {"store", "answers", "out"},
@@ -100,7 +102,8 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     | {"outputs": "subsets/test_outputs.py"},
     "certify": dict.fromkeys(("names", "picture"), "evaluation/certificates/test_certify.py")
     | {"outputs": "subsets/test_outputs.py"},
-    "look": {"count": "test_looking.py", "classes": "test_looking.py"},
+    "look": dict.fromkeys(("count", "classes", "most_spurious", "least_spurious"), "test_looking.py"),
+    "groups": dict.fromkeys(("rule", "fold", "like"), "evaluation/score/test_grouping.py"),
     "export": {"redistribute": "hub/test_export.py"},
     "train": {"weights": "cli/test_train.py", "autoattack": "cli/test_train.py", "outputs": "subsets/test_outputs.py"},
 }
@@ -154,8 +157,13 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
     "retrain-head": {
         "fold": ("--fold", "1/2"),
         "seed": ("--choose", "random", "--seed", 1),
-        "choose": ("--choose", "most"),
+        "choice": ("--choose", "most"),
         "most": ("--most", 1),
+        "method": ("--method", "dfr", "--penalty", 0.3),
+        "rule": ("--method", "group-dro", "--shown", 0.75),
+        "penalties": ("--method", "dfr", "--penalty", 0.1),
+        "upweights": ("--method", "jtt", "--upweight", 50),
+        "adjustment": ("--method", "group-dro", "--adjustment", 2),
         "decay": ("--decay", 0.1),
         "batch_size": ("--batch-size", 7),
     },
@@ -281,6 +289,10 @@ BESIDE = {  # what the option is compared with, where it is not the command alon
     ("train", "attacked"): (*FROM, "--epsilon", 0.1),
     ("evaluate", "trials"): ("--protocol", "corm2022"),
     ("retrain-head", "seed"): ("--choose", "random"),
+    ("retrain-head", "rule"): ("--method", "group-dro"),
+    ("retrain-head", "adjustment"): ("--method", "group-dro"),
+    ("retrain-head", "penalties"): ("--method", "dfr", "--penalty", 0.3),
+    ("retrain-head", "upweights"): ("--method", "jtt", "--upweight", 4),
     ("sis", "selection"): ("--step", 1),
 }
 SAME = {

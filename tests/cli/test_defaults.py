@@ -9,6 +9,11 @@ import click
 import pytest
 
 from salient_imagenet_data.cli import cli
+from salient_imagenet_data.cli.mitigate import READ_BY
+from salient_imagenet_data.evaluation.mitigation.heads.dfr import DFR
+from salient_imagenet_data.evaluation.mitigation.heads.group_dro import GroupDRO
+from salient_imagenet_data.evaluation.mitigation.heads.jtt import JTT
+from salient_imagenet_data.evaluation.mitigation.heads.least_spurious import Spuriosity
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "align": {"--fold": "1/1", "--saliency": "grad_cam", "--batch-size": 32, "--workers": 0},
@@ -53,6 +58,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "--seed": 0,
         "--workers": 0,
     },
+    "groups": {"--shown": "0.5"},
     "import-official": {
         "--grid": "7x7",
         "--majority": 3,
@@ -64,7 +70,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "look": {"-n": 2, "--out": Path("look.png")},
     "publish": {"--workers": 1},
-    "retrain-head": {"--choose": "least", "--most": 100, "--decay": 1e-3, "--batch-size": 64, "--seed": 0},
+    "retrain-head": {"--method": "spuriosity", "--batch-size": 64, "--seed": 0},
 }
 FIRST_AND_LAST: dict[str, dict[str, tuple[int, int | None]]] = {
     "align": {"--batch-size": (1, None), "--workers": (0, None)},
@@ -126,6 +132,20 @@ def test_without_an_option_a_command_takes_what_its_help_says(command: str) -> N
     assert found == DEFAULTS[command]
 
 
+def test_what_the_help_says_of_a_method_is_what_the_method_takes() -> None:
+    methods = {"spuriosity": Spuriosity(), "dfr": DFR(), "jtt": JTT(), "group-dro": GroupDRO()}
+    given = {str(option.name): option for option in options("retrain-head").values()}
+    for name, which in READ_BY.items():
+        said = str(given[name].help).rpartition("[")[2].removesuffix("]").split("; default: ")
+        assert tuple(said[0].split(", ")) == which
+        for method, made in methods.items():
+            assert hasattr(made, name) == (method in which)
+            if method in which:
+                usual = getattr(made, name)
+                words = ",".join(f"{x:g}" for x in usual) if isinstance(usual, tuple) else usual
+                assert said[1] == (f"{words:g}" if isinstance(words, float) else str(words)), (name, method)
+
+
 @pytest.mark.parametrize("command", FIRST_AND_LAST)
 def test_numbers_that_mean_nothing_are_refused(command: str) -> None:
     context = click.Context(cli.commands[command])
@@ -164,7 +184,8 @@ def test_switches_are_off_until_they_are_given_and_take_no_value() -> None:
         "finetune": ("--overwrite", "--skip-missing"),
         "info": ("--json",),
         "localise": ("--json",),
-        "look": ("--overwrite",),
+        "groups": ("--overwrite", "--json"),
+        "look": ("--overwrite", "--most-spurious", "--least-spurious"),
         "score": ("--json",),
         "import-official": ("--skip-broken", "--resume", "--overwrite"),
         "publish": ("--private", "--gated", "--redistribute", "--overwrite"),

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.mitigation.choices import LOSSES
 from salient_imagenet_data.evaluation.mitigation.finetune import FinetuneConfig, finetune
-from salient_imagenet_data.evaluation.mitigation.heads import retrain_head
+from salient_imagenet_data.evaluation.mitigation.heads.retrain import retrain_head
 from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.evaluation.saliency.alignment import align
 from salient_imagenet_data.geometry import Preprocessing
@@ -247,6 +247,50 @@ def test_a_network_of_a_function_stays_one(
     assert run("retrain-head", *common, "--out", tmp_path / "o.safetensors")[0] == 0
     code, out, err = run("evaluate", *common, "--weights", tmp_path / "o.safetensors", "--no-controls")
     assert code == 0 and "core accuracy" in out, err
+
+
+def test_every_method_of_a_head_is_one_option_and_says_what_it_did(
+    store: Store, images: Path, weights: Path, tmp_path: Path, run: Run
+) -> None:
+    common = ["retrain-head", store.path, "--images", images, "--weights", weights]
+    said = {
+        "spuriosity": ([], []),
+        "dfr": (["--penalty", "0.3,0.1"], ["C 0.", "held out; 10 draws of 2 images of each of 19 groups"]),
+        "jtt": (["--upweight", "3"], ["of 40 images are wrong and count 3 times"]),
+        "group-dro": (["--adjustment", "1"], ["loss of the worst of 19 groups "]),
+    }
+    written = set()
+    for name, (options, words) in said.items():
+        out = tmp_path / f"{name}.safetensors"
+        code, told, err = run(*common, "--method", name, *options, "--out", out)
+        assert code == 0 and told.startswith(f"wrote {out}: loss ") and all(w in told for w in words), err
+        written.add(out.read_bytes())
+        assert len(told.splitlines()) == (2 if words else 1)
+    assert len(written) == 4
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "words"),
+    [
+        ("dfr", ["--choose", "most"], "--choose is read by --method spuriosity, not by dfr"),
+        ("spuriosity", ["--shown", "0.9"], "--shown is read by --method dfr and jtt and group-dro, not by spuriosity"),
+        ("group-dro", ["--penalty", "1"], "--penalty is read by --method dfr, not by group-dro"),
+        ("dfr", ["--decay", "1"], "--decay is read by --method spuriosity and jtt and group-dro, not by dfr"),
+        ("dfr", ["--upweight", "4"], "--upweight is read by --method jtt, not by dfr"),
+        ("jtt", ["--adjustment", "4"], "--adjustment is read by --method group-dro, not by jtt"),
+        ("jtt", ["--most", "4"], "--most is read by --method spuriosity, not by jtt"),
+        ("jtt", ["--upweight", "0.5"], "how often an error counts; expected one or more numbers, each at least 1"),
+        ("jtt", ["--upweight", "a"], "expected numbers with commas between, got 'a'"),
+        ("dfr", ["--penalty", "0"], "penalty; expected one or more numbers above 0"),
+        ("dfr", ["--shown", "1.5"], "images that show the cue; expected a share above 0 and below 1, or split"),
+    ],
+)
+def test_an_option_that_a_method_does_not_read_is_refused_before_anything_is_read(
+    method: str, options: list[str], words: str, tmp_path: Path, run: Run
+) -> None:
+    where = ["retrain-head", tmp_path / "none", "--images", tmp_path, "--out", tmp_path / "w.safetensors"]
+    code, _, err = run(*where, "--method", method, *options)
+    assert code == 2 and words in err and "Traceback" not in err
 
 
 def test_bad_input_is_one_line(store: Store, images: Path, weights: Path, tmp_path: Path, run: Run) -> None:

@@ -168,3 +168,9 @@ def test_overwrite_removes_nothing_that_is_not_of_the_demo(tmp_path: Path, marke
         run_module.run(tmp_path, overwrite=True)
     assert (tmp_path / run_module.MARKER).read_text() == marker
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_the_groups_of_the_page_are_those_of_the_demo(result: dict[str, Any], folder: Path) -> None:
+    command = [sys.executable, "-m", "salient_imagenet_data.cli", "groups", "demo/store", "--shown", "split"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout in (ROOT / "docs" / "spuriosity.md").read_text(), done.stdout

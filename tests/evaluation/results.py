@@ -13,8 +13,12 @@ from salient_imagenet_data.evaluation.score.results import (
     Claim,
     ConditionResult,
     Curve,
+    FeatureGap,
+    GroupFigures,
     ModelResult,
     OfClass,
+    OfFeature,
+    OfGroup,
     Point,
     Sensitivity,
     StoreFacts,
@@ -59,10 +63,25 @@ def ratio(corruption: str, control: str, value: float, *, saturated: bool = Fals
     return Sensitivity(corruption, cast(Any, control), 1, near(0.8), near(0.6), near(value), saturated)
 
 
+def grouped(*accuracies: float, adjusted: float | None = None) -> GroupFigures:
+    """Groups of class 0 on, cue hidden and shown in turn."""
+    each = tuple(OfGroup(i // 2, f"class {i // 2}", bool(i % 2), near(a)) for i, a in enumerate(accuracies))
+    mean = sum(accuracies) / len(accuracies)
+    other = None if adjusted is None else near(adjusted)
+    return GroupFigures("0.5", each, near(min(accuracies)), near(mean), near(mean + 0.01), other, None)
+
+
+def gap(index: int, most: float, least: float, width: float = 0.05, kind: str | None = "spurious") -> FeatureGap:
+    """Of feature 10 + index of a class, whose interval is `width` on either side."""
+    d, of = most - least, OfFeature(10 + index, 1, kind, "background" if kind == "spurious" else None)
+    return FeatureGap(index, f"class {index}", of, near(most), near(least), estimate(d, d - width, d + width))
+
+
 def model(name: str, **parts: Any) -> ModelResult:
     """A model of ten classes without conditions, whose clean accuracy is 0.9, on 40 images."""
     plain: dict[str, Any] = dict.fromkeys(("conditions", "curves", "controls"), ())
     plain |= {"model": {}, "seed": 0, "fold": "1/1", "images": 40, "ratios": {}, "spurious_gap": None}
+    plain |= {"groups": None, "feature_gaps": ()}
     plain |= {"outputs": 10, "classes": 10, "reading": "all", "by_reading": {}, "outside": None}
     plain |= {"clean_accuracy": near(0.9), "clean_pooled": near(0.9), "clean_calibration": CALIBRATION}
     return ModelResult(name, **{**plain, **parts})

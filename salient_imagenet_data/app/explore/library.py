@@ -15,9 +15,9 @@ from salient_imagenet_data.app.explore.boxes import Boxes
 from salient_imagenet_data.app.explore.predicted import Model
 from salient_imagenet_data.app.gallery import Gallery
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.numbers.spuriosity import spuriosity
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.names import SPURIOUS
+from salient_imagenet_data.ranking.spuriosity import spuriosity
 from salient_imagenet_data.store.features import Feature
 from salient_imagenet_data.store.reading import Store
 

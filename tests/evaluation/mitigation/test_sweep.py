@@ -17,7 +17,6 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.mitigation import sweep as room
 from salient_imagenet_data.evaluation.mitigation.finetune import FinetuneConfig, finetune_on
 from salient_imagenet_data.evaluation.mitigation.sweep import check_sweep, held_out, least_spurious, sweep
-from salient_imagenet_data.evaluation.numbers.spuriosity import spuriosity
 from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.folds import Fold
 from salient_imagenet_data.images.folder import FolderSource
@@ -25,6 +24,7 @@ from salient_imagenet_data.joining import Joined, join
 from salient_imagenet_data.names import SPURIOUS
 from salient_imagenet_data.networks.classifiers import Classifier
 from salient_imagenet_data.networks.robust import load_model
+from salient_imagenet_data.ranking.spuriosity import spuriosity
 from salient_imagenet_data.store.reading import Store
 
 CONFIG, SETTINGS = FinetuneConfig(learning_rate=3e-2, epochs=3), Settings(batch_size=10)

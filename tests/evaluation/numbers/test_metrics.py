@@ -13,7 +13,7 @@ from salient_imagenet_data.evaluation.numbers.calibration import (
     expected_calibration_error,
     negative_log_likelihood,
 )
-from salient_imagenet_data.evaluation.numbers.estimates import class_average, wilson
+from salient_imagenet_data.evaluation.numbers.estimates import class_average, exact_bound, wilson
 from salient_imagenet_data.evaluation.numbers.overlap import auroc, iou
 
 
@@ -31,6 +31,13 @@ def test_wilson_against_scipy(n: int, data: st.DataObject) -> None:
     hits = data.draw(st.integers(0, n))
     low, high = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
     assert (wilson(hits, n).low, wilson(hits, n).high) == pytest.approx((low, high), abs=1e-9)
+
+
+@given(st.integers(1, 500), st.sampled_from([0.025, 0.01, 1e-4]), st.data())
+def test_exact_bounds_against_scipy(n: int, tail: float, data: st.DataObject) -> None:
+    hits = data.draw(st.integers(0, n))
+    low, high = stats.binomtest(hits, n).proportion_ci(1.0 - 2.0 * tail, method="exact")
+    assert (1.0 - exact_bound(n - hits, n, tail), exact_bound(hits, n, tail)) == pytest.approx((low, high), abs=1e-9)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40))

@@ -2,47 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy import stats
 
-from salient_imagenet_data.evaluation.numbers.spuriosity import ends, spuriosity, spurious_gap
-
-SPURIOUS = np.array([[True, False, True], [False, False, False], [False, True, False]])
-
-
-@given(st.integers(2, 40), st.integers(0, 1000))
-def test_spuriosity_is_the_mean_z_score_within_the_class(n: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    activations, labels = rng.random((n, 3)), rng.integers(0, 3, n)
-    found = spuriosity(activations, labels, SPURIOUS)
-    assert np.isnan(found[labels == 1]).all()
-    for label, slots in ((0, [0, 2]), (2, [1])):
-        mine = labels == label
-        if mine.sum() >= 2:
-            expected = stats.zscore(activations[mine][:, slots], axis=0).mean(axis=1)
-            assert found[mine] == pytest.approx(expected)
-
-
-def test_a_feature_that_does_not_vary_says_nothing() -> None:
-    found = spuriosity(np.array([[1.0, 0, 1], [1.0, 0, 3]]), np.array([0, 0]), SPURIOUS)
-    assert found == pytest.approx([-0.5, 0.5])
-
-
-@given(st.lists(st.integers(0, 2), min_size=1, max_size=60), st.integers(1, 12))
-def test_trap_the_ends_of_a_small_class_never_share_an_image(labels_list: list[int], most: int) -> None:
-    labels = np.array(labels_list)
-    scores = np.random.default_rng(0).random(len(labels))
-    scores[labels == 1] = np.nan
-    found = ends(scores, labels, most)
-    assert not set(found.top) & set(found.bottom) and 1 not in found.labels
-    for label in (0, 2):
-        k = min(most, int((labels == label).sum()) // 2)
-        top, bottom = (rows[found.labels == label] for rows in (found.top, found.bottom))
-        assert len(top) == len(bottom) == k
-        if k:
-            ordered = np.sort(scores[labels == label])
-            assert set(scores[top]) == set(ordered[-k:]) and set(scores[bottom]) == set(ordered[:k])
+from salient_imagenet_data.evaluation.numbers.estimates import wilson
+from salient_imagenet_data.evaluation.numbers.spuriosity import feature_gap, share_difference, spurious_gap
+from salient_imagenet_data.ranking.spuriosity import ends
 
 
 def test_trap_a_small_class_has_a_gap() -> None:
@@ -52,3 +15,32 @@ def test_trap_a_small_class_has_a_gap() -> None:
     hits = scores > 0.5
     gap = spurious_gap(hits[found.top], hits[found.bottom], found.labels)
     assert (gap.value, gap.low, gap.high, gap.n, gap.classes) == (1.0, 1.0, 1.0, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "low", "high"),
+    [
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((6, 7), (2, 7), 0.0582, 0.8062),
+        ((5, 56), (0, 29), -0.0381, 0.1926),
+        ((0, 10), (0, 20), -0.1611, 0.2775),
+        ((0, 10), (0, 10), -0.2775, 0.2775),
+        ((10, 10), (0, 20), 0.6791, 1.0),
+        ((10, 10), (0, 10), 0.6075, 1.0),
+    ],
+)
+def test_the_interval_of_a_difference_against_published_values(
+    first: tuple[int, int], second: tuple[int, int], low: float, high: float
+) -> None:
+    """Newcombe 1998, Interval estimation for the difference between independent proportions, table II, method 10."""
+    found = share_difference(wilson(*first), wilson(*second))
+    assert found.value == pytest.approx(first[0] / first[1] - second[0] / second[1])
+    assert (found.low, found.high) == pytest.approx((low, high), abs=6e-5) and found.n == first[1] + second[1]
+
+
+def test_a_features_gap_is_most_minus_least_and_keeps_a_width_where_all_are_right() -> None:
+    most, least, gap = feature_gap(np.array([True, True, True, False]), np.array([False, True, False, False]))
+    assert (most.value, least.value, gap.value, gap.n) == (0.75, 0.25, 0.5, 8)
+    _, _, same = feature_gap(np.ones(3, dtype=bool), np.ones(3, dtype=bool))
+    assert same.value == 0.0 and same.low < -0.3 and same.high > 0.3

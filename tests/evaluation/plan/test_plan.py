@@ -9,13 +9,13 @@ import pytest
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.evaluate import evaluate
-from salient_imagenet_data.evaluation.numbers.spuriosity import spuriosity
 from salient_imagenet_data.evaluation.plan.plan import Conditions, rows_in, spuriosity_ends
 from salient_imagenet_data.evaluation.plan.regions import top_images
 from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.evaluation.score.scoring import score
 from salient_imagenet_data.folds import Fold
 from salient_imagenet_data.images.folder import FolderSource
+from salient_imagenet_data.ranking.spuriosity import spuriosity
 from salient_imagenet_data.store.reading import Store
 from tests.evaluation.runs import run, sensitive
 

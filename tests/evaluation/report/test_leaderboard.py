@@ -18,7 +18,7 @@ from salient_imagenet_data.evaluation.report.leaderboard import (
     write_leaderboard,
 )
 from salient_imagenet_data.evaluation.score.results import Against
-from tests.evaluation.results import claim, condition, model, near, ratio, summary
+from tests.evaluation.results import claim, condition, gap, grouped, model, near, ratio, summary
 
 CORE, SPURIOUS = "noise_0.5@core", "noise_0.5@spurious"
 
@@ -32,6 +32,7 @@ def test_the_columns_of_a_model_are_its_claims_the_losses_beyond_controls_the_ra
         controls=(claim(SPURIOUS, near(0.3), against, other), claim(CORE, near(0.3), None, other)),
         ratios={"rcs": (ratio("noise_0.5", "random", 0.1), ratio("noise_0.5", "", 0.3))},
         spurious_gap=near(0.05),
+        groups=grouped(0.3, 0.5),
     )
     found = {name: (cell.estimate.value, cell.beside) for name, cell in cells(full).items()}
     assert found == {
@@ -40,6 +41,9 @@ def test_the_columns_of_a_model_are_its_claims_the_losses_beyond_controls_the_ra
         "loss beyond the control, noise 0.5 on the spurious pixels": (0.2, ""),
         "RCS, noise 0.5": (0.3, "0.800 outside, 0.600 inside"),
         "spurious gap": (0.05, ""),
+        "worst-group accuracy": (0.3, ""),
+        "mean of groups weighed alike": (0.4, ""),
+        "mean of groups weighed by size": (pytest.approx(0.41), ""),
     }
     assert list(cells(model("b"))) == ["clean accuracy"]
 
@@ -97,6 +101,14 @@ def test_two_evaluations_of_a_model_are_merged() -> None:
     assert both is not None and both.spurious_gap == other_gap
     equal = merge(replace(small, images=40, clean_accuracy=near(0.9), spurious_gap=None), large)
     assert equal is not None and equal.conditions[0].name == CORE  # of equal parts the first one goes first
+
+
+def test_groups_and_gaps_of_features_are_of_the_evaluation_that_has_them() -> None:
+    some, more = (gap(0, 0.9, 0.2),), (gap(0, 0.9, 0.2), gap(1, 0.9, 0.2))
+    small, large = model("a", images=20, groups=grouped(0.3, 0.5), feature_gaps=more), model("a", feature_gaps=some)
+    both = merge(small, large)
+    assert both is not None and both.groups == grouped(0.3, 0.5) and both.feature_gaps == more
+    assert merge(large, replace(small, feature_gaps=())).feature_gaps == some  # type: ignore[union-attr]
 
 
 def test_what_contradicts_itself_is_not_merged() -> None:

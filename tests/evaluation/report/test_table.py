@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from salient_imagenet_data.evaluation.report.table import table
 from salient_imagenet_data.evaluation.score.results import Against
-from tests.evaluation.results import claim, condition, model, near, ratio
+from tests.evaluation.results import claim, condition, gap, grouped, model, near, ratio
 
 
 def test_every_figure_of_a_model_is_a_line_under_its_column() -> None:
@@ -34,6 +34,26 @@ def test_every_figure_of_a_model_is_a_line_under_its_column() -> None:
     ]
     assert lines[12].startswith("…" + "n" * 27 + " clean accuracy")
     assert lines[13:] == ["accuracies are means over classes; clean: of the same images without corruption"]
+
+
+def test_groups_and_gaps_of_features_are_lines_and_the_rule_is_said_once() -> None:
+    first = model("a", groups=grouped(0.7, 0.9, 0.4, 0.8, adjusted=0.75), feature_gaps=(gap(0, 0.9, 0.2),))
+    lines = table([first, model("b", groups=grouped(0.6, 0.8))], 10).splitlines()
+    at = next(i for i, line in enumerate(lines) if "clean accuracy       " in line)
+    assert [line[29:75].strip() for line in lines[at + 1 : at + 5]] == [
+        "worst-group accuracy",
+        "mean of groups weighed alike",
+        "mean of groups weighed by size",
+        "mean of groups weighed as in other data",
+    ]
+    assert lines[at + 1].endswith("0.400  [0.350, 0.450]  class 1, cue hidden")
+    assert " 0.700  " in lines[at + 2] and " 0.710  " in lines[at + 3] and " 0.750  " in lines[at + 4]
+    assert lines[at + 5].startswith("a                            gaps of 1 features: 1 lift accuracy")
+    assert lines[-2] == (
+        "groups: (class, cue shown or hidden), counted in the place of classes; "
+        "shown are the 0.5 of a class with the highest spuriosity"
+    )
+    assert sum(line.startswith("groups:") for line in lines) == 1
 
 
 def test_a_result_in_python_is_that_table_also_in_a_notebook() -> None:

@@ -1,0 +1,1 @@
+"""A classifier's linear head, fitted anew: on images chosen by spuriosity, or with groups."""

@@ -1,0 +1,1 @@
+"""Images of a class by how much they show its spurious features."""
