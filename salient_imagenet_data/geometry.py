@@ -174,6 +174,18 @@ def to_image_frame(
     return _separable(grids, down, across) * valid.astype(np.float32), valid
 
 
+def valid_box(height: int, width: int, box: CropBox) -> tuple[int, int, int, int]:
+    """Left, top, width and height of the rectangle in which `to_image_frame` says that pixels are valid."""
+    (left, across), (top, down) = (
+        (int(inside.argmax()), int(inside.sum()))
+        for inside in (
+            axis_weights(width, 1, box.left, box.width)[1],
+            axis_weights(height, 1, box.top, box.height)[1],
+        )
+    )
+    return left, top, across, down
+
+
 def _separable(
     grids: NDArray[np.float32], down: NDArray[np.float32], across: NDArray[np.float32]
 ) -> NDArray[np.float32]:

@@ -52,6 +52,14 @@ def commands(data: Path) -> dict[str, Command]:
             majority=1,
         ),
         _same("export", None, ("export", data / "store"), moved="export.partial", out="export"),
+        _same(
+            "export-masks",
+            None,
+            ("export", data / "store", "--images", data / "images"),
+            moved="export.partial",
+            out="export",
+            format="fiftyone",
+        ),
         Command(
             "import-official",
             _nothing,

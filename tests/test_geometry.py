@@ -11,7 +11,15 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.geometry import FILTERS, LONGEST, CropBox, Preprocessing, to_crop_frame, to_image_frame
+from salient_imagenet_data.geometry import (
+    FILTERS,
+    LONGEST,
+    CropBox,
+    Preprocessing,
+    to_crop_frame,
+    to_image_frame,
+    valid_box,
+)
 
 SIDES = st.integers(40, 90)
 
@@ -162,3 +170,11 @@ def test_an_unknown_filter_is_refused() -> None:
 def test_in_words() -> None:
     assert str(Preprocessing()) == "shorter side resized to 256 (bilinear), central 224 x 224"
     assert str(Preprocessing(48, 40, "bicubic", True)) == "image squashed to 48 (bicubic), central 40 x 40"
+
+
+@given(SIDES, SIDES, st.integers(20, 40), st.booleans())
+def test_the_valid_box_is_the_rectangle_of_valid_pixels(width: int, height: int, crop: int, squash: bool) -> None:
+    box = Preprocessing(40, crop, squash=squash).crop_box(width, height)
+    left, top, across, down = valid_box(height, width, box)
+    _, valid = to_image_frame(np.zeros((1, 7, 7), dtype=np.float32), height, width, box)
+    assert valid[top : top + down, left : left + across].all() and valid.sum() == across * down > 0

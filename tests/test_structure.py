@@ -25,6 +25,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("loaders",),
     ("builder",),
     ("networks",),
+    ("formats",),
     ("hub", "official"),
     ("annotation",),
     ("scenes", "looking"),
@@ -41,6 +42,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 NO_TORCH = {
     *(
         "app",
+        "formats",
         "hub",
         "official",
         "annotation",

@@ -88,7 +88,7 @@ def export(
     check_repo_id(repo)
     target = Target.at(out, store.path)
     store.kind_table  # noqa: B018 - says so now if the store is not annotated
-    _check_images(store, source, redistribute)
+    check_images(store, source, redistribute)
     config = config or ExportConfig()
     key = _key(store, repo, source, config)
     if target.is_finished(key, overwrite=overwrite):
@@ -119,8 +119,9 @@ def plan(rows: ExportedRows, config: ExportConfig) -> Iterator[Shard]:
             yield Shard(name, path, shard * size, min((shard + 1) * size, total))
 
 
-def _check_images(store: Store, source: ImageSource | None, redistribute: bool) -> None:
-    """Images go out only if their owner says so, and ImageNet's never."""
+def check_images(store: Store, source: ImageSource | None, redistribute: bool) -> None:
+    """Images go out only if their owner says so, and ImageNet's never. Raises SalientError where they may not, or one
+    is not the store's."""
     if source is None:
         return
     names = (*store.class_names, *source.class_names)

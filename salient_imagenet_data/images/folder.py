@@ -64,6 +64,10 @@ class FileSource(ListedSource):
     def referred(self, index: int) -> dict[str, str | bytes | None]:
         return self.encoded(index)
 
+    def below_root(self, index: int) -> str:
+        """Path of a file below the root, with forward slashes; bytes that are no UTF-8 are written \\xNN."""
+        return str(self._paths[index].as_py())
+
     def path(self, index: int) -> str:
         """Where the file is."""
         below = self._paths[index].as_py() if self._bytes is None else os.fsdecode(self._bytes[index].as_py())

@@ -258,7 +258,11 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
         "split": ("--split", "val"),
         "data_version": ("--data-version", "2.0.0"),
     },
-    "export": {"repo": ("--repo", "org/other")},
+    "export": {
+        "repo": ("--repo", "org/other"),
+        "form": ("--format", "coco"),
+        "threshold": ("--format", "coco", "--threshold", 0.9),
+    },
 }
 BESIDE = {  # what the option is compared with, where it is not the command alone
     ("build", "edition"): ("--top-images", 1),
@@ -294,6 +298,7 @@ BESIDE = {  # what the option is compared with, where it is not the command alon
     ("retrain-head", "penalties"): ("--method", "dfr", "--penalty", 0.3),
     ("retrain-head", "upweights"): ("--method", "jtt", "--upweight", 4),
     ("sis", "selection"): ("--step", 1),
+    ("export", "threshold"): ("--format", "coco"),
 }
 SAME = {
     (name, "batch_size")
