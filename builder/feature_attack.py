@@ -28,17 +28,21 @@ def feature_attack(
     basis: Basis | None = None,
     step: float = STEP,
     iterations: int = ITERATIONS,
+    stop: Callable[[], bool] = bool,
 ) -> Tensor:
     """Images (B, 3, S, S) float in [0, 1] that maximise feature features[b] (B,) of each; same shape and range.
 
     basis: what the features are made of, None for neurons. step: l2 length of a step in pixel units of [0, 1]; the
-    paper's 10 is for 224 x 224, so scale it with the side.
+    paper's 10 is for 224 x 224, so scale it with the side. stop: asked before each iteration; where
+    it says so, the images are as far as they have come.
     """
     x = images.clone()
     rows, directions = torch.arange(len(x), device=x.device), None
     if basis is not None:
         directions = torch.from_numpy(basis.directions[basis.places(features.cpu().numpy())]).to(x.device)
     for _ in range(iterations):
+        if stop():
+            break
         x = x.detach().requires_grad_(True)
         _, pooled = model.maps_and_features(x)
         values = pooled[rows, features] if directions is None else pooled * directions
@@ -54,11 +58,17 @@ def norms(x: Tensor) -> Tensor:
 
 
 def attacker(
-    model: RobustModel, basis: Basis | None = None, *, iterations: int = ITERATIONS, device: str = "cpu"
+    model: RobustModel,
+    basis: Basis | None = None,
+    *,
+    iterations: int = ITERATIONS,
+    device: str = "cpu",
+    stop: Callable[[], bool] = bool,
 ) -> Callable[[list[NDArray[np.uint8]], list[int]], list[NDArray[np.uint8]]]:
     """A function that attacks crops (S, S, 3) uint8, each for a feature index of its own, all of them in one batch.
 
-    basis: of the store (`Store.basis`). The step is the paper's, scaled with the side of the crop.
+    basis: of the store (`Store.basis`). The step is the paper's, scaled with the side of the crop. stop: as of
+    `feature_attack`.
     """
     step = STEP * model.preprocessing.crop / 224
 
@@ -67,7 +77,7 @@ def attacker(
             return []
         x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(device).float() / 255.0
         chosen = torch.tensor(features, device=device)
-        changed = feature_attack(model, x, chosen, basis=basis, step=step, iterations=iterations)
+        changed = feature_attack(model, x, chosen, basis=basis, step=step, iterations=iterations, stop=stop)
         return list((changed * 255.0).round().byte().permute(0, 2, 3, 1).cpu().numpy())
 
     return attack

@@ -51,9 +51,8 @@ class Box:
 
 @dataclass(frozen=True)
 class Truth:
-    """boxes: by image id. fractions: their numbers are shares of width and height. masks: files of masks by image id.
-
-    Exactly one of boxes and masks is not empty.
+    """boxes: by image id. fractions: their numbers are shares of width and height. masks: files of masks by image id,
+    of which an image with both has only the mask looked at.
     """
 
     boxes: Mapping[str, tuple[Box, ...]]
@@ -155,7 +154,7 @@ def _plain(rows: list[dict[str, str]], path: Path) -> Iterable[tuple[str, Box]]:
             left, top, right, bottom = (float(row[side]) for side in ("left", "top", "right", "bottom"))
         except (TypeError, ValueError) as error:
             raise SalientError(f"{path}, row {number}: not a box", expected="four numbers", got=str(error)) from error
-        yield _id(row["image"]), Box(left, top, right, bottom, (row.get("class") or "").strip())
+        yield image_id_of(row["image"]), Box(left, top, right, bottom, (row.get("class") or "").strip())
 
 
 def _kaggle(rows: list[dict[str, str]], path: Path) -> Iterable[tuple[str, Box]]:
@@ -164,7 +163,7 @@ def _kaggle(rows: list[dict[str, str]], path: Path) -> Iterable[tuple[str, Box]]
         try:
             for start in range(0, len(words), 5):
                 left, top, right, bottom = map(float, words[start + 1 : start + 5])
-                yield _id(row["ImageId"]), Box(left, top, right, bottom, words[start])
+                yield image_id_of(row["ImageId"]), Box(left, top, right, bottom, words[start])
         except ValueError as error:
             raise SalientError(
                 f"{path}, row {number}: not Kaggle's boxes",
@@ -185,7 +184,7 @@ def _read_xml(file: Path) -> Iterable[tuple[str, Box]]:
                 raise ValueError("an object without bndbox")
             corners = (("xmin", width), ("ymin", height), ("xmax", width), ("ymax", height))
             left, top, right, bottom = (float(box.findtext(name, "")) / size for name, size in corners)
-            yield _id(file.name), Box(left, top, right, bottom, found.findtext("name", "").strip())
+            yield image_id_of(file.name), Box(left, top, right, bottom, found.findtext("name", "").strip())
     except (ElementTree.ParseError, ValueError, ZeroDivisionError) as error:
         raise SalientError(
             f"{file}: not ImageNet's boxes", expected="size, and objects with a bndbox", got=str(error)
@@ -196,7 +195,9 @@ def _coco(text: str, path: Path) -> Iterable[tuple[str, Box]]:
     try:
         data = json.loads(text)
         names = {c["id"]: str(c["name"]) for c in data.get("categories", [])}
-        images = {i["id"]: (_id(str(i["file_name"])), float(i["width"]), float(i["height"])) for i in data["images"]}
+        images = {
+            i["id"]: (image_id_of(str(i["file_name"])), float(i["width"]), float(i["height"])) for i in data["images"]
+        }
         for annotation in data["annotations"]:
             left, top, across, down = (float(v) for v in annotation["bbox"])
             image_id, width, height = images[annotation["image_id"]]
@@ -210,7 +211,7 @@ def _coco(text: str, path: Path) -> Iterable[tuple[str, Box]]:
         ) from error
 
 
-def _id(name: str) -> str:
+def image_id_of(name: str) -> str:
     """The id of an image's name or path, with or without its ending."""
     name = name.replace("\\", "/").strip()
     ending = name.rpartition(".")[2].lower()

@@ -53,8 +53,13 @@ def _annotate(place: Folder, store: Store, annotations: Annotations, majority: i
     check_version(new_version)
     features = with_verdicts(store.features, annotations.verdicts(majority), store.class_names)
     settle(place, store.manifest, store.features_bytes)
+    measured = annotations.generalised
     manifest = dataclasses.replace(
-        store.manifest, annotations_sha256=annotations.sha256, majority=majority, data_version=new_version
+        store.manifest,
+        annotations_sha256=annotations.sha256,
+        majority=majority,
+        generalisation={} if measured is None else dataclasses.asdict(measured),
+        data_version=new_version,
     )
     replace_features(place, manifest, features)
 

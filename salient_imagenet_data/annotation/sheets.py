@@ -117,6 +117,7 @@ def _class_sheet(
         words = f"rank {feature.rank}, feature {feature.feature_index}"
         words += f", {store.basis.words(feature.feature_index)}" if store.basis else ""
         words += f": {feature.kind}" if feature.kind else ""
+        words += f" ({feature.name})" if feature.name is not None else ""
         if more := said.get((class_index, feature.feature_index)):
             words += f"; {more}"
         write(draw, (4, top + 2), words, across, bold=True)

@@ -38,12 +38,29 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Generalised:
+    """Whether answers hold for other images [Singla & Feizi 2022, section 4]: pairs that were asked again on `images`
+    random images of the ranks first_rank to last_rank, and how many of them came out as the same kind. low, high: 95 %
+    interval of that share."""
+
+    pairs: int
+    same: int
+    low: float
+    high: float
+    images: int
+    first_rank: int
+    last_rank: int
+
+
+@dataclass(frozen=True)
 class Annotations:
-    """All answers of a file, checked. sha256: the file's. unanswered: its rows without an answer."""
+    """All answers of a file, checked. sha256: the file's. unanswered: its rows without an answer. generalised: what
+    asking again on other images gave, where that was done."""
 
     answers: tuple[Answer, ...]
     sha256: str
     unanswered: int = 0
+    generalised: Generalised | None = None
 
     def verdicts(self, majority: int = 3) -> tuple[Verdict, ...]:
         """One verdict a pair, by class and rank. Spurious if at least `majority` answers say separate object

@@ -36,6 +36,8 @@ STEPS = 20
 """A map is cut at a whole number of twentieths of its peak, so that a picture has few variants."""
 MOST_BYTES = 64 * 2**20
 """Of drawn pictures that are kept."""
+MOST_PHOTOS = 64
+"""Photographs in pixels that are kept: 13 MB of the smaller size, 50 of the larger."""
 
 
 class Gallery:
@@ -53,6 +55,7 @@ class Gallery:
         self._item_of = np.full(len(joined.store), -1, dtype=np.int64)
         self._item_of[joined.rows] = np.arange(len(joined))
         self._kept: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
+        self._photos: OrderedDict[tuple[int, int], NDArray[np.uint8]] = OrderedDict()
         self._size = 0
         self._lock, self._reading = threading.Lock(), threading.Lock()
 
@@ -88,6 +91,16 @@ class Gallery:
                 self._size -= len(self._kept.popitem(last=False)[1])
         return data
 
+    def crop(self, row: int) -> NDArray[np.uint8] | None:
+        """What the network saw of a row's photograph, (S, S, 3) uint8; None where there is no photograph, or it cannot
+        be read."""
+        item = int(self._item_of[row])
+        try:
+            with self._reading:
+                return None if item < 0 else self.joined.crop(item)
+        except ImageError:
+            return None
+
     def _drawn(self, row: int, slot: int, drawing: Drawing, level: float, pixels: int) -> Image.Image:
         photo = self._photograph(row, pixels)
         if isinstance(photo, str) and (drawing == "photo" or not self.alone):
@@ -122,13 +135,20 @@ class Gallery:
         return soft, NEUTRAL if plain or called is None else COLOURS[called]
 
     def _photograph(self, row: int, pixels: int) -> NDArray[np.uint8] | str:
-        """The photograph, or why there is none."""
+        """The photograph, or why there is none. The latest ones are kept: a page wants each of its photographs alone
+        and with its map."""
         item = int(self._item_of[row])
         if item < 0:
             return "no photograph here"
         try:
             with self._reading:  # a source need not be made for several threads
-                return seen(self.joined, item, pixels)
+                photo = self._photos.pop((row, pixels), None)
+                if photo is None:
+                    photo = seen(self.joined, item, pixels)
+                self._photos[row, pixels] = photo
+                if len(self._photos) > MOST_PHOTOS:
+                    self._photos.popitem(last=False)
+                return photo
         except ImageError:
             return "cannot be read"
 
@@ -153,6 +173,11 @@ def _grown(places: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
         padded = np.pad(grown, 1)
         grown = grown | padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
     return grown
+
+
+def encoded_jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    """(H, W, 3) uint8 as a JPEG."""
+    return _encoded(Image.fromarray(pixels))
 
 
 def _encoded(picture: Image.Image) -> bytes:

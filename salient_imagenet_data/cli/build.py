@@ -8,7 +8,18 @@ from typing import Any, get_args
 import click
 
 from salient_imagenet_data.builder.choices import BASES, Decoder, Edition, EngineName, GroupBy, Precision, Stage
-from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLDER, OUTPUTS, READINGS, VERSION, cli, tell
+from salient_imagenet_data.cli.commands import (
+    ATTACK,
+    DEVICE,
+    FILE,
+    FOLDER,
+    OUTPUTS,
+    READINGS,
+    VERSION,
+    attack_of,
+    cli,
+    tell,
+)
 from salient_imagenet_data.cli.images import GivenImages, images_options, tell_classes
 from salient_imagenet_data.cli.localise import BY_BOXES, by_boxes
 from salient_imagenet_data.networks.classes import Reading
@@ -210,10 +221,8 @@ def build(
 @click.argument("store")
 @images_options(required=True)
 @click.option("--out", type=FOLDER, required=True, help="Folder for the sheets.")
-@click.option("--attack", type=str, help="Also draw feature attacks, with these weights: those of the store.")
-@click.option("--architecture", help="Network of a plain state dict, with --attack.")
+@ATTACK
 @BY_BOXES
-@DEVICE
 def sheets(
     store: str,
     images: GivenImages,
@@ -227,19 +236,9 @@ def sheets(
     from salient_imagenet_data.annotation.sheets import write_sheets
     from salient_imagenet_data.store.reading import Store
 
-    opened, attacks = Store(store), None
+    opened = Store(store)
     order = by_boxes(opened, boxes)
-    if attack:
-        from salient_imagenet_data.builder.feature_attack import attacker
-        from salient_imagenet_data.networks.devices import check_device
-        from salient_imagenet_data.networks.robust import load_model
-
-        manifest = opened.manifest
-        model, _ = load_model(
-            attack, architecture=architecture, preprocessing=manifest.preprocessing, sha256=manifest.weights_sha256
-        )
-        on = check_device(device)
-        attacks = attacker(model.to(on), opened.basis, device=on)
+    attacks = attack_of(opened, attack, architecture, device)
     paths = write_sheets(opened, images.of(opened), out, attack=attacks, order=order)
     click.echo(f"wrote {len(paths)} sheets and answers.csv to {out}")
 

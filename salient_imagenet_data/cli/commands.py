@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from salient_imagenet_data.annotation.sheets import Attack
     from salient_imagenet_data.evaluation.run.settings import Settings
     from salient_imagenet_data.folds import Fold
     from salient_imagenet_data.joining import Missing
     from salient_imagenet_data.networks.classes import Reading
+    from salient_imagenet_data.store.reading import Store
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -89,12 +91,14 @@ def info(store: str, as_json: bool) -> None:
         fields["likenesses"] = f"of {len(fields['likenesses'])} images"
         fields["sizes"] = f"{sum(fields['sizes'].values())} bytes"
         fields["robustness"] = fields["robustness"] or "not measured"
+        fields["generalisation"] = describing.generalisation(opened.manifest)
         fields["network"] = in_words(fields["network"])
     kinds: list[str | None] = [feature.kind for feature in opened.features]
     fields["features"] = {
         kind: kinds.count(value)
         for kind, value in (("core", "core"), ("spurious", "spurious"), ("without_answers", None))
     }
+    fields["names"] = describing.names_json(opened) if as_json else describing.names(opened)
     counts = describing.counts(opened)
     fields["classes_with_masks"] = counts if as_json or counts else "not annotated yet, so no masks"
     _print(fields, as_json)
@@ -152,6 +156,39 @@ def options(decorators: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
         return command
 
     return give
+
+
+ATTACK = options(
+    (
+        click.option("--attack", help="Also show feature attacks, with these weights: those of the store."),
+        click.option("--architecture", help="Network of a plain state dict, with --attack."),
+        DEVICE,
+    )
+)
+"""--attack, --architecture and --device."""
+
+
+def attack_of(
+    store: Store,
+    weights: str | None,
+    architecture: str | None,
+    device: str | None,
+    stop: Callable[[], bool] = bool,
+) -> Attack | None:
+    """What makes feature attacks with a store's network; None without weights. stop: says that none is wanted any more.
+    Raises SalientError for other weights than the store's."""
+    if weights is None:
+        return None
+    from salient_imagenet_data.builder.feature_attack import attacker
+    from salient_imagenet_data.networks.devices import check_device
+    from salient_imagenet_data.networks.robust import load_model
+
+    manifest = store.manifest
+    model, _ = load_model(
+        weights, architecture=architecture, preprocessing=manifest.preprocessing, sha256=manifest.weights_sha256
+    )
+    on = check_device(device)
+    return attacker(model.to(on), store.basis, device=on, stop=stop)
 
 
 def numbers(text: str, kind: type[Any], option: str) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""The command that holds a store's maps against people's boxes."""
+"""The commands that hold a store's maps against people's boxes, and other methods' claims against its features."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from salient_imagenet_data.cli.commands import cli
+from salient_imagenet_data.cli.commands import FILE, cli
 
 if TYPE_CHECKING:
     from salient_imagenet_data.store.reading import Store
@@ -52,4 +52,23 @@ def localise(store: str, boxes: Path, as_json: bool) -> None:
     from salient_imagenet_data.store.reading import Store
 
     found = localise_store(Store(store), read_truth(boxes))
+    click.echo(json.dumps(found.to_json(), indent=2) if as_json else lines(found))
+
+
+@cli.command("score-discovery")
+@click.argument("store")
+@click.argument("claims", type=FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every feature and claim.")
+def score_discovery(store: str, claims: Path, as_json: bool) -> None:
+    """Measure how much of what people called spurious another method finds, by region and by words. Needs no image.
+
+    CLAIMS: a CSV `class,claim,words,image,left,top,right,bottom,mask`, or a JSON list of claims. The same claims
+    assigned to other classes are the control.
+    """
+    from salient_imagenet_data.evaluation.claims.printing import lines
+    from salient_imagenet_data.evaluation.claims.reading import read_claims
+    from salient_imagenet_data.evaluation.claims.scoring import score_discovery as score
+    from salient_imagenet_data.store.reading import Store
+
+    found = score(Store(store), read_claims(claims))
     click.echo(json.dumps(found.to_json(), indent=2) if as_json else lines(found))

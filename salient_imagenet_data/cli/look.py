@@ -1,4 +1,4 @@
-"""The commands that show which photographs a store has: with their masks, and in groups by their class's cue."""
+"""The commands that show what a store holds: photographs with their masks, in groups by their cue, and names."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from salient_imagenet_data.cli.commands import FILE, cli, fold_of, tell
+from salient_imagenet_data.cli.commands import DEVICE, FILE, cli, fold_of, tell
 from salient_imagenet_data.cli.images import GivenImages, images_options
+from salient_imagenet_data.names import KINDS, Kind
 
 if TYPE_CHECKING:
     from salient_imagenet_data.looking import End
@@ -122,3 +123,68 @@ def groups(
         click.echo(json.dumps(json_of(found, opened, models), indent=2))
         return
     click.echo("\n\n".join([sizes_words(found, opened), *(figures_words(n, f, opened) for n, f in models.items())]))
+
+
+@cli.command()
+@click.argument("store")
+@images_options(help="With --clip: the images of the store.")
+@click.option("--clip", "clip", metavar="NAME[:PRETRAINED]", help="A network of open_clip that names features as well.")
+@click.option("--weights", help="With --clip: its weights, a file, instead of a download.")
+@click.option("--words", type=FILE, help="With --clip: words, one a line.  [default: class names and common cues]")
+@click.option("-n", "count", type=click.IntRange(1), default=5, help="With --clip: images of a feature.")
+@click.option("--kind", type=click.Choice(KINDS), help="Only features of this kind.")
+@click.option("--skip-missing", is_flag=True, help="With --clip: go on where images are missing.")
+@click.option("--out", type=FILE, help="With --clip: a CSV of the names to write.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+@DEVICE
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def name(
+    store: str,
+    images: GivenImages | None,
+    clip: str | None,
+    weights: str | None,
+    words: Path | None,
+    count: int,
+    kind: Kind | None,
+    skip_missing: bool,
+    out: Path | None,
+    overwrite: bool,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Print what features are called: by people, in the most frequent words of their reasons, and by a network.
+
+    With --clip each feature's highest images, dimmed where its map is low, are held against a bank of words: score is
+    the mean cosine of the best one, margin how much better it is than the next, elsewhere its mean at other features.
+    """
+    from salient_imagenet_data.errors import SalientError
+    from salient_imagenet_data.store.describing import names_json, names_table
+    from salient_imagenet_data.store.reading import Store
+
+    opened = Store(store)
+    if clip is None:
+        given = {"--images": images, "--weights": weights, "--words": words, "--out": out}
+        if alone := [option for option, value in given.items() if value is not None]:
+            raise SalientError(f"{alone[0]}: is about naming by a network", then="give --clip too, or leave it out")
+        click.echo(json.dumps(names_json(opened, kind), indent=2) if as_json else names_table(opened, kind))
+        return
+    if images is None:
+        raise SalientError(f"--clip {clip}: looks at images", expected="--images")
+    if out is not None and out.exists() and not overwrite:
+        raise SalientError(f"{out}: exists", expected="a new file", then="choose another --out or use --overwrite")
+    from salient_imagenet_data.evaluation.naming.bank import default_bank, read_bank
+    from salient_imagenet_data.evaluation.naming.clip_names import csv_of, lines, name_features, open_words
+    from salient_imagenet_data.networks.devices import check_device
+    from salient_imagenet_data.whole_file import write_text
+
+    on = check_device(device)
+    bank = default_bank(opened.class_names) if words is None else read_bank(words)
+    network = open_words(clip, bank, weights, on)
+    source = images.of(opened)
+    found = name_features(
+        opened, source, network, count=count, kind=kind, missing="skip" if skip_missing else "error", device=on
+    )
+    if out is not None:
+        write_text(out, csv_of(found.names))
+        tell(f"wrote {out}")
+    click.echo(json.dumps(found.to_json(), indent=2) if as_json else lines(found, opened))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.resources import files
@@ -18,6 +19,7 @@ from huggingface_hub import DatasetCard
 from salient_imagenet_data.hub import layout
 from salient_imagenet_data.imagenet import is_imagenet, wnids
 from salient_imagenet_data.names import CORE, CUES, SPURIOUS
+from salient_imagenet_data.store import describing
 from salient_imagenet_data.store.manifest import Manifest
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.table.configs import FEATURES, GRIDS, MASKS, WITH_IMAGES, columns
@@ -29,9 +31,11 @@ Facts = Mapping[str, tuple[int, int, int]]
 _ABOUT = {
     MASKS: "the masks as 8-bit gray images, in the crop frame",
     GRIDS: "the maps as they are stored, with peaks, activations and feature indices",
-    FEATURES: "one row a (class, feature): importance, votes, kind, cue and reasons",
+    FEATURES: "one row a (class, feature): importance, votes, kind, cue, name and reasons",
     WITH_IMAGES: "images with their masks in the image frame",
 }
+MOST_NAMES = 12
+"""Of spurious features, in the card."""
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
 
 
@@ -114,6 +118,8 @@ def _fields(store: Store, facts: Facts) -> dict[str, object]:
         "spurious": f"{kinds.count(SPURIOUS):,}",
         "unanswered": f"{kinds.count(None):,}",
         "with_reasons": f"{sum(bool(feature.reasons) for feature in store.features):,}",
+        "names": _names(store),
+        "generalisation": describing.generalisation(m),
         "cues": ", ".join(f"{cues.count(cue):,} {cue.replace('_', ' ')}" for cue in CUES),
         "classes_with_spurious": f"{int(store.has(SPURIOUS).sum()):,}",
         "classes_without_core": f"{int((~store.has(CORE)).sum()):,}",
@@ -133,6 +139,16 @@ def _fields(store: Store, facts: Facts) -> dict[str, object]:
         "configs": _configs_table(facts),
         "image_terms": _image_terms(m, has_images),
     }
+
+
+def _names(store: Store) -> str:
+    """What people called the spurious features, the names of most classes first."""
+    counts = Counter(f.name for f in store.features if f.kind == SPURIOUS and f.name)
+    if not counts:
+        return "none has a name, since no reason was given"
+    shown = [code(name) + (f" ({count} times)" if count > 1 else "") for name, count in counts.most_common(MOST_NAMES)]
+    more = len(counts) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more names" if more else "")
 
 
 def _configs_table(facts: Facts) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.names import PCA, SAE, Kind
+from salient_imagenet_data.store.words.short_names import short_name
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Feature:
         """Its place among the maps of an image."""
         return self.rank - 1
 
+    @cached_property
+    def name(self) -> str | None:
+        """A short name in people's words, made of the reasons (`short_names.short_name`); None where there are none."""
+        return short_name(self.reasons)
+
 
 _ALWAYS_KNOWN = ("class_index", "class_name", "feature_index", "rank", "reasons")
 _TYPES: dict[str, Any] = {
@@ -67,7 +74,14 @@ def features_table(features: Iterable[Feature]) -> Any:
 
 def features_of(table: Any) -> tuple[Feature, ...]:
     """The records of such a table."""
-    return tuple(Feature(**row | {"reasons": tuple(row["reasons"])}) for row in table.to_pylist())
+    rows = table.select(FEATURES_SCHEMA.names).to_pylist()
+    return tuple(Feature(**row | {"reasons": tuple(row["reasons"])}) for row in rows)
+
+
+def with_names(table: Any) -> Any:
+    """Such a table with each feature's `name` as a further column, which no file holds: it is made of the reasons."""
+    names = [short_name(reasons) for reasons in table["reasons"].to_pylist()]
+    return table.append_column(pa.field("name", pa.string()), [pa.array(names, pa.string())])
 
 
 ROWS_AT_A_TIME = 256

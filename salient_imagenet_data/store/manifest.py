@@ -35,8 +35,9 @@ class Manifest:
     (`images.likeness`); empty where the store was made without its images. network: of a store that was built, what was
     opened: spec, library, network_sha256, normalisation, how classes were matched, and where it knows others too, among
     what its predictions are and how many are of these; and the store whose pairs were taken; else empty. robustness: of
-    that network, as `builder.robustness` measured it, over all its outputs; empty where it was not. Raises
-    SalientError, naming the field, for a value that cannot be.
+    that network, as `builder.robustness` measured it, over all its outputs; empty where it was not. generalisation:
+    whether the answers hold for images of lower ranks, as `annotation.verdicts.Generalised` has it; empty where that
+    was not asked. Raises SalientError, naming the field, for a value that cannot be.
     """
 
     class_names: tuple[str, ...]
@@ -66,6 +67,7 @@ class Manifest:
     likenesses: dict[str, str] = dataclasses.field(default_factory=dict)
     network: dict[str, Any] = dataclasses.field(default_factory=dict)
     robustness: dict[str, Any] = dataclasses.field(default_factory=dict)
+    generalisation: dict[str, Any] = dataclasses.field(default_factory=dict)
     data_version: str = "1.0.0"
     format_version: int = FORMAT_VERSION
 

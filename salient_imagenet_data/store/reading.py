@@ -41,6 +41,7 @@ from salient_imagenet_data.store.features import (
     Feature,
     basis_of,
     features_of,
+    with_names,
 )
 from salient_imagenet_data.store.locating import locate
 from salient_imagenet_data.store.rows import ImageRows, reading
@@ -81,10 +82,12 @@ class Store:
 
     @cached_property
     def features_table(self) -> Any:
-        """features.parquet as an Arrow table."""
+        """features.parquet as an Arrow table, with `name`, a short one in people's words, which is made of
+        `reasons`."""
         with reading(self.path / FEATURES_TABLE):
             # Not read_table: the threads of its scan over a buffer may end after the interpreter, which aborts then.
-            return pq.ParquetFile(pa.BufferReader(self.features_bytes)).read(use_threads=False).cast(FEATURES_SCHEMA)
+            table = pq.ParquetFile(pa.BufferReader(self.features_bytes)).read(use_threads=False).cast(FEATURES_SCHEMA)
+        return with_names(table)
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:

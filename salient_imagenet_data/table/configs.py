@@ -54,6 +54,7 @@ def columns(manifest: Manifest, config: str) -> datasets.Features:
             "votes_background": datasets.Value("int32"),
             "kind": datasets.Value("string"),
             "cue": datasets.Value("string"),
+            "name": datasets.Value("string"),
             "reasons": several(datasets.Value("string")),
         }
     )

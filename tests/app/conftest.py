@@ -110,7 +110,7 @@ def desk(bare_store: Store, images: Path, tmp_path: Path) -> Iterator[OpenDesk]:
 
     yield make
     for one in opened:
-        one.book.close()
+        one.close()
 
 
 @pytest.fixture

@@ -50,3 +50,13 @@ def test_sheets_with_attacks_have_a_third_row(bare_store: Store, images: Path, w
         pixels, seed = np.asarray(large)[HEAD + LINE :], np.asarray(small)[HEAD + LINE :]
     assert np.array_equal(pixels[: 2 * row], seed[: 2 * row])
     assert np.abs(pixels[2 * row : 2 * row + 56].astype(int) - seed[:56].astype(int)).mean() > 5
+
+
+def test_it_stops_when_it_is_told_to(weights: Path) -> None:
+    """Asked before each step: after three of them the images are where three steps lead."""
+    model, _ = load_model(weights)
+    x = torch.rand(2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
+    features = torch.tensor([1, 4])
+    asked = iter([False, False, False, True])
+    stopped = feature_attack(model, x, features, step=0.5, stop=lambda: next(asked))
+    assert torch.equal(stopped, feature_attack(model, x, features, step=0.5, iterations=3))

@@ -48,6 +48,8 @@ def test_features_and_configs(exported: Path, drawn: Store, cache: str) -> None:
     assert [r["feature_index"] for r in table] == [f.feature_index for f in drawn.features]
     assert table[0]["reasons"] == ["on the bar", "all of it"] and table[5]["reasons"] == []
     assert [tuple(r["reasons"]) for r in table] == [f.reasons for f in drawn.features]
+    assert table[0]["name"] == "bar" and table[5]["name"] is None
+    assert table["name"][:] == [f.name for f in drawn.features]
 
 
 @pytest.mark.parametrize("config", ["masks", "grids", "features"])

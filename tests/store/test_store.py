@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import zarr
 
@@ -102,6 +103,9 @@ def test_reasons_are_kept_and_go_with_the_answers_that_gave_them(bare_store: Sto
     said = tuple(f"p{i} saw it" for i in range(5))
     assert {(f.class_index == 2, f.reasons) for f in Store(folder).features} == {(True, said), (False, ())}
     assert store.features_table["reasons"].to_pylist()[8] == list(said)
+    assert {(f.class_index == 2, f.name) for f in store.features} == {(True, "saw"), (False, None)}
+    assert store.features_table["name"].to_pylist() == [f.name for f in store.features]
+    assert pq.read_table(folder / "features.parquet").column_names[-1] == "reasons"  # made, not stored
     fewer = tuple(a for a in answers if a.class_index != 2)
     assert {f.reasons for f in annotate(folder, Annotations(fewer, "cd" * 32)).features} == {()}
 

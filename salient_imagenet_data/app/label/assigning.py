@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from salient_imagenet_data.app.label.ledger import Ledger
 from salient_imagenet_data.app.label.records import SKIPPED, WITHDRAWN, Pair, Row, Task
@@ -29,6 +30,11 @@ class Plan:
     gold: Mapping[Pair, str] | None = None
     repeats: float = 0.05
     wide: tuple[Pair, ...] = ()
+
+    @cached_property
+    def tasks(self) -> dict[Task, None]:
+        """The tasks of the first round, in their order."""
+        return {Task(pair, "first"): None for pair in self.order}
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,17 @@ def next_task(ledger: Ledger, annotator: str, plan: Plan, leases: Mapping[str, L
     return due or at.unseen() or at.due_gold() or at.skipped() or at.due_repeat(min(APART, 3)) or at.wide()
 
 
+def then_task(ledger: Ledger, annotator: str, plan: Plan, leases: Mapping[str, Lease], now: float) -> Task | None:
+    """What a person is likely asked after the task they look at: the next open one that they have not seen."""
+    mine = leases.get(annotator)
+    at = _Position(ledger, annotator, plan, _of_others(annotator, leases, now))
+    return at.unseen(after=None if mine is None else mine.task)
+
+
 def left(ledger: Ledger, annotator: str, plan: Plan, leases: Mapping[str, Lease], now: float) -> int:
     """How many tasks are open to a person now."""
     at = _Position(ledger, annotator, plan, _of_others(annotator, leases, now))
-    first = sum(at.is_open(Task(pair, "first")) for pair in plan.order)
+    first = len(plan.tasks) - len(at.closed & plan.tasks.keys())
     wide = sum(at.is_open(Task(pair, "wide")) for pair in plan.wide)
     return first + wide + max(0, int(plan.repeats * (at.answers + first)) - at.repeated)
 
@@ -80,6 +93,16 @@ class _Position:
         self.first: list[Row] = [row for row in rows if row.task.round == "first" and row.answered]
         self.answers = len(self.first)
         self.repeated = sum(row.task.round == "repeat" and row.answer != WITHDRAWN for row in rows)
+
+    @cached_property
+    def closed(self) -> set[Task]:
+        """Tasks of the first round that `is_open` says no to. All at once, since each page looks through thousands."""
+        rows = (row for row in self.ledger.of(self.annotator) if row.task.round == "first")
+        mine = {row.task for row in rows if row.answered or (row.answer == SKIPPED and self._given_up(row.task))}
+        most = self.plan.per_pair
+        taken = {task for task, others in self.others.items() if self.ledger.count(task) + others >= most}
+        gold = {Task(pair, "first") for pair in self.plan.gold or ()}
+        return mine | ((self.ledger.full(most) | taken) - gold)
 
     def is_open(self, task: Task) -> bool:
         """Whether the person may be asked it: not answered, not passed over twice, and not the business of enough
@@ -106,12 +129,12 @@ class _Position:
         tasks = (Task(pair, "first") for pair in self.plan.gold or {})
         return next((t for t in tasks if self.is_open(t) and not self._asked_before(t)), None)
 
-    def unseen(self) -> Task | None:
-        tasks = (Task(pair, "first") for pair in self.plan.order)
-        return next((t for t in tasks if self.is_open(t) and not self._asked_before(t)), None)
+    def unseen(self, after: Task | None = None) -> Task | None:
+        tasks = (task for task in self.plan.tasks if task not in self.closed and task != after)
+        return next((task for task in tasks if not self._asked_before(task)), None)
 
     def skipped(self) -> Task | None:
-        return next((t for t in (Task(pair, "first") for pair in self.plan.order) if self.is_open(t)), None)
+        return next((task for task in self.plan.tasks if task not in self.closed), None)
 
     def due_repeat(self, apart: int) -> Task | None:
         if int(self.plan.repeats * self.answers) <= self.repeated:

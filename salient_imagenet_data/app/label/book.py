@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from salient_imagenet_data.app.label.assigning import Lease, Plan, left, next_task
+from salient_imagenet_data.app.label.assigning import Lease, Plan, left, next_task, then_task
 from salient_imagenet_data.app.label.ledger import Ledger
 from salient_imagenet_data.app.label.records import Pair, Row, Task
 from salient_imagenet_data.app.label.schema import open_answers, told, writing
@@ -34,6 +34,7 @@ class Book:
         with told(path):
             self.secret: str = self._connection.execute("SELECT value FROM project WHERE key = 'secret'").fetchone()[0]
         self._version = -1
+        self._durable = True
         self._ledger = Ledger()
         self._leases: dict[str, Lease] = {}
 
@@ -51,7 +52,7 @@ class Book:
 
     def next_task(self, annotator: str, plan: Plan) -> Task | None:
         """What a person is asked next, and is now theirs."""
-        with self._writing():
+        with self._writing(durable=False):
             now = self.clock()
             task = next_task(self._ledger, annotator, plan, self._leases, now)
             if task is None:
@@ -61,9 +62,14 @@ class Book:
                 self._lease(annotator, task, now)
             return task
 
+    def then_task(self, annotator: str, plan: Plan) -> Task | None:
+        """What a person is likely asked next but one."""
+        with self.reading() as ledger:
+            return then_task(ledger, annotator, plan, self._leases, self.clock())
+
     def look_at(self, annotator: str, task: Task) -> None:
         """A person looks at a task of their own choice; from now on its seconds count."""
-        with self._writing():
+        with self._writing(durable=False):
             self._lease(annotator, task, self.clock())
 
     def left(self, annotator: str, plan: Plan) -> int:
@@ -121,8 +127,13 @@ class Book:
             self._version = -1
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _writing(self, *, durable: bool = True) -> Iterator[None]:
+        """durable: wait until it is on the disk. Who looks at what need not outlive a power cut, and each wait holds up
+        everybody."""
         with self._lock, told(self.path):
+            if durable != self._durable:
+                self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                self._durable = durable
             try:
                 with writing(self._connection):
                     self._refresh()

@@ -14,7 +14,9 @@ import numpy as np
 from salient_imagenet_data.annotation.answers import Answer
 from salient_imagenet_data.annotation.sheets import top_rows
 from salient_imagenet_data.app.gallery import Gallery
+from salient_imagenet_data.app.label.ahead import Ahead
 from salient_imagenet_data.app.label.assigning import Plan
+from salient_imagenet_data.app.label.attacks import Attacks
 from salient_imagenet_data.app.label.book import Book
 from salient_imagenet_data.app.label.ledger import Ledger
 from salient_imagenet_data.app.label.records import Pair, Row, Task
@@ -45,7 +47,8 @@ def identity_of(store: Store) -> dict[str, str]:
 @dataclass
 class Desk:
     """definitions: a text by class name, as the store calls it. annotator: whose pages these are, where that is one
-    person. majority: answers that make a feature spurious, in what the pages tell."""
+    person. majority: answers that make a feature spurious, in what the pages tell. attacks: made in the background,
+    where there is something to make them with. ahead: draws the next pictures, once there are pages."""
 
     gallery: Gallery
     book: Book
@@ -54,6 +57,17 @@ class Desk:
     annotator: str | None = None
     place: str | Path = ""
     kinds: dict[Pair, Feature] = field(default_factory=dict)
+    _rows: dict[Task, list[int]] = field(default_factory=dict)
+    attacks: Attacks | None = None
+    ahead: Ahead | None = None
+
+    def close(self) -> None:
+        """End what works in the background, and give the file back."""
+        if self.ahead is not None:
+            self.ahead.close()
+        if self.attacks is not None:
+            self.attacks.close()
+        self.book.close()
 
     def __post_init__(self) -> None:
         self.read_kinds(self.store)
@@ -77,7 +91,12 @@ class Desk:
         return display_names(self.store.class_names)
 
     def rows_of(self, task: Task) -> list[int]:
-        """Rows of the store whose images a task shows, most active first."""
+        """Rows of the store whose images a task shows, most active first. Kept: a store may have a million rows."""
+        if task not in self._rows:
+            self._rows[task] = self._rows_of(task)
+        return self._rows[task]
+
+    def _rows_of(self, task: Task) -> list[int]:
         slot = self.kinds[task.pair].slot
         first, last = WIDE_RANKS
         if task.round != "wide":

@@ -10,10 +10,11 @@ from pathlib import Path
 from salient_imagenet_data.annotation.answers import OFFICIAL_COLUMNS
 from salient_imagenet_data.annotation.files import csv_of, read_annotations
 from salient_imagenet_data.annotation.label_studio import read_tasks, tasks_of
-from salient_imagenet_data.annotation.verdicts import Annotations
+from salient_imagenet_data.annotation.verdicts import Annotations, Generalised
 from salient_imagenet_data.app.label.book import Book
-from salient_imagenet_data.app.label.desk import answers_in, checked_name, identity_of
+from salient_imagenet_data.app.label.desk import SHOWN, WIDE_RANKS, answers_in, checked_name, identity_of
 from salient_imagenet_data.app.label.ledger import Ledger
+from salient_imagenet_data.app.label.quality import generalisation
 from salient_imagenet_data.app.label.records import Pair, Task
 from salient_imagenet_data.errors import SalientError, some
 from salient_imagenet_data.names import Form
@@ -41,11 +42,20 @@ def exported(ledger: Ledger, store: Store, form: Form) -> str:
 
 
 def annotations_in(ledger: Ledger, store: Store) -> Annotations:
-    """The same as `read_annotations` of the exported CSV. Raises SalientError where nobody answered."""
+    """The same as `read_annotations` of the exported CSV, and whether answers hold for other images, which a CSV does
+    not say. Raises SalientError where nobody answered."""
     answers = answers_in(ledger, store)
     if not answers:
         raise SalientError("no answers", expected="at least one")
-    return Annotations(tuple(answers), hashlib.sha256(csv_of(answers).encode()).hexdigest())
+    sha256 = hashlib.sha256(csv_of(answers).encode()).hexdigest()
+    return Annotations(tuple(answers), sha256, generalised=_generalised(ledger))
+
+
+def _generalised(ledger: Ledger) -> Generalised | None:
+    held, _ = generalisation(ledger)
+    if held is None:
+        return None
+    return Generalised(held.n, round(held.value * held.n), held.low, held.high, SHOWN, *WIDE_RANKS)
 
 
 def take_in(path: Path, store: Store, answers: Path, tell: Callable[[str], None]) -> int:

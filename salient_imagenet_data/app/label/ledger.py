@@ -17,6 +17,7 @@ class Ledger:
         self._of_person: defaultdict[str, dict[Task, Row]] = defaultdict(dict)
         self._counts: Counter[Task] = Counter()
         self._skips: Counter[tuple[str, Task]] = Counter()
+        self._full: dict[int, set[Task]] = {}
         self.tickets: dict[str, Row] = {}
         for row in rows:
             self.add(row)
@@ -26,6 +27,8 @@ class Ledger:
         key = (row.annotator, row.task)
         before = self._newest.get(key)
         self._counts[row.task] += row.answered - (before is not None and before.answered)
+        for people, tasks_of in self._full.items():
+            (tasks_of.add if self._counts[row.task] >= people else tasks_of.discard)(row.task)
         self._newest[key] = row
         tasks = self._of_person[row.annotator]
         tasks.pop(row.task, None)  # to the end: the order is that of the newest rows
@@ -50,6 +53,12 @@ class Ledger:
     def count(self, task: Task) -> int:
         """How many people's answers hold."""
         return self._counts[task]
+
+    def full(self, people: int) -> set[Task]:
+        """Tasks with the answers of so many people or more. Do not change it: it is kept, and follows what is added."""
+        if people not in self._full:
+            self._full[people] = {task for task, count in self._counts.items() if count >= people}
+        return self._full[people]
 
     def skips(self, annotator: str, task: Task) -> int:
         """How often a person went past a task."""

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from salient_imagenet_data.annotation.files import read_annotations
-from salient_imagenet_data.app.gallery import Gallery
+from salient_imagenet_data.annotation.sheets import Attack
+from salient_imagenet_data.app.gallery import Gallery, encoded_jpeg
 from salient_imagenet_data.app.label.assigning import Plan, drawn
+from salient_imagenet_data.app.label.attacks import Attacks
 from salient_imagenet_data.app.label.book import Book
 from salient_imagenet_data.app.label.desk import WIDE_RANKS, Desk, checked_name, identity_of
-from salient_imagenet_data.app.label.records import Pair
+from salient_imagenet_data.app.label.records import Pair, Task
 from salient_imagenet_data.errors import SalientError, some
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import join
@@ -44,11 +50,13 @@ def open_desk(
     definitions: Path | None = None,
     order: Iterable[tuple[int, int]] | None = None,
     name: str = "",
+    attack: Attack | None = None,
 ) -> Desk:
     """All that the pages stand on.
 
     per_pair: people a pair, by default one with an annotator and five without. order: of all pairs; by default of class
-    and rank. name: of the store, as pages call it. Raises SalientError where any of it does not fit.
+    and rank. name: of the store, as pages call it. attack: makes feature attacks, in the background from now on. Raises
+    SalientError where any of it does not fit.
     """
     if not store.features:
         raise SalientError(f"{store.path}: no features", expected="a store with features to look at")
@@ -63,7 +71,16 @@ def open_desk(
     )
     texts = {} if definitions is None else read_definitions(definitions)
     who = None if annotator is None else checked_name(annotator)
-    return Desk(Gallery(joined), Book(answers, identity_of(store)), plan, texts, who, name or str(store.path))
+    desk = Desk(Gallery(joined), Book(answers, identity_of(store)), plan, texts, who, name or str(store.path))
+    if attack is not None:
+        desk.attacks = Attacks(attack, partial(_crops, desk), encoded_jpeg, plan.order)
+        desk.attacks.start()
+    return desk
+
+
+def _crops(desk: Desk, pair: Pair) -> list[NDArray[np.uint8]]:
+    """The network's own crops of a pair's highest images that are there."""
+    return [crop for row in desk.rows_of(Task(pair, "first")) if (crop := desk.gallery.crop(row)) is not None]
 
 
 def _with_lower_images(store: Store, pairs: Iterable[Pair]) -> list[Pair]:

@@ -15,7 +15,8 @@ from salient_imagenet_data.annotation.verdicts import decide
 from salient_imagenet_data.app.label.ledger import Ledger
 from salient_imagenet_data.app.label.records import SKIPPED, Pair, Row, Task
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate, wilson
-from salient_imagenet_data.names import ANSWERS, BACKGROUND, MAIN_OBJECT, SEPARATE_OBJECT, Kind
+from salient_imagenet_data.names import ANSWERS, BACKGROUND, CORE, MAIN_OBJECT, SEPARATE_OBJECT, Kind
+from salient_imagenet_data.store.words.short_names import short_name
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,26 @@ def _evenness(dispute: Dispute) -> tuple[float, float, Pair]:
     total = sum(dispute.votes.values())
     core = dispute.votes[MAIN_OBJECT] / total
     return abs(core - 0.5), max(dispute.votes.values()) / total, dispute.pair
+
+
+@dataclass(frozen=True)
+class Name:
+    """A pair in a few words, made of its reasons. kind: what the votes make of it now. reasons: how many were given."""
+
+    pair: Pair
+    kind: Kind
+    words: str
+    reasons: int
+
+
+def named(ledger: Ledger) -> list[Name]:
+    """The pairs that have a name, spurious ones first."""
+    found = []
+    for pair, rows in ledger.answered().items():
+        reasons = [row.reason for row in rows if row.reason]
+        if words := short_name(reasons):
+            found.append(Name(pair, kind_of(rows), words, len(reasons)))
+    return sorted(found, key=lambda name: (name.kind == CORE, name.pair))
 
 
 def generalisation(ledger: Ledger) -> tuple[Estimate | None, list[Pair]]:

@@ -11,17 +11,27 @@ from salient_imagenet_data.app.forms import fields_of, is_token, token_for
 from salient_imagenet_data.app.gallery import SIZES, picture_address
 from salient_imagenet_data.app.label.desk import Desk
 from salient_imagenet_data.app.label.exporting import NAMES, annotations_in, exported
-from salient_imagenet_data.app.label.quality import Dispute, agreements, disputes, full, generalisation, people
+from salient_imagenet_data.app.label.quality import (
+    Dispute,
+    Name,
+    agreements,
+    disputes,
+    full,
+    generalisation,
+    named,
+    people,
+)
 from salient_imagenet_data.app.label.records import Task
 from salient_imagenet_data.app.pages import page, trouble
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.names import Form
 from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.store.words.short_names import short_name
 
 APPLY = "\x00apply"
 """In place of a name in the token of the form that applies: nobody can be called so."""
-MOST = 50
-"""Pairs in dispute on one page."""
+MOST, MOST_NAMES = 50, 300
+"""Pairs in dispute, and names, on one page."""
 
 
 async def results(desk: Desk, request: Request) -> Response:
@@ -34,6 +44,7 @@ def _results(desk: Desk, said: str = "", status: int = 200) -> Response:
         numbers, who = agreements(ledger), people(ledger, desk.plan.gold or {})
         found, (holds, breaks) = disputes(ledger), generalisation(ledger)
         complete = full(ledger, desk.plan.order, desk.plan.per_pair)
+        names = [_name(desk, one) for one in named(ledger) if one.pair in desk.kinds]
     now = Store(desk.store.path)  # whoever applied since
     desk.read_kinds(now)
     kinds = [feature.kind for feature in desk.kinds.values()]
@@ -42,6 +53,8 @@ def _results(desk: Desk, said: str = "", status: int = 200) -> Response:
         status,
         numbers=numbers,
         people=who,
+        names=names[:MOST_NAMES],
+        more_names=max(0, len(names) - MOST_NAMES),
         disputes=[_dispute(desk, one) for one in found[:MOST] if one.pair in desk.kinds],
         more=max(0, len(found) - MOST),
         holds=holds,
@@ -65,11 +78,16 @@ def _named(desk: Desk, class_index: int, feature_index: int) -> str:
     return f"{desk.names[class_index]}, feature {feature_index}"
 
 
+def _name(desk: Desk, one: Name) -> dict[str, object]:
+    return {"of": _named(desk, *one.pair), "kind": one.kind, "words": one.words, "reasons": one.reasons}
+
+
 def _dispute(desk: Desk, dispute: Dispute) -> dict[str, object]:
     feature, rows = desk.kinds[dispute.pair], desk.rows_of(Task(dispute.pair, "first"))
     pictures = [picture_address(desk.gallery, row, feature.slot, "heat", 0, SIZES[0]) for row in rows]
     return {
         "name": _named(desk, *dispute.pair),
+        "words": short_name(row.reason for row in dispute.rows),
         "pictures": pictures,
         "rows": dispute.rows,
         "votes": dispute.votes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import statistics
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,6 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from salient_imagenet_data.app.forms import fields_of, is_token, token_for
 from salient_imagenet_data.app.gallery import SIZES, STEPS, Drawing, picture_address
+from salient_imagenet_data.app.label.ahead import Ahead
 from salient_imagenet_data.app.label.desk import (
     LONGEST_NAME,
     LONGEST_REASON,
@@ -52,6 +54,8 @@ Handler = Callable[[Desk, Request], Awaitable[Response]]
 def label_routes(desk: Desk) -> list[BaseRoute]:
     """All of them."""
 
+    desk.ahead = Ahead(partial(_draw_ahead, desk))
+
     def bound(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def handle(request: Request) -> Response:
             return await handler(desk, request)
@@ -62,6 +66,8 @@ def label_routes(desk: Desk) -> list[BaseRoute]:
         Route("/", bound(_start)),
         Route("/label", bound(_question)),
         Route("/label", bound(_answer), methods=["POST"]),
+        Route("/attacks/{class_index}/{feature_index}", bound(_attacks)),
+        Route("/attacks/{class_index}/{feature_index}/{place:int}.jpg", bound(_attack)),
         Route("/results", bound(results)),
         Route("/export/{name}", bound(export)),
         Route("/apply", bound(apply), methods=["POST"]),
@@ -100,7 +106,54 @@ def _shown(desk: Desk, annotator: str, query: dict[str, str]) -> Response:
             return page("done.html", annotator=annotator, back=back, progress=_own(desk, annotator), **_frame(desk))
         task = found
     said = query.get("said", "")
-    return _page_of(desk, annotator, task, view, said if said in SAID else "")
+    made = _page_of(desk, annotator, task, view, said if said in SAID else "")
+    if desk.ahead is not None:
+        desk.ahead.ask(annotator, view)
+    return made
+
+
+def _draw_ahead(desk: Desk, annotator: str, view: str) -> None:
+    """The pictures of what a person is likely asked next."""
+    task = desk.book.then_task(annotator, desk.plan)
+    if task is None:
+        return
+    slot, (drawing, step) = desk.kinds[task.pair].slot, VIEWS[view][1:]
+    for row in desk.rows_of(task):
+        desk.gallery.jpeg(row, slot, "photo", 0, SIZES[0])
+        desk.gallery.jpeg(row, slot, drawing, step, SIZES[0])
+
+
+def _attacks_of(desk: Desk, task: Task) -> dict[str, Any] | None:
+    """What a page says of a pair's feature attacks; None where there are none to be had: no weights were given, or the
+    page shows other images than those that are attacked."""
+    if desk.attacks is None or task.round == "wide":
+        return None
+    made, progress = desk.attacks.of(task.pair), desk.attacks.progress
+    address = f"/attacks/{task.pair.class_index}/{task.pair.feature_index}"
+    return {
+        "address": address,
+        "pictures": [f"{address}/{place}.jpg" for place in range(1, len(made or ()) + 1)],
+        "waiting": made is None and desk.attacks.trouble(task.pair) is None,
+        "trouble": desk.attacks.trouble(task.pair),
+        "progress": progress,
+    }
+
+
+async def _attacks(desk: Desk, request: Request) -> Response:
+    """The part of a page with a pair's attacks, which asks for itself again while they are being made."""
+    path = request.path_params
+    task = task_of(desk, path["class_index"], path["feature_index"], "first")
+    return page("attacks.html", attacks=_attacks_of(desk, task), name=desk.names[task.pair.class_index])
+
+
+async def _attack(desk: Desk, request: Request) -> Response:
+    """One changed photograph."""
+    path = request.path_params
+    task = task_of(desk, path["class_index"], path["feature_index"], "first")
+    made = None if desk.attacks is None else desk.attacks.of(task.pair)
+    if made is None or not 0 < path["place"] <= len(made):
+        return Response("There is no such picture.", 404, media_type="text/plain")
+    return Response(made[path["place"] - 1], media_type="image/jpeg")
 
 
 def _page_of(
@@ -133,6 +186,7 @@ def _page_of(
         name=name,
         definition=desk.definitions.get(feature.class_name, ""),
         tiles=tiles,
+        attacks=_attacks_of(desk, task),
         others=others,
         answers=answers,
         known={"answer": "", "confidence": "", "reason": ""} | known,

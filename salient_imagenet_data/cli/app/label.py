@@ -1,14 +1,15 @@
-"""The command that opens the pages on which people answer."""
+"""The commands of people's answers: the pages on which they answer, and files of answers."""
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import get_args
 
 import click
 
 from salient_imagenet_data.cli.app.serving import serving_options
-from salient_imagenet_data.cli.commands import FILE, cli, tell
+from salient_imagenet_data.cli.commands import ATTACK, FILE, attack_of, cli, tell
 from salient_imagenet_data.cli.images import GivenImages, images_options
 from salient_imagenet_data.cli.localise import BY_BOXES, by_boxes
 from salient_imagenet_data.names import Form
@@ -30,6 +31,7 @@ from salient_imagenet_data.names import Form
 @click.option("--gold", type=FILE, help="CSV of pairs whose answer is known; everybody is asked them.")
 @click.option("--definitions", type=FILE, help="Lines of a class name and a text to show with it, a tab between.")
 @BY_BOXES
+@ATTACK
 @serving_options
 def label(
     store: str,
@@ -42,6 +44,9 @@ def label(
     gold: Path | None,
     definitions: Path | None,
     boxes: Path | None,
+    attack: str | None,
+    architecture: str | None,
+    device: str | None,
     host: str,
     port: int,
     token: str | None,
@@ -58,6 +63,8 @@ def label(
     opened = Store(store)
     place = place_of_answers(store, answers)
     order = by_boxes(opened, boxes)
+    ended = threading.Event()
+    attacks = attack_of(opened, attack, architecture, device, ended.is_set)
     listening = listen(host, port)
     desk = open_desk(
         opened,
@@ -71,11 +78,13 @@ def label(
         definitions=definitions,
         order=order,
         name=store,
+        attack=attacks,
     )
     if lost := len(desk.gallery.joined.missing):
         tell(f"{lost} of {len(opened)} images are not there; their places stay empty")
     serve(site((desk.gallery,), label_routes(desk), access), listening, host, token, not no_browser, click.echo)
-    desk.book.close()
+    ended.set()
+    desk.close()
     click.echo(f"the answers are in {place}")
 
 

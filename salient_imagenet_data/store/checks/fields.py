@@ -106,6 +106,19 @@ def _robustness(value: Any) -> bool:
     )
 
 
+_ASKED_AGAIN = ("pairs", "same", "low", "high", "images", "first_rank", "last_rank")
+
+
+def _generalisation(value: Any) -> bool:
+    return value == {} or (
+        isinstance(value, dict)
+        and set(value) == set(_ASKED_AGAIN)
+        and all(is_whole(value[key], 1) for key in ("pairs", "images", "first_rank", "last_rank"))
+        and is_whole(value["same"], 0, value["pairs"])
+        and all(_is_from(value[key], 0, 1) for key in ("low", "high"))
+    )
+
+
 def _is_from(value: Any, least: float, most: float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
 
@@ -153,6 +166,7 @@ RULES: dict[str, Rule] = {
     "origin": Rule("an object, at most 8 levels deep", lambda value: isinstance(value, dict) and _is_flat(value, 8)),
     "network": Rule("an object, at most 8 levels deep", lambda value: isinstance(value, dict) and _is_flat(value, 8)),
     "robustness": Rule(f"nothing, or numbers {', '.join(_MEASURED)}", _robustness),
+    "generalisation": Rule(f"nothing, or numbers {', '.join(_ASKED_AGAIN)}", _generalisation),
     "data_version": Rule(
         "three numbers such as 1.0.0",
         lambda value: (

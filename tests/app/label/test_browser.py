@@ -197,6 +197,23 @@ def test_every_key_does_what_the_list_says(chromium: Browser, folder: Path, imag
     assert {(*row.task.pair,) for row in rows} == {first}
 
 
+def test_feature_attacks_appear_by_themselves(chromium: Browser, folder: Path, images: Path, weights: Path) -> None:
+    server = Server(folder, images, "--attack", weights)
+    try:
+        page = chromium.new_page()
+        page.goto(f"http://127.0.0.1:{server.port}/label?annotator=ada")
+        for _ in range(3):
+            page.wait_for_function("() => document.querySelectorAll('#attacks img').length === 4")
+            page.wait_for_function(
+                "() => [...document.querySelectorAll('#attacks img')].every(i => i.naturalWidth === 56)"
+            )
+            c, f = asked(page)
+            assert page.get_attribute("#attacks img", "src") == f"/attacks/{c}/{f}/1.jpg"
+            press_through(page, 1)
+    finally:
+        server.kill()
+
+
 def test_without_scripts_a_person_reads_and_answers(chromium: Browser, folder: Path, images: Path) -> None:
     server = Server(folder, images)
     try:
@@ -221,11 +238,11 @@ def test_without_scripts_a_person_reads_and_answers(chromium: Browser, folder: P
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_in_the_way_of_people_with_other_eyes_or_hands(
-    chromium: Browser, folder: Path, images: Path, width: int, scheme: str
+    chromium: Browser, folder: Path, images: Path, weights: Path, width: int, scheme: str
 ) -> None:
     """axe-core finds nothing serious, no page scrolls sideways, and what has the focus shows it."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    server = Server(folder, images, "--definitions", _definitions(folder))
+    server = Server(folder, images, "--definitions", _definitions(folder), "--attack", weights)
     try:
         context = chromium.new_context(
             viewport={"width": width, "height": 900},

@@ -7,10 +7,13 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision
 
 from salient_imagenet_data.annotation.answers import Answer
 from salient_imagenet_data.annotation.files import write_annotations
@@ -100,6 +103,23 @@ def test_the_options_change_what_is_asked(start: Start, bare_store: Store, image
     assert pair_of(open_page(client, "bob"))[0] == last.class_index
 
 
+def test_feature_attacks_appear_beside_the_heat_maps(start: Start, weights: Path, tmp_path: Path, run: Run) -> None:
+    """With the store's network, whose options `sheets` has too; other weights are refused before anything starts."""
+    client, process = start("--attack", weights, "--device", "cpu")
+    page = open_page(client, "ann")
+    c, f = pair_of(page)
+    for _ in range(600):
+        part = client.get(f"/attacks/{c}/{f}").text
+        if "<img" in part:
+            break
+        time.sleep(0.05)
+    assert part.count("<img") == 4 and client.get(f"/attacks/{c}/{f}/4.jpg").body[:2] == b"\xff\xd8"
+    assert f'src="/attacks/{c}/{f}/1.jpg"' in open_page(client, "ann")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
 def test_what_cannot_be_done_is_told_in_one_line_before_anything_starts(
     run: Run, bare_store: Store, images: Path, tmp_path: Path
 ) -> None:
@@ -115,6 +135,9 @@ def test_what_cannot_be_done_is_told_in_one_line_before_anything_starts(
     assert code == 2 and "class 0, feature 999" in err
     code, _, err = run(*given, "--port", 0, "--annotator", "x" * 61)
     assert code == 2 and "annotator's name" in err
+    torch.save(torchvision.models.resnet18(num_classes=10).state_dict(), tmp_path / "other.pt")
+    code, _, err = run(*given, "--port", 0, "--attack", tmp_path / "other.pt", "--architecture", "resnet18")
+    assert code == 2 and "other.pt" in err and "sha256" in err
     (tmp_path / "a.sqlite").write_bytes(b"not a database, but longer than its header of a hundred bytes" * 40)
     code, _, err = run(*given, "--port", 0)
     assert code == 2 and "not a database" in err and err.count("\n") == 1

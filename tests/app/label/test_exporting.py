@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from salient_imagenet_data.app.label.book import Book, read_book
 from salient_imagenet_data.app.label.desk import answers_in, identity_of
 from salient_imagenet_data.app.label.exporting import annotations_in
 from salient_imagenet_data.app.label.records import Pair, Task
+from salient_imagenet_data.evaluation.numbers.estimates import wilson
+from salient_imagenet_data.hub.export import export
 from salient_imagenet_data.store.reading import Store
 from tests.conftest import Run
 
@@ -48,7 +51,7 @@ def test_the_csv_holds_what_was_said_last_and_applies(file: Path, bare_store: St
     head, *lines = out.read_text().splitlines()
     assert head == "annotator,class_name,class_index,feature_index,feature_rank,answer,confidence,reason"
     assert lines == [f"ada,{pair},separate_object,5,a fence", f"bob,{pair},main_object,,"]
-    assert read_annotations(out) == annotations_in(read_book(file), bare_store)
+    assert read_annotations(out) == replace(annotations_in(read_book(file), bare_store), generalised=None)
     code, _, err = run("export-answers", bare_store.path, "--answers", file, "--out", out)
     assert code == 2 and "exists" in err
     assert run("export-answers", bare_store.path, "--answers", file, "--out", out, "--overwrite")[0] == 0
@@ -126,9 +129,40 @@ def test_the_file_itself_is_applied_too(file: Path, bare_store: Store, run: Run,
         code, out, _ = run("apply", folder, *given, "--majority", 1)
         assert (code, out) == (0, "0 core, 1 spurious, 39 without answers\n")
         made.append((Store(folder).features, Store(folder).manifest))
-    assert made[0] == made[1] == made[2]
+    assert made[0] == made[2] and made[0][1].generalisation["pairs"] == 1  # which a CSV does not say
+    assert made[1] == (made[0][0], replace(made[0][1], generalisation={}))
     code, _, err = run("apply", tmp_path / "one", file)  # two answers cannot make three
     assert code == 2 and "too few answers" in err
     (tmp_path / "one.answers.sqlite").unlink()
     code, _, err = run("apply", tmp_path / "one")
     assert code == 2 and "one.answers.sqlite: no such file" in err
+
+
+def test_what_asking_again_gave_goes_with_the_answers_into_manifest_info_and_card(
+    bare_store: Store, tmp_path: Path, run: Run
+) -> None:
+    """Three of four pairs come out as the same kind; a CSV has no second round, and its answers say nothing of it."""
+    copy = Path(shutil.copytree(bare_store.path, tmp_path / "store"))
+    book = Book(tmp_path / "store.answers.sqlite", identity_of(bare_store))
+    for feature, again in zip(bare_store.features[4:8], ("background",) * 3 + ("main_object",), strict=True):
+        pair = Pair(feature.class_index, feature.feature_index)
+        book.add("ada", Task(pair, "first"), "separate_object", reason="a fence, with nails")
+        book.add("bob", Task(pair, "wide"), again)
+    book.add("ada", Task(Pair(0, bare_store.features[0].feature_index), "first"), "main_object")
+    book.close()
+    assert run("apply", copy, "--majority", 1)[0] == 0
+    held, store = wilson(3, 4), Store(copy)
+    ranks = {"images": 5, "first_rank": 6, "last_rank": 65}
+    assert store.manifest.generalisation == {"pairs": 4, "same": 3, "low": held.low, "high": held.high, **ranks}
+    said = (
+        "3 of 4 pairs that were asked again on 5 random images of the ranks 6 to 65 came out as the same kind: 0.750 "
+        "[0.301, 0.954]"
+    )
+    assert f"generalisation      {said}\n" in run("info", copy)[1]
+    card = " ".join((export(store, tmp_path / "out") / "README.md").read_text().split())
+    assert f"(a share of pairs with its 95 % interval): {said}." in card
+    assert "called by the most frequent words of people's reasons: `fence, nails` (4 times)." in card
+    assert run("export-answers", copy, "--out", tmp_path / "a.csv")[0] == 0
+    assert run("apply", copy, tmp_path / "a.csv", "--majority", 1)[0] == 0
+    assert Store(copy).manifest.generalisation == {}
+    assert "generalisation      not measured\n" in run("info", copy)[1]

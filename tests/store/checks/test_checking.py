@@ -224,6 +224,16 @@ def test_robustness_is_nothing_or_five_numbers(store: Store, change: dict[str, A
         dataclasses.replace(store.manifest, robustness=whole)
 
 
+@pytest.mark.parametrize("change", [{"same": 5}, {"pairs": 0}, {"low": -0.1}, {"images": 2.5}, {"a": 1}])
+def test_generalisation_is_nothing_or_seven_numbers(store: Store, change: dict[str, Any]) -> None:
+    whole = {"pairs": 4, "same": 3, "low": 0.3, "high": 0.95, "images": 5, "first_rank": 6, "last_rank": 65}
+    for good in (whole, {}):
+        assert dataclasses.replace(store.manifest, generalisation=good).generalisation == good
+    expected = "nothing, or numbers pairs, same, low, high, images, first_rank, last_rank"
+    with pytest.raises(SalientError, match=f"field generalisation; expected {expected}"):
+        dataclasses.replace(store.manifest, generalisation={**whole, **change})
+
+
 def test_every_field_has_a_rule() -> None:
     from salient_imagenet_data.store.checks.fields import RULES
 

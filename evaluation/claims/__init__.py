@@ -1,0 +1,1 @@
+"""What other methods claim to be spurious, held against what people found."""

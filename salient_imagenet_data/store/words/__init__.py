@@ -1,0 +1,1 @@
+"""Words: names of features, made of what people wrote."""
