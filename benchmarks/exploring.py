@@ -3,15 +3,17 @@
     python -m benchmarks.exploring [--images 1281000] [--store FOLDER]
 
 Makes a store of 1000 classes with made maps (or takes one that is there), starts the command in a process of its own,
-and prints: seconds from the start of the process to the first page, which is asked for again and again until it comes;
-of each kind of page the milliseconds of the first request and the slowest and the median of further ones, all of other
-classes, features or images; the same of pictures; and the most memory that the process ever held.
+and prints: seconds from the start of the process to the first page, which is asked for again and again until it comes,
+and how long processors worked for it, since other work slows the clock only; then, five seconds later, of each kind of
+page the milliseconds of the first request and the median and the slowest of further ones, all of other classes,
+features or images; the same of pictures; and the most memory that the process ever held.
 """
 
 from __future__ import annotations
 
 import argparse
 import http.client
+import os
 import random
 import statistics
 import subprocess
@@ -43,8 +45,9 @@ def ask(port: int, path: str) -> tuple[float, int]:
 
 
 @contextmanager
-def server(store: Path) -> Iterator[tuple[int, float, subprocess.Popen[bytes]]]:
-    """The command on a free port, with the seconds until its first page came."""
+def server(store: Path) -> Iterator[tuple[int, tuple[float, float], int]]:
+    """The command on a free port, with the seconds until its first page came, of the clock and of processors, and its
+    process id."""
     free = listen("127.0.0.1", 0)
     port = free.getsockname()[1]
     free.close()
@@ -60,7 +63,9 @@ def server(store: Path) -> Iterator[tuple[int, float, subprocess.Popen[bytes]]]:
                 if process.poll() is not None:
                     raise SystemExit("the command ended") from None
                 time.sleep(0.01)
-        yield port, time.perf_counter() - start, process
+        first = time.perf_counter() - start
+        used = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        yield port, (first, sum(map(int, used)) / os.sysconf("SC_CLK_TCK")), process.pid
     finally:
         process.kill()
         process.wait(10)
@@ -90,9 +95,10 @@ def main() -> None:
             write_store(path, classes, options.images // classes)
         rows, rng = options.images // classes * classes, random.Random(0)
         for _ in range(3):
-            with server(path) as (_, first, _process):
-                print(f"from start to the first page: {first:.2f} s")
-        with server(path) as (port, _, process):
+            with server(path) as (_, (first, used), _pid):
+                print(f"from start to the first page: {first:.2f} s, {used:.2f} s of processors")
+        with server(path) as (port, _, pid):
+            time.sleep(5)  # a person looks at the first page, and the columns are read
             print("| page | first, ms | median, ms | slowest, ms | KB |")
             print("| --- | --- | --- | --- | --- |")
             given = pages(rng, classes, rows)
@@ -104,7 +110,7 @@ def main() -> None:
                 times = [milliseconds for milliseconds, _ in found]
                 figures = (times[0], statistics.median(times[1:]), max(times[1:]), max(n for _, n in found) / 1000)
                 print(f"| {kind} | " + " | ".join(f"{figure:.0f}" for figure in figures) + " |")
-            status = Path(f"/proc/{process.pid}/status").read_text()
+            status = Path(f"/proc/{pid}/status").read_text()
             (peak,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
             print(f"memory at its highest: {int(peak.split()[1]) / 1024:.0f} MiB")
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from salient_imagenet_data.app.explore.beside import Beside
 from salient_imagenet_data.app.explore.boxes import Boxes
@@ -14,8 +16,7 @@ from salient_imagenet_data.app.explore.predicted import read_model
 from salient_imagenet_data.app.gallery import Gallery
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.localisation.truth import read_truth
-from salient_imagenet_data.images.memory import MemorySource
-from salient_imagenet_data.images.source import ImageSource
+from salient_imagenet_data.images.source import ImageSource, ListedSource
 from salient_imagenet_data.joining import Joined, join
 from salient_imagenet_data.store.reading import Store
 
@@ -46,8 +47,22 @@ def open_library(
     )
 
 
+class NoImages(ListedSource):
+    """A source without an image. Not `MemorySource`: its list of ids would load pandas, a third of the time until the
+    first page."""
+
+    def __init__(self, class_names: tuple[str, ...]) -> None:
+        super().__init__(pa.nulls(0, pa.string()), [], class_names)
+
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        raise IndexError(index)
+
+    def encoded(self, index: int) -> dict[str, str | bytes | None]:
+        raise IndexError(index)
+
+
 def _joined(store: Store, source: ImageSource | None) -> Joined:
     if source is not None:
         return join(store, source, missing="skip")
     none = np.zeros(0, dtype=np.int64)
-    return Joined(store, MemorySource([], [], store.class_names), none, none, ())
+    return Joined(store, NoImages(store.class_names), none, none, ())

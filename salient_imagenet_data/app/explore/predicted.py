@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.plan.condition import CLEAN, Condition
+from salient_imagenet_data.evaluation.plan.regions import BACKGROUND, FOREGROUND
 from salient_imagenet_data.evaluation.plan.vocabulary import corruption_words, region_words
 from salient_imagenet_data.evaluation.run.predictions import Answers, read_predictions
-from salient_imagenet_data.names import SPURIOUS
+from salient_imagenet_data.names import CORE, SPURIOUS, Kind
 from salient_imagenet_data.store.reading import Store
 
 
@@ -95,6 +96,15 @@ def _said(answers: Answers, store: Store, path: Path) -> Said:
         )
     order = np.argsort(rows)
     return Said(rows[order], answers.predicted[order], answers.confidence[order])
+
+
+def kind_of(name: str) -> Kind | None:
+    """Whose mask the region of a condition is made of: that of the core features also for foreground and background;
+    None for one that is made of neither."""
+    region = name.partition("@")[2].removeprefix("not_")
+    if region.startswith(SPURIOUS):
+        return SPURIOUS
+    return CORE if region.startswith((CORE, FOREGROUND, BACKGROUND)) else None
 
 
 def condition_words(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -42,7 +43,9 @@ def _answer(library: Library, template: str, values: views.Values) -> Response:
 
 
 def _home(library: Library, request: Request) -> Response:
-    return _answer(library, "home", views.home(library))
+    response = _answer(library, "home", views.home(library))
+    response.background = BackgroundTask(library.warm)
+    return response
 
 
 def _search(library: Library, request: Request) -> Response:

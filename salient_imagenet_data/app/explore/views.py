@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from salient_imagenet_data.app.explore.finding import CUE_CHOICES, KIND_CHOICES, Query, find
 from salient_imagenet_data.app.explore.library import Library
 from salient_imagenet_data.app.explore.one_image import image
-from salient_imagenet_data.app.explore.predicted import condition_words
+from salient_imagenet_data.app.explore.predicted import condition_words, kind_of
 from salient_imagenet_data.app.gallery import SIZES, STEPS, Drawing
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.plan.condition import CLEAN
@@ -144,6 +144,7 @@ def flips(library: Library, model: int, condition: int, page: int = 1) -> Values
         "condition": condition_words(name),
         "conditions": [condition_words(other) for other in one.corrupted],
         "flips": found,
+        "drawing": (library.annotated and kind_of(name)) or "photo",
         "lost": [
             {
                 "row": row,
@@ -171,6 +172,7 @@ def shared(library: Library) -> Values:
         "cue_choices": CUE_CHOICES,
         "everything": Query(),
         "asked": Query(),
+        "open": any(f.kind is None for f in library.store.features),
         "flip_pages": [(index, one.name) for index, one in enumerate(library.models) if one.corrupted],
     }
 

@@ -11,7 +11,7 @@ import pytest
 
 from salient_imagenet_data.app.explore import views
 from salient_imagenet_data.app.explore.library import Library
-from salient_imagenet_data.app.explore.predicted import condition_words, read_model
+from salient_imagenet_data.app.explore.predicted import condition_words, kind_of, read_model
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.run.predictions import from_probabilities, to_table, write_tables
 from salient_imagenet_data.store.reading import Store
@@ -31,7 +31,7 @@ def write(path: Path, store: Store, clean: list[int], noised: dict[int, int], *,
             made[place, answer] = 0.9 - 0.01 * row
         return made
 
-    said = {"clean": dict(enumerate(clean)), NOISED: noised, "fill_gray@core_random": {0: 0}}
+    said = {"clean": dict(enumerate(clean)), NOISED: noised, "fill_gray@core_random": {1: 5}}
     tables = []
     for condition, answers in said.items():
         order = dict(sorted(answers.items(), reverse=True))  # a file need not be in the store's order
@@ -79,6 +79,8 @@ def test_pages_tell_answers_and_flips(predicted: Library, open_client: Callable[
         page.index(f'href="/image/{row}"') for row in (4, 9, 30)
     )
     assert f"then: {names[(labels[4] + 1) % 10]} (0.86)" in page
+    assert f"/pictures/{predicted.gallery.stamp}/9/0/spurious-0-256.jpg" in page
+    assert "core-0-256" in client.get("/flips/0/1").text and "what flips net &lt;b&gt;" in client.get("/").text
     assert "flips" in client.get("/image/9").text and "flips</b>" not in client.get("/image/12").text
     for path in ("/flips/1/0", "/flips/0/9", "/flips/0/0?page=2", "/flips/-1/0"):
         assert client.get(path).status in (400, 404)
@@ -104,6 +106,12 @@ def test_files_that_do_not_fit(library: Library, tmp_path: Path) -> None:
     (tmp_path / "c.parquet").write_text("no")
     with pytest.raises(SalientError, match="not a predictions file"):
         read_model(tmp_path / "c.parquet", store)
+
+
+def test_whose_mask_a_condition_noises() -> None:
+    for region, kind in (("spurious_other", "spurious"), ("not_core_dilated15", "core"), ("background", "core")):
+        assert kind_of(f"noise_0.25@{region}") == kind
+    assert kind_of("noise_0.25@rank_3") is None
 
 
 def test_conditions_in_words() -> None:
