@@ -6,6 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from salient_imagenet_data.loaders.augment.backgrounds import OtherBackground as OtherBackground
+    from salient_imagenet_data.loaders.augment.planting import PlantedCue as PlantedCue
+    from salient_imagenet_data.loaders.augment.presets import augmentation as augmentation
     from salient_imagenet_data.loaders.batches import Batch as Batch
     from salient_imagenet_data.loaders.batches import collate as collate
     from salient_imagenet_data.loaders.compact import MapFrame as MapFrame
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from salient_imagenet_data.loaders.corruption.records import GaussianNoise as GaussianNoise
     from salient_imagenet_data.loaders.corruption.records import Inpaint as Inpaint
     from salient_imagenet_data.loaders.corruption.records import Shuffle as Shuffle
+    from salient_imagenet_data.loaders.corruption.records import Static as Static
     from salient_imagenet_data.loaders.corruption.records import Swap as Swap
     from salient_imagenet_data.loaders.corruption.records import Tile as Tile
     from salient_imagenet_data.loaders.missing.layers import LayerMasking as LayerMasking
@@ -51,15 +55,19 @@ _HOME = {
     "MaskedCorruption": "transforms",
     "MaskedGaussianNoise": "transforms",
     "NumpyLoader": "numpy_loader",
+    "OtherBackground": "augment.backgrounds",
+    "PlantedCue": "augment.planting",
     "Region": "region",
     "SalientImageNet": "torch_dataset",
     "SalientImageNetStream": "torch_dataset",
     "Shuffle": "corruption.records",
     "SoftMask": "soft_mask",
+    "Static": "corruption.records",
     "Swap": "corruption.records",
     "TenCrop": "transforms",
     "Tile": "corruption.records",
     "TokenDropping": "missing.tokens",
+    "augmentation": "augment.presets",
     "collate": "batches",
     "corrupt": "corruption.corruptions",
     "gaussian_noise": "corruption.corruptions",

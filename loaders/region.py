@@ -6,7 +6,7 @@ reductions and `maximum` with `out=`. Whoever gives tensors gets tensors, on the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -19,6 +19,8 @@ RegionName = Literal["core", "spurious", "neither", "not_core"]
 Control = Literal["random", "other"]
 Masks = TypeVar("Masks", "NDArray[Any]", "Tensor")
 
+DILATION, DILATED_AT = 15, 224
+"""Iterations of the plus-shaped maximum filter of the protocol "corm2022", at a crop of so many pixels."""
 _ROWS: Any = ((..., slice(None, -1), slice(None)), (..., slice(1, None), slice(None)))
 _COLUMNS: Any = ((..., slice(None, -1)), (..., slice(1, None)))
 """All but the last, and all but the first."""
@@ -67,10 +69,18 @@ class Region:
         """Whether it is what a mask leaves over."""
         return self.name in ("neither", "not_core")
 
+    def at(self, crop: int) -> Region:
+        """The region whose dilation is meant at 224 pixels, for a crop of another size."""
+        return replace(self, dilation=round(self.dilation * crop / DILATED_AT))
+
     def counts(self, has_core: Any, has_spurious: Any) -> Any:
         """Whether an image has this region, elementwise: it must have a spurious feature for "spurious", and a core one
         for the others, since what is not core is not known where core is not."""
         return has_spurious if self.name == "spurious" else has_core
+
+
+OUTSIDE_CORE = Region("not_core", dilation=DILATION, normalise=True)
+"""What is outside the core as "corm2022" has it, at 224 pixels: outside a core that is dilated and has a peak of 1."""
 
 
 def shaped(core: Masks, spurious: Masks, region: Region) -> Masks:

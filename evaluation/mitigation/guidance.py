@@ -34,13 +34,12 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.mitigation.adversary import Adversary
 from salient_imagenet_data.evaluation.mitigation.choices import LOSSES
 from salient_imagenet_data.evaluation.mitigation.heads.retrain import features_and_logits, head_of
-from salient_imagenet_data.evaluation.plan.regions import DILATION, at_crop
 from salient_imagenet_data.evaluation.saliency.attributions import attributions, twice_differentiable
 from salient_imagenet_data.evaluation.saliency.methods import Method
 from salient_imagenet_data.loaders.controls import region_masks
 from salient_imagenet_data.loaders.corruption.corruptions import corrupt
 from salient_imagenet_data.loaders.corruption.records import GaussianNoise, Shuffle
-from salient_imagenet_data.loaders.region import Region
+from salient_imagenet_data.loaders.region import OUTSIDE_CORE
 
 TINY = 1e-12
 """Denominators are at least this: maps of zeros give a loss, and no gradient, instead of NaN."""
@@ -249,7 +248,7 @@ def _corm(model: nn.Module, generator: torch.Generator) -> Callable[[_Batch], tu
 
 
 def _noisy(model: nn.Module, generator: torch.Generator, batch: _Batch) -> tuple[Tensor, Tensor]:
-    wide = at_crop(Region("not_core", dilation=DILATION, normalise=True), batch.inside.shape[-1])
+    wide = OUTSIDE_CORE.at(batch.inside.shape[-1])
     where = region_masks(batch.inside, batch.inside, wide).to(batch.inside) * batch.known
     drawn = (torch.rand(len(where), 1, 1, 1, generator=generator) < CORM_SHARE).to(where)
     noisy = corrupt(batch.images, where * drawn, GaussianNoise(CORM_SIGMA), _seeds(len(where), generator))

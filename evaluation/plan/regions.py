@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from salient_imagenet_data.loaders.region import Region
+from salient_imagenet_data.loaders.region import OUTSIDE_CORE, Region
 from salient_imagenet_data.names import CORE, KINDS, SPURIOUS
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 ACCURACY_OF: dict[str, str] = {SPURIOUS: "core_accuracy", CORE: "spurious_accuracy"}
 """Noise on one kind of pixels leaves the other: the accuracy that is left is named after what is left."""
-DILATION, DILATED_AT = 15, 224
-"""Iterations of the plus-shaped maximum filter of "corm2022", at a crop of so many pixels."""
 INSIDE, OUTSIDE = "core_dilated15", "not_core_dilated15"
 """The two regions of "corm2022"."""
 FOREGROUND, BACKGROUND = "foreground", "background"
@@ -45,12 +43,7 @@ class RegionOfStore:
 
     def at(self, crop: int) -> Region:
         """The region at a crop of so many pixels."""
-        return at_crop(self.region, crop)
-
-
-def at_crop(region: Region, crop: int) -> Region:
-    """A region whose dilation is meant at 224 pixels, for a crop of another size."""
-    return replace(region, dilation=round(region.dilation * crop / DILATED_AT))
+        return self.region.at(crop)
 
 
 def region_of_rank(rank: int) -> str:
@@ -88,8 +81,8 @@ def single_features(store: Store) -> list[RegionOfStore]:
 def dilated_core(store: Store) -> list[RegionOfStore]:
     """The dilated core masks over their peak, and what is outside them."""
     core = store.kind_table[CORE][labels_of(store)]
-    wide, rest = (Region(name, dilation=DILATION, normalise=True) for name in ("core", "not_core"))
-    return [RegionOfStore(INSIDE, core, wide), RegionOfStore(OUTSIDE, core, rest)]
+    inside = replace(OUTSIDE_CORE, name="core")
+    return [RegionOfStore(INSIDE, core, inside), RegionOfStore(OUTSIDE, core, OUTSIDE_CORE)]
 
 
 def core_and_rest(store: Store) -> list[RegionOfStore]:

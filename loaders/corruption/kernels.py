@@ -52,6 +52,15 @@ def normal_like(images: Tensor, seeds: Sequence[int]) -> Tensor:
     return noise
 
 
+def uniform_like(images: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Numbers (B, 3, H, W) float32, equally likely anywhere in [0, 1), drawn as those of `normal_like`."""
+    noise = torch.empty_like(images)
+    generator = torch.Generator(images.device)
+    for part, seed in zip(noise, seeds, strict=True):
+        part.uniform_(generator=generator.manual_seed(seed))
+    return noise
+
+
 def rescaled(noise: Tensor, norm: float) -> Tensor:
     """Noise of an l2 norm; zeros stay zeros."""
     length = noise.norm()

@@ -160,6 +160,19 @@ class Shuffle(Corruption):
 
 
 @dataclass(frozen=True)
+class Static(Corruption):
+    """Every pixel another colour, drawn evenly from all there are."""
+
+    name = "static"
+    random = True
+
+    def made(self, given: Given) -> Tensor:
+        from salient_imagenet_data.loaders.corruption import kernels
+
+        return kernels.uniform_like(given.x, given.seeds)
+
+
+@dataclass(frozen=True)
 class Tile(Corruption):
     """The largest strip beside the bounding box of the region (m >= half its peak), repeated over the image
     [Moayeri et al. 2022, arXiv 2201.10766]. Gray where the box leaves no strip."""
@@ -279,6 +292,7 @@ REGISTERED: tuple[Corruption | Levelled, ...] = (
     Fill("black"),
     Fill("mean"),
     Shuffle(),
+    Static(),
     Tile(),
     Inpaint(),
     Swap(),

@@ -37,4 +37,4 @@ def test_examples_run(
 
 
 def test_there_are_examples() -> None:
-    assert len(EXAMPLES) == 11
+    assert len(EXAMPLES) == 12

@@ -22,6 +22,7 @@ from salient_imagenet_data.loaders import (
     GaussianNoise,
     Inpaint,
     Shuffle,
+    Static,
     Swap,
     Tile,
     corrupt,
@@ -39,6 +40,7 @@ EVERY: list[Corruption] = [
     Fill((0.485, 0.456, 0.406)),
     Blur(1.5),
     Shuffle(),
+    Static(),
     Tile(),
     Inpaint(),
     Swap(),
@@ -131,6 +133,18 @@ def test_shuffle_permutes_the_region_and_nothing_else(seed: int, height: int, wi
     assert before == after and got[:, inside].shape[1] == len(after)
     if inside.sum() > 8:
         assert not np.array_equal(got, image)
+
+
+def test_static_is_even_and_laid_in_by_the_mask() -> None:
+    image, mask = torch.full((3, 64, 64), 0.3), torch.ones(1, 64, 64)
+    mask[:, 32:] = 0.25
+    found = one(Static(), image, mask)
+    top, bottom = found[:, :32].flatten().sort().values, (found[:, 32:] - 0.75 * 0.3) / 0.25
+    even = torch.arange(1, len(top) + 1) / len(top)
+    assert (top - even).abs().max() < 0.03 and (
+        bottom.flatten().sort().values - even
+    ).abs().max() < 0.03  # Kolmogorov's distance
+    assert abs(float(torch.corrcoef(found[:, :32].flatten(1))[0, 1])) < 0.1  # channels each their own
 
 
 def test_tile_by_hand() -> None:
@@ -267,7 +281,13 @@ def test_half_precision(corruption: Corruption) -> None:
 def test_random_corruptions_hang_on_the_seed() -> None:
     images, _, masks, seeds = batch(12, 12)
     other = image_seeds(0, [f"class/{i}" for i in range(3)], "another condition")
-    for corruption in (GaussianNoise(), GaussianNoise(l2_norm=2.0), Shuffle(), Composite(v2.RandomErasing(p=1.0))):
+    for corruption in (
+        GaussianNoise(),
+        GaussianNoise(l2_norm=2.0),
+        Shuffle(),
+        Static(),
+        Composite(v2.RandomErasing(p=1.0)),
+    ):
         assert not torch.equal(corrupt(images, masks, corruption, seeds), corrupt(images, masks, corruption, other))
 
 

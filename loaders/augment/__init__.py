@@ -1,0 +1,1 @@
+"""Augmentations for training that know the core mask: other backgrounds, noise outside the core, planted cues."""
