@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.annotation.applying import with_verdicts
 from salient_imagenet_data.annotation.verdicts import Annotations
-from salient_imagenet_data.builder.choices import BASES, Stage
+from salient_imagenet_data.builder.choices import Stage
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
 from salient_imagenet_data.builder.discovery.belonging import belonging, check_belonging
 from salient_imagenet_data.builder.discovery.known import Known, check_known, known_pairs
 from salient_imagenet_data.builder.discovery.ranking import Ranking, known_ranking, rank, top_images
+from salient_imagenet_data.builder.discovery.wanted import Wanted, wanted_features
 from salient_imagenet_data.builder.finish import (
     Pooled,
     among,
@@ -36,7 +37,7 @@ from salient_imagenet_data.builder.finish import (
     quarantine_rows,
     write_maps,
 )
-from salient_imagenet_data.builder.passes import Given, found_components, full_pass, second_pass, tell, weight_of
+from salient_imagenet_data.builder.passes import Given, contributions, found_components, full_pass, second_pass, tell
 from salient_imagenet_data.builder.robustness import Robustness, robustness_of
 from salient_imagenet_data.builder.units.decoding import check_decoder, packages_of
 from salient_imagenet_data.builder.units.engine import Engine, LocalEngine
@@ -44,7 +45,7 @@ from salient_imagenet_data.builder.units.unit import Job
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.images.likeness import likenesses
 from salient_imagenet_data.images.source import ImageSource, id_chunks, labels_of
-from salient_imagenet_data.names import FEATURES_TABLE, MANIFEST, NEURONS, PCA, WORK
+from salient_imagenet_data.names import FEATURES_TABLE, MANIFEST, PCA, WORK
 from salient_imagenet_data.networks.robust import RobustModel, check_classes
 from salient_imagenet_data.places import Folder, upload
 from salient_imagenet_data.store.claiming import Claim, check_claim, claimed, unclaim
@@ -78,10 +79,10 @@ def build(
 
     With `annotations`, their pairs are the features of each class; with `pairs_of`, those of another store, matched by
     the names of classes, and what people said of them; otherwise the ranking gives them and the store is annotated
-    later. basis: what the features are: "neurons", or "pca", components of each class's neurons
-    (`discovery.components`); None for neurons, or what those of `pairs_of` are. Raises SalientError for input that does
-    not fit, answers or pairs that are about another network (where `run` asks for that check), or a folder that another
-    build is writing.
+    later. basis: what the features are: "neurons", "pca", components of each class's neurons (`discovery.components`),
+    or "sae:FILE", latents of a sparse autoencoder (`discovery.sparse`); None for neurons, or what those of `pairs_of`
+    are. Raises SalientError for input that does not fit, answers or pairs that are about another network (where `run`
+    asks for that check), or a folder that another build is writing.
     """
     store = build_until(
         source,
@@ -130,7 +131,7 @@ def build_until(
         known = known_pairs(pairs_of, model, source.class_names, weights_sha256)
         if run.check_annotations:
             check_known(known, pairs_of.manifest.weights_sha256, weights_sha256)
-    kind = _kind_of(basis, known, annotations)
+    wanted = wanted_features(basis, known, annotations, model.weight.shape[1])
     this = Given(
         source,
         model,
@@ -138,18 +139,19 @@ def build_until(
         weights_sha256,
         annotations,
         known,
-        kind,
+        wanted,
         config,
         run,
         engine or LocalEngine(),
-        Claim("build", _made_of(source, model, weights_sha256, annotations, known, kind, config), MADE_OF),
+        Claim("build", _made_of(source, model, weights_sha256, annotations, known, wanted, config), MADE_OF),
     )
     if known is not None:
         tell(this, known.line())
     check_classes(model, source.class_names, "images")
     check_decoder(config.decoder, this.run.device, model.preprocessing)
     if annotations is not None:
-        _check_range(annotations, *model.weight.shape)
+        neurons = model.weight.shape[1] if wanted.basis is None else wanted.basis.count
+        _check_range(annotations, model.weight.shape[0], neurons)
         annotations.verdicts(config.majority)  # refuses a majority out of reach before anything is written
     if not this.engine.leader:
         this.engine.wait()
@@ -197,7 +199,7 @@ def _run_stages(this: Given, stop_after: Stage) -> Store | None:
             network=model.details
             | among(model, config, pooled.predictions)
             | ({"pairs_of": this.known.record} if this.known else {})
-            | ({"basis": basis.to_json()} if basis else {}),
+            | ({"basis": basis.to_json() | _file_of(this)} if basis else {}),
         )
         table = image_table(source, pooled, kept, model.preprocessing, in_top)
         with _staged(this.place) as folder:
@@ -281,36 +283,26 @@ def _ranking(
 ) -> tuple[Basis | None, Ranking]:
     """What the features are made of, None for neurons, and the ranking of the images, or the known pairs with their
     importance on these images. Raises SalientError where known pairs can hardly be about this network."""
-    weight, known = weight_of(this.model), this.known
-    if pairs is None and this.basis == PCA:
+    known, basis = this.known, this.wanted.basis
+    if known is not None and pairs is not None and basis is not None:
+        return basis, known_ranking(basis, pairs, pooled.activations(first, pairs), pooled.labels)
+    if this.wanted.kind == PCA:
         found = found_components(this, first, means)
         return found.basis, found.ranking
+    weight = contributions(this)
     if pairs is None:
-        return None, rank(means, weight, this.config.top_features)
-    if known is not None and known.basis is not None:
-        return known.basis, known_ranking(pairs, pooled.activations(first, pairs), pooled.labels)
-    if this.run.check_annotations and not (known and known.proven):
-        check_belonging(belonging(means * weight, pairs))
-    importance = np.take_along_axis(means * weight, np.maximum(pairs, 0), axis=1)
-    return None, Ranking(pairs, np.where(pairs >= 0, importance, np.nan))
+        ranking = rank(means, weight, this.config.top_features)
+    else:
+        if this.run.check_annotations and not (known and known.proven):
+            check_belonging(belonging(means * weight, pairs))
+        importance = np.take_along_axis(means * weight, np.maximum(pairs, 0), axis=1)
+        ranking = Ranking(pairs, np.where(pairs >= 0, importance, np.nan))
+    return None if basis is None else basis.only(ranking.features), ranking
 
 
-def _kind_of(basis: str | None, known: Known | None, annotations: Annotations | None) -> str:
-    """The kind of a build's features. Raises SalientError where the pairs that are known are of another, and for
-    answers about what will only be found."""
-    there = NEURONS if known is None or known.basis is None else known.basis.kind
-    kind = basis or there
-    if kind not in BASES:
-        raise SalientError("a basis that is not known", expected=", ".join(BASES), got=kind)
-    if known is not None and kind != there:
-        raise SalientError(f"pairs of {known.record['store']} in another basis", expected=there, got=kind)
-    if known is None and kind != NEURONS and annotations is not None:
-        raise SalientError(
-            f"answers about the features of a build with --basis {kind}, which finds them anew",
-            expected="pairs of a store that has these features",
-            then="build without answers and then `salient-imagenet apply STORE ANSWERS`, or use --pairs-of STORE",
-        )
-    return kind
+def _file_of(this: Given) -> dict[str, str]:
+    """What a manifest keeps of the file of an autoencoder."""
+    return {} if this.wanted.sparse is None else {"file_sha256": this.wanted.sparse.file_sha256}
 
 
 def _check_range(annotations: Annotations, classes: int, features: int) -> None:
@@ -347,10 +339,10 @@ def _made_of(
     weights_sha256: str,
     annotations: Annotations | None,
     known: Known | None,
-    kind: str,
+    wanted: Wanted,
     config: BuildConfig,
 ) -> dict[str, Any]:
-    """All that decides the bytes of a store, except the versions of the libraries. kind: of the features."""
+    """All that decides the bytes of a store, except the versions of the libraries."""
     ids = hashlib.sha256()
     for chunk in id_chunks(source):
         ids.update("\n".join(chunk).encode())
@@ -363,7 +355,7 @@ def _made_of(
         "annotations": annotations.sha256 if annotations else None,
         "pairs_of": known.record["features_sha256"] if known else None,
         "config": dataclasses.asdict(config),
-    } | ({} if kind == NEURONS else {"basis": known.basis.sha256 if known and known.basis else kind})
+    } | ({} if wanted.key is None else {"basis": wanted.key})
 
 
 @contextmanager

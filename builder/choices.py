@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from salient_imagenet_data.names import NEURONS, PCA
+from salient_imagenet_data.names import NEURONS, PCA, SAE
 
 Edition = Literal["full", "top65"]
 """All images, or only the top images of at least one pair."""
@@ -16,8 +16,9 @@ Decoder = Literal["pillow", "pillow+torch", "simplejpeg", "nvjpeg"]
 """Of the images: `units.decoding`."""
 Stage = Literal["features", "ranking", "maps"]
 """After which a build may stop."""
-BASES = (NEURONS, PCA)
-"""What the features of a store are: the network's neurons, or components of each class's (`discovery.components`)."""
+BASES = (NEURONS, PCA, f"{SAE}:FILE")
+"""What the features of a store are: neurons of the network, components of each class's (`discovery.components`), or
+latents of a sparse autoencoder (`discovery.sparse`)."""
 Norm = Literal["l2", "linf"]
 """Of the ball of an attack."""
 HeadOf = Literal["cut", "new"]

@@ -71,7 +71,7 @@ class Pooled:
 
 
 def load_pooled(job: Job) -> tuple[Pooled, NDArray[np.float64]]:
-    """What pass 1 found, and the mean features of each group, (C, F), NaN for a group without an image."""
+    """What pass 1 found, and the mean features of each group, (C, job.width), NaN for a group without an image."""
     keys = ("indices", "predictions", "sizes", "together", "failed", "reasons")
     parts: list[list[NDArray[Any]]] = []
 
@@ -81,7 +81,7 @@ def load_pooled(job: Job) -> tuple[Pooled, NDArray[np.float64]]:
             parts.append([part[key] for key in keys])
             yield GroupSums(part["groups"], part["counts"], part["sums"])
 
-    means = class_means(sums(), *job.model.weight.shape)
+    means = class_means(sums(), job.model.weight.shape[0], job.width)
     columns = (np.concatenate(column) for column in zip(*parts, strict=True))
     indices, predictions, sizes, together, failed, reasons = columns
     labels, why = labels_of(job.source)[indices], list(zip(failed.tolist(), map(str, reasons), strict=True))

@@ -28,6 +28,7 @@ from salient_imagenet_data.builder.discovery.candidates import (
 from salient_imagenet_data.builder.discovery.fitting import Fitted, fit_units, fitted
 from salient_imagenet_data.builder.discovery.known import Known
 from salient_imagenet_data.builder.discovery.ranking import rank
+from salient_imagenet_data.builder.discovery.wanted import Wanted
 from salient_imagenet_data.builder.finish import FoundMaps, Pooled, load_pooled
 from salient_imagenet_data.builder.units.engine import Engine
 from salient_imagenet_data.builder.units.unit import Job, even_ends
@@ -42,7 +43,7 @@ from salient_imagenet_data.store.features import Basis
 
 @dataclass(frozen=True)
 class Given:
-    """All that a build is given, after it has been checked. basis: kind of the features that it looks for."""
+    """All that a build is given, after it has been checked."""
 
     source: ImageSource
     model: RobustModel
@@ -50,7 +51,7 @@ class Given:
     weights_sha256: str
     annotations: Annotations | None
     known: Known | None
-    basis: str
+    wanted: Wanted
     config: BuildConfig
     run: RunConfig
     engine: Engine
@@ -60,15 +61,13 @@ class Given:
 def full_pass(this: Given, known: NDArray[np.int64] | None) -> Job:
     """All images once, done. known: (C, K) features of each class, whose maps are kept; else those of candidates are,
     and the pooled features of every image."""
-    kept_maps, basis = known, None
-    if known is not None:
-        basis = this.known.basis if this.known else None
-    elif this.basis == PCA:
+    kept_maps = known
+    if known is None and this.wanted.kind == PCA:
         tell(this, "no pilot: components are known when all images have been seen, so those that are kept go twice")
-    else:
+    elif known is None:
         kept_maps = _candidates(this)
     rows, ends = np.arange(len(this.source)), even_ends(len(this.source), this.config.shard_rows)
-    first = _job(this, "features", rows, ends, kept_maps, keep_features=known is None, basis=basis)
+    first = _job(this, "features", rows, ends, kept_maps, keep_features=known is None, basis=this.wanted.basis)
     this.engine.run(first)
     return first
 
@@ -125,9 +124,9 @@ def _candidates(this: Given) -> NDArray[np.int64] | None:
         size = f"{run.pilot} images a class would be {len(rows)} images, to save {twice} at most"
         tell(this, f"no pilot: {size}; so all images go through the network, and then those that are kept again")
         return None
-    job = _job(this, "pilot", rows, even_ends(len(rows), PILOT_UNIT), None)
+    job = _job(this, "pilot", rows, even_ends(len(rows), PILOT_UNIT), None, basis=this.wanted.basis)
     this.engine.run(job)
-    return rank(load_pooled(job)[1], weight_of(this.model), max(run.candidates, config.top_features)).features
+    return rank(load_pooled(job)[1], contributions(this), max(run.candidates, config.top_features)).features
 
 
 def _job(
@@ -168,6 +167,16 @@ def tell(this: Given, text: str) -> None:
     """A line to stderr, by the leader; none for an empty text."""
     if text and this.engine.leader:
         print(text, file=sys.stderr)
+
+
+def contributions(this: Given) -> NDArray[np.float32]:
+    """What a unit of each feature adds to each class's logit: (C, F) of the head for neurons, (C, R) through the
+    decoder for the latents of an autoencoder."""
+    weight, sparse = weight_of(this.model), this.wanted.sparse
+    if sparse is None:
+        return weight
+    found: NDArray[np.float32] = (weight.astype(np.float64) @ sparse.decoder.T.astype(np.float64)).astype(np.float32)
+    return found
 
 
 def weight_of(model: RobustModel) -> NDArray[np.float32]:

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from salient_imagenet_data.names import PCA
+from salient_imagenet_data.store.features import Basis
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -78,12 +81,13 @@ def rank(means: NDArray[np.float64], weight: NDArray[np.floating], top: int) -> 
 
 
 def known_ranking(
-    features: NDArray[np.int64], activations: NDArray[np.floating], labels: NDArray[np.integer]
+    basis: Basis, features: NDArray[np.int64], activations: NDArray[np.floating], labels: NDArray[np.integer]
 ) -> Ranking:
-    """Known features (C, K) of a basis with what they vary by here: the standard deviation of activations (N, K) over
-    the images labelled as the class, labels (N,)."""
+    """Known features (C, K) of a basis with their importance here. Of components it is what they vary by, the standard
+    deviation of activations (N, K) over the images labelled as the class, labels (N,); of latents it is not known,
+    since a store does not keep their decoder."""
     spread = np.full(features.shape, np.nan)
-    for label in np.unique(labels):
+    for label in np.unique(labels) if basis.kind == PCA else ():
         spread[label] = activations[labels == label].std(axis=0, dtype=np.float64)
     return Ranking(features, np.where(features >= 0, spread, np.nan))
 

@@ -73,6 +73,18 @@ def combined(maps: Tensor, basis: Basis, features: NDArray[np.int64]) -> Tensor:
     return found.float().reshape(*features.shape, *maps.shape[2:])
 
 
+def encoded(features: Tensor, basis: Basis) -> Tensor:
+    """(B, R) float32 latents of pooled neurons (B, F), on their device."""
+    directions, bias = _held(basis, features.device)
+    return torch.relu(torch.nn.functional.linear(features, directions, bias))
+
+
+@lru_cache(maxsize=1)
+def _held(basis: Basis, device: torch.device) -> tuple[Tensor, Tensor]:
+    """An encoder on a device, kept from batch to batch."""
+    return torch.from_numpy(basis.directions).to(device), torch.from_numpy(basis.bias).float().to(device)
+
+
 def _version(model: RobustModel) -> tuple[int, ...]:
     """Changes whenever a weight or buffer is written to."""
     if not isinstance(model, nn.Module):

@@ -21,10 +21,11 @@ from torch import Tensor
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
 from salient_imagenet_data.builder.discovery.ranking import RunningSums
 from salient_imagenet_data.builder.units.decoding import Batch, batches
-from salient_imagenet_data.builder.units.forward import combined, numerics, run_model
+from salient_imagenet_data.builder.units.forward import combined, encoded, numerics, run_model
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.images.source import ImageSource, labels_of
 from salient_imagenet_data.masks import quantise
+from salient_imagenet_data.names import SAE
 from salient_imagenet_data.networks.classes import Reading
 from salient_imagenet_data.networks.robust import RobustModel
 from salient_imagenet_data.places import Folder
@@ -59,6 +60,12 @@ class Job:
     keep_features: bool
     must_read: bool
     basis: Basis | None = None
+
+    @property
+    def width(self) -> int:
+        """Features whose sums are kept: the latents of an autoencoder, else the neurons."""
+        latents = self.basis is not None and self.basis.kind == SAE
+        return len(self.basis.numbers) if self.basis is not None and latents else int(self.model.weight.shape[1])
 
     @property
     def units(self) -> int:
@@ -149,7 +156,7 @@ def _compute(job: Job, unit: int, tick: Tick) -> Arrays:
     labels, width = labels_of(job.source), job.model.weight.shape[1]
     failed: list[tuple[int, ImageError]] = []
     parts: list[Arrays] = [_nothing()]
-    sums = RunningSums(width)
+    sums = RunningSums(job.width)
     pooled = np.empty((len(rows) if job.keep_features else 0, width), dtype=np.float32)
     done = 0
     with numerics(config.precision, job.run.device):
@@ -164,9 +171,9 @@ def _compute(job: Job, unit: int, tick: Tick) -> Arrays:
             threads=job.run.threads,
         )
         for found in _one_behind(_launched(job, batch, labels) for batch in stream):
-            part, features = found.arrays()
+            part, features, summed = found.arrays()
             predictions = part["predictions"]
-            sums.add(features, predictions if config.group_by == "prediction" else labels[part["indices"]])
+            sums.add(summed, predictions if config.group_by == "prediction" else labels[part["indices"]])
             if job.keep_features:
                 pooled[done : done + len(features)] = features
             parts.append(part)
@@ -190,18 +197,20 @@ def _compute(job: Job, unit: int, tick: Tick) -> Arrays:
 @dataclass(frozen=True)
 class _Launched:
     """What a device is computing of a batch, on its way to the processor. wanted: (B, K) features of each image, -1 for
-    none; maps (B, K, h, w) are theirs, None where no pairs are known."""
+    none; maps (B, K, h, w) are theirs, None where no pairs are known. latents: (B, R), where features are these."""
 
     batch: Batch
     basis: Basis | None
     wanted: NDArray[np.int64] | None
     features: Tensor
+    latents: Tensor | None
     predictions: Tensor
     maps: Tensor | None
     arrived: Any
 
-    def arrays(self) -> tuple[Arrays, NDArray[np.float32]]:
-        """What is kept of the batch, and its features (B, F), when they have arrived."""
+    def arrays(self) -> tuple[Arrays, NDArray[np.float32], NDArray[np.float32]]:
+        """What is kept of the batch, its pooled neurons (B, F), and what is summed, these or the latents, when they
+        have arrived."""
         if self.arrived is not None:
             self.arrived.synchronize()
         features = self.features.numpy()
@@ -219,7 +228,7 @@ class _Launched:
             else:
                 activations = self.basis.activations(features, self.wanted)
             part |= {"maps": small, "peaks": peaks, "activations": activations.astype(np.float32)}
-        return part, features
+        return part, features, features if self.latents is None else self.latents.numpy()
 
 
 def _launched(job: Job, batch: Batch, labels: NDArray[np.int32]) -> _Launched:
@@ -246,6 +255,7 @@ def _launched(job: Job, batch: Batch, labels: NDArray[np.int32]) -> _Launched:
         job.basis,
         wanted,
         _to_processor(features),
+        _to_processor(encoded(features, job.basis)) if job.basis is not None and job.basis.kind == SAE else None,
         _to_processor(predictions),
         None if chosen is None else _to_processor(chosen),
         arrived,

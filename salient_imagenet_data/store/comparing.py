@@ -153,14 +153,18 @@ def check_frames(a: Store, b: Store) -> None:
         )
 
 
-def _check_bases(a: Store, b: Store) -> None:
-    """Raise SalientError unless a feature's number means the same in both."""
+def same_bases(a: Store, b: Store) -> bool:
+    """Whether a feature's number means the same in both, if they are of one network."""
     mine, other = a.basis, b.basis
-    if mine is None and other is None:
-        return
-    same = mine is not None and other is not None and mine.agrees(other)
-    if not same:
-        kinds = [NEURONS if basis is None else basis.kind for basis in (mine, other)]
+    if mine is None or other is None:
+        return mine is other
+    return mine.agrees(other)
+
+
+def _check_bases(a: Store, b: Store) -> None:
+    """Raise SalientError unless the features are of the same basis."""
+    if not same_bases(a, b):
+        kinds = [NEURONS if store.basis is None else store.basis.kind for store in (a, b)]
         got = kinds[1] if kinds[0] != kinds[1] else f"{kinds[1]} of other images"
         raise SalientError(f"{b.path}: features of another basis", expected=f"{kinds[0]}, as in {a.path}", got=got)
 

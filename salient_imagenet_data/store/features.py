@@ -96,7 +96,7 @@ BASIS_SCHEMA: Any = pa.schema(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Basis:
     """Features that are no neurons but linear combinations of the network's F neurons.
 

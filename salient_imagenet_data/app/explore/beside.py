@@ -14,7 +14,7 @@ from salient_imagenet_data.geometry import to_crop_frame
 from salient_imagenet_data.imagenet import wnid_of_words
 from salient_imagenet_data.masks import dequantise
 from salient_imagenet_data.names import KINDS, OFFICIAL_RELEASE, Kind
-from salient_imagenet_data.store.comparing import THRESHOLDS, agreement, check_frames
+from salient_imagenet_data.store.comparing import THRESHOLDS, agreement, check_frames, same_bases
 from salient_imagenet_data.store.features import Feature
 from salient_imagenet_data.store.reading import Store
 
@@ -50,7 +50,8 @@ class Beside:
     def same_network(self) -> bool:
         """Whether a feature's number means the same in both. A release is taken for what it says it is."""
         hashes = {store.manifest.weights_sha256 for store in (self.own, self.store)}
-        return len(hashes) == 1 or any(_is_release(store) for store in (self.own, self.store))
+        one = len(hashes) == 1 or any(_is_release(store) for store in (self.own, self.store))
+        return one and same_bases(self.own, self.store)
 
     @cached_property
     def _class_of(self) -> dict[int, int]:

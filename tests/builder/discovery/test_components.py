@@ -10,6 +10,7 @@ from salient_imagenet_data.builder.discovery import fitting
 from salient_imagenet_data.builder.discovery.components import Scatter, components
 from salient_imagenet_data.builder.discovery.fitting import blocks
 from salient_imagenet_data.builder.discovery.ranking import known_ranking
+from salient_imagenet_data.store.features import Basis
 
 RNG = np.random.default_rng(0)
 POOLED = np.abs(RNG.normal(size=(30, 7)) * np.array([3, 1, 2, 1, 0.5, 1, 1]) + 1).astype(np.float32)
@@ -90,6 +91,8 @@ def test_blocks_hold_what_fits_and_at_least_one_class() -> None:
 
 def test_known_features_are_ranked_by_what_they_vary_by_here() -> None:
     activations = np.array([[1, 5], [3, 5], [0, 0], [0, 4]], dtype=np.float32)
-    found = known_ranking(np.array([[7, 9], [8, -1], [6, 5]]), activations, np.array([0, 0, 1, 1]))
+    one = np.zeros(1)
+    basis = Basis("pca", 10, np.arange(1), np.zeros((1, 2), dtype=np.float32), one, one)
+    found = known_ranking(basis, np.array([[7, 9], [8, -1], [6, 5]]), activations, np.array([0, 0, 1, 1]))
     assert found.features.tolist() == [[7, 9], [8, -1], [6, 5]]
     assert np.array_equal(found.importance, [[1, 0], [0, np.nan], [np.nan, np.nan]], equal_nan=True)
