@@ -20,7 +20,7 @@ from salient_imagenet_data.networks.openers.corrected import correct
 from salient_imagenet_data.networks.openers.function import open_function
 from salient_imagenet_data.networks.openers.hf import open_hf
 from salient_imagenet_data.networks.openers.labels import read_labels
-from salient_imagenet_data.networks.openers.opened import Opened
+from salient_imagenet_data.networks.openers.opened import Opened, needed
 from salient_imagenet_data.networks.openers.published import called_as, download, published
 from salient_imagenet_data.networks.openers.records import Published
 from salient_imagenet_data.networks.openers.timm import open_timm
@@ -48,12 +48,12 @@ def open_network(
 ) -> Classifier:
     """The network that a spec, a file of weights, or both name; whoever asks, it is the same.
 
-    spec: timm:NAME, torchvision:NAME[:WEIGHTS], hf:NAME-OR-FOLDER, clip:NAME[:PRETRAINED], or MODULE:FUNCTION, whose
-    function is called without arguments and returns a model over images in [0, 1] in the store's crop; its attribute
-    `preprocessing`, a `geometry.Preprocessing`, asks for another. None: of a file that says itself what it is, as of
-    `salient-imagenet train` or `build --probe`. weights: a file, `hf://owner/name/file[@revision]`, or the
-    name of a published network, which says its architecture, to load exactly instead of the
-    library's download, in any layout that `load_into` finds, with the normaliser that it brings. class_names: of the
+    spec: timm:NAME[,OPTION=NUMBER], torchvision:NAME[:WEIGHTS], hf:NAME-OR-FOLDER, clip:NAME[:PRETRAINED], or
+    MODULE:FUNCTION, whose function is called without arguments and returns a model over images in [0, 1] in the store's
+    crop; its attribute `preprocessing`, a `geometry.Preprocessing`, asks for another. None: of a file that says itself
+    what it is, as of `salient-imagenet train` or `build --probe`. weights: a file, `hf://owner/name/file[@revision]`,
+    or the name of a published network, which says its architecture, to load exactly instead of the library's download,
+    in any layout that `load_into` finds, with the normaliser that it brings. class_names: of the
     store: outputs are put into their order by name, before those that are no class of the store. outputs: names of the
     network's outputs, in order, instead of its own. sha256: refuse any other file.
 
@@ -70,6 +70,8 @@ def open_network(
         if spec not in (None, said):
             raise SalientError(f"{record.name}: another architecture", expected=said, got=spec, then="leave it out")
         spec = said
+        if spec.startswith("timm:"):
+            needed("timm")  # before hundreds of megabytes are downloaded
     path = download(record) if record else fetch(str(weights), revision=revision) if weights else None
     checkpoint = read_checkpoint(path, sha256=sha256) if path else None
     if spec is None and (checkpoint is None or checkpoint.header is None):

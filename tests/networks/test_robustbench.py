@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import http.server
+import re
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -64,9 +66,9 @@ def put(network: Published, content: object, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_all_of_them_are_of_a_library_and_keep_their_files_apart() -> None:
-    assert len(THEIRS) == 24 and len({n.file for n in NETWORKS.values()}) == len(NETWORKS)
+    assert len(THEIRS) == 26 and len({n.file for n in NETWORKS.values()}) == len(NETWORKS)
     for network in THEIRS:
-        library, _, name = network.architecture.rpartition(":")
+        library, _, name = network.architecture.partition(",")[0].rpartition(":")
         known = timm.is_model(name) if library == "timm" else name in torchvision.models.list_models()
         assert known and network.robust is not None and not network.answers
         assert network.normaliser is not None and network.url.startswith("https://")
@@ -82,7 +84,7 @@ def test_crops_and_normalisers_are_those_of_its_model_zoo() -> None:
     assert crops["Mo2022When_ViT-B"] == crops["Mo2022When_Swin-B"] == Preprocessing(224, 224)
     assert crops["Wong2020Fast"] == Preprocessing(352, 288) and crops["Salman2020Do_R50"] is None
     bare = {n.name.partition(":")[2] for n in THEIRS if n.normaliser is not None and n.normaliser.mean == (0, 0, 0)}
-    assert bare == {"Chen2024Data_WRN_50_2", "Debenedetti2022Light_XCiT-S12"}
+    assert bare == {"Chen2024Data_WRN_50_2", *(f"Debenedetti2022Light_XCiT-{size}12" for size in "SML")}
 
 
 @pytest.mark.parametrize(
@@ -124,15 +126,35 @@ def test_a_file_without_one_is_normalised_as_the_record_says(monkeypatch: pytest
 
 def test_images_go_as_they_are_to_a_network_that_was_trained_so(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    net = timm.create_model("xcit_nano_12_p16_224", num_classes=5).eval()
-    normaliser = NETWORKS["robustbench:Debenedetti2022Light_XCiT-S12"].normaliser
-    network = record("timm:xcit_nano_12_p16_224", normaliser=normaliser)
+    net = timm.create_model("xcit_nano_12_p16_224", num_classes=5, depth=3).eval()
+    medium = NETWORKS["robustbench:Debenedetti2022Light_XCiT-M12"]
+    assert medium.architecture == "timm:xcit_medium_24_p16_224,depth=12"
+    network = record("timm:xcit_nano_12_p16_224,depth=3", normaliser=medium.normaliser)
     put(network, net.state_dict(), monkeypatch)
     opened = open_network(None, None, network.name)
     x = torch.rand(1, 3, 224, 224)
     with torch.inference_mode():
         assert torch.allclose(opened.model(x), net(x), atol=1e-5)
     assert opened.preprocessing == Preprocessing(224, 224, "bicubic")  # of timm's config
+    assert opened.details["spec"] == "timm:xcit_nano_12_p16_224,depth=3"
+    path = assets("networks") / network.file
+    for options, said in (
+        ("depth=3.5", "such options are not understood"),
+        ("depth", "such options are not understood"),
+        ("depth=3,depth=3", "such options are not understood"),
+        ("depth=4", "weights do not fit timm:xcit_nano_12_p16_224,depth=4"),
+        ("deepness=4", "cannot be made with {'deepness': 4}"),
+    ):
+        with pytest.raises(SalientError, match=re.escape(said)):
+            open_network(f"timm:xcit_nano_12_p16_224,{options}", None, path)
+    with pytest.raises(SalientError, match="expected .* and weights of the network that it makes"):
+        open_network("timm:xcit_nano_12_p16_224,depth=3")
+
+
+def test_nothing_is_downloaded_for_a_library_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(SalientError, match="timm is not installed"):
+        open_network(None, None, "robustbench:Liu2023Comprehensive_Swin-L")
 
 
 def old_swin(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

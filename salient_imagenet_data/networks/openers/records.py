@@ -133,13 +133,20 @@ _ROBUSTBENCH = (
         40.60,
         normaliser=_NONE,
     ),
-    _released(
-        "Debenedetti2022Light_XCiT-S12",
-        "v1.1/debenedetti2022light-xcit-s-imagenet-linf.pth.tar",
-        "timm:xcit_small_12_p16_224",
-        "linf",
-        72.34,
-        41.78,
+    *(
+        _released(
+            f"Debenedetti2022Light_XCiT-{size}12",
+            f"v1.1/debenedetti2022light-xcit-{size.lower()}-imagenet-linf.pth.tar",
+            architecture,
+            "linf",
+            accuracy,
+            robust,
+        )
+        for size, architecture, accuracy, robust in (
+            ("S", "timm:xcit_small_12_p16_224", 72.34, 41.78),
+            ("M", "timm:xcit_medium_24_p16_224,depth=12", 74.04, 45.24),
+            ("L", "timm:xcit_large_24_p16_224,depth=12", 73.76, 47.60),
+        )
     ),
     # The picture's shorter side becomes 224; of what is longer the middle is taken, as a network of squares must.
     *(

@@ -1,4 +1,4 @@
-"""timm:NAME, resized, cropped and normalised as the network's own config says."""
+"""timm:NAME[,OPTION=NUMBER...], resized, cropped and normalised as the network's own config says."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ _MERGING = re.compile(r"((?:^|\.)layers\.)(\d+)(\.downsample\.)")
 _HEAD = re.compile(r"(^|\.)head\.(weight|bias)$")
 
 
-def open_timm(name: str, class_names: tuple[str, ...] | None, weights: Checkpoint | None) -> Opened:
-    """A network of timm; weights: instead of the library's download, of as many classes as they have."""
+def open_timm(rest: str, class_names: tuple[str, ...] | None, weights: Checkpoint | None) -> Opened:
+    """A network of timm; weights: instead of the library's download, of as many classes as they have.
+
+    rest: its name, and with weights whole numbers to make it with, such as `xcit_medium_24_p16_224,depth=12`.
+    """
     timm = needed("timm")
+    name, options = _options(rest, weights)
     if ":" not in name and not timm.is_model(name):  # hf-hub:... and local-dir:... are found by timm
         raise SalientError(f"timm:{name}: timm has no such network", then="see timm.list_models()")
     own, names = None, None
@@ -31,8 +35,8 @@ def open_timm(name: str, class_names: tuple[str, ...] | None, weights: Checkpoin
         names = _labels(timm, net.pretrained_cfg)
     else:
         weights = _of_today(name, weights)
-        net, classes = _sized(timm, name, weights)
-        own = load_into(net, weights, f"timm:{name}")
+        net, classes = _sized(timm, name, weights, options)
+        own = load_into(net, weights, f"timm:{rest}")
     config = timm.data.resolve_model_data_config(net)
     model, details = normalised(net, own, config["mean"], config["std"], "timm's config")
     details["library"] = f"timm {timm.__version__}"
@@ -49,11 +53,30 @@ def _labels(timm: Any, config: dict[str, Any]) -> tuple[str, ...] | None:
     return tuple(timm.data.ImageNetInfo(subset).label_names()) if subset else None
 
 
-def _sized(timm: Any, name: str, weights: Checkpoint) -> tuple[Any, int]:
+def _options(rest: str, weights: Checkpoint | None) -> tuple[str, dict[str, int]]:
+    """A network's name and what it is made with. Raises SalientError for options that are no whole numbers, or without
+    weights, which would be those of another network."""
+    name, *given = rest.split(",")
+    options = {key: int(value) for key, _, value in (one.partition("=") for one in given) if value.isdecimal()}
+    if len(options) != len(given) or (options and weights is None):
+        raise SalientError(
+            f"timm:{rest}: such options are not understood",
+            expected="timm:NAME,OPTION=NUMBER, each once, and weights of the network that it makes",
+        )
+    return name, options
+
+
+def _sized(timm: Any, name: str, weights: Checkpoint, options: dict[str, int]) -> tuple[Any, int]:
     """The network with as many outputs as the weights have; 0, and no head, where they are of a backbone without."""
 
     def create(count: int | None) -> Any:
-        return timm.create_model(name, pretrained=False, **({} if count is None else {"num_classes": count}))
+        try:
+            sizes = options if count is None else {**options, "num_classes": count}
+            return timm.create_model(name, pretrained=False, **sizes)
+        except TypeError as error:
+            if not options:
+                raise
+            raise SalientError(f"timm:{name}: cannot be made with {options}", got=str(error)) from error
 
     if ":" in name:
         return sized(create, 1000, weights)
