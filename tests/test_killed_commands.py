@@ -22,6 +22,7 @@ MOST = {
     "overwrite-again": 6,
     "import-official": 5,
     "export": 6,
+    "export-masks": 3,
     "sis": 6,
 }
 """Kills of each campaign."""

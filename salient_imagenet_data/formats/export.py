@@ -28,12 +28,11 @@ from salient_imagenet_data.formats.masked import Masked, check_sizes, masked_ima
 from salient_imagenet_data.formats.names import Name
 from salient_imagenet_data.formats.unit import PARTS, Unit, Written
 from salient_imagenet_data.formats.webdataset import WEBDATASET
-from salient_imagenet_data.hub.export import check_images
+from salient_imagenet_data.hub.export import check_images, check_unchanged
 from salient_imagenet_data.hub.target import Target
 from salient_imagenet_data.images.folder import FileSource
-from salient_imagenet_data.images.source import ImageSource
+from salient_imagenet_data.images.source import ImageSource, encoded_bytes
 from salient_imagenet_data.joining import Joined, join
-from salient_imagenet_data.store.checks.checking import read_manifest
 from salient_imagenet_data.store.locks import end_with_parent
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.whole_file import write_text
@@ -93,7 +92,7 @@ def export_masks(
     bounds = range(0, len(store), rows)
     units = [Unit(partial, i, start, min(start + rows, len(store))) for i, start in enumerate(bounds)]
     counts = _write_units(store, units, form, about, joined, workers, done)
-    _check_unchanged(store)
+    check_unchanged(store)
     form.finish(partial, units, about)
     write_text(partial / COUNTS, json.dumps(counts, indent=2, sort_keys=True) + "\n")
     shutil.rmtree(partial / PARTS)
@@ -188,28 +187,18 @@ def _write_units(
                     counts += counted
                     done(finished := finished + 1, len(units))
         return counts
+
+    def picture(image: Masked) -> bytes:
+        assert joined is not None
+        return encoded_bytes(joined.source, int(joined.indices[image.row]))
+
+    pictures = picture if copies else None
     for unit, files in work:
         written = Written(unit)
-        pictures = _pictures(joined) if joined is not None and copies else None
         form.write(written, masked_images(store, unit.start, unit.stop, files), about, pictures)
         counts += written.finish()
         done(finished := finished + 1, len(units))
     return counts
-
-
-def _pictures(joined: Joined) -> Callable[[Masked], bytes]:
-    def picture(image: Masked) -> bytes:
-        value = joined.source.encoded(int(joined.indices[image.row]))
-        data = value["bytes"]
-        return data if isinstance(data, bytes) else Path(str(value["path"])).read_bytes()
-
-    return picture
-
-
-def _check_unchanged(store: Store) -> None:
-    """Workers open the store for themselves, so nobody may have annotated it in the meantime."""
-    if read_manifest(store.path) != store.manifest:
-        raise SalientError(f"{store.path}: was changed while it was exported", then="export it again")
 
 
 _task: tuple[Store, Format, About]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from salient_imagenet_data.hub.png import encode_mask
-from salient_imagenet_data.images.source import ImageSource, index_by_id
+from salient_imagenet_data.images.source import ImageSource, encoded_bytes, index_by_id
 from salient_imagenet_data.masks import to_uint8, union_in_crop
 from salient_imagenet_data.names import KINDS, Kind
 from salient_imagenet_data.store.reading import Store
@@ -73,9 +72,7 @@ class ExportedRows(Rows):
 
     def _encoded(self, image_id: str) -> bytes:
         assert self.source is not None
-        value = self.source.encoded(self._index[image_id])
-        data = value["bytes"]
-        return data if isinstance(data, bytes) else Path(str(value["path"])).read_bytes()
+        return encoded_bytes(self.source, self._index[image_id])
 
     def _image_mask(self, row: int, kind: Kind) -> bytes | None:
         found = self.store.image_mask(row, kind)

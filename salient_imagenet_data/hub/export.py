@@ -103,7 +103,7 @@ def export(
     write_picture(rows, partial / layout.PICTURE)
     write_card(store, facts, partial, repo)
     write_croissant(store, facts, partial)
-    _check_unchanged(store)
+    check_unchanged(store)
     target.finish(key)
     return out
 
@@ -174,8 +174,8 @@ def _copy_store(store: Store, folder: Path) -> None:
     write_manifest(folder, store.manifest)
 
 
-def _check_unchanged(store: Store) -> None:
-    """Workers open the store for themselves, so nobody may have annotated it in the meantime."""
+def check_unchanged(store: Store) -> None:
+    """Workers open the store for themselves, so nobody may have annotated it in the meantime. Raises SalientError."""
     if read_manifest(store.path) != store.manifest:
         raise SalientError(f"{store.path}: was changed while it was exported", then="export it again")
 

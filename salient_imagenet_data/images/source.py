@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -64,6 +65,13 @@ class PictureSource(Protocol):
 def picture_of(source: ImageSource, index: int) -> Image.Image:
     """An image as an RGB picture. Raises ImageError if it cannot be decoded."""
     return source.picture(index) if isinstance(source, PictureSource) else Image.fromarray(source.pixels(index))
+
+
+def encoded_bytes(source: ImageSource, index: int) -> bytes:
+    """What the file of an image holds, wherever it lies."""
+    value = source.encoded(index)
+    data = value["bytes"]
+    return data if isinstance(data, bytes) else Path(str(value["path"])).read_bytes()
 
 
 class ListedSource:
