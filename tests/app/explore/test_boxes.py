@@ -29,7 +29,7 @@ def boxes(store: Store, tmp_path: Path) -> Path:
             box, name = record.box, store.class_names[record.label]
             corner = (box.left, box.top, box.left + box.width / 2, box.top + box.height / 2)
             lines.append(",".join((record.image_id, *map(str, corner), name)))
-            lines.append(f"{record.image_id},0,0,1,1,another class")
+            lines.append(f"{record.image_id},30,30,50,50,another class")
     path = tmp_path / "boxes.csv"
     path.write_text("\n".join(lines) + "\n")
     return path

@@ -6,6 +6,7 @@ import html
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,7 +22,8 @@ from salient_imagenet_data.masks import dequantise
 from salient_imagenet_data.pictures.overlay import COLOURS
 from salient_imagenet_data.store.reading import Store
 from tests.app.conftest import Client
-from tests.app.explore.conftest import HTML
+from tests.app.explore.conftest import HTML, with_features
+from tests.hub.stores import make_store
 
 Open = Callable[[Library], Client]
 
@@ -58,6 +60,15 @@ def test_a_page_of_a_class_says_what_people_said(library: Library, open_client: 
     assert "<h1>" + library.names[5] in page and page.count("<q>because, of this</q>") == 4
     assert "votes: 0 object, 5 another object, 0 background" in page
     assert page.count('class="feature"') == 4
+
+
+def test_features_are_called_in_peoples_words(tmp_path: Path, open_client: Open) -> None:
+    made = make_store(tmp_path / "store", ["bar/0", "cross/1"], [0, 1])
+    library = open_library(with_features(made, lambda f: replace(f, reasons=("snow and trees",))))
+    client, pair = open_client(library), library.features[0][2]
+    assert pair.name == "snow, trees"
+    for path in ("/class/0", f"/feature/0/{pair.feature_index}", "/image/0", "/search"):
+        assert f"feature {pair.feature_index}: snow, trees" in client.get(path).text, path
 
 
 def test_search_is_an_address(library: Library, open_client: Open) -> None:

@@ -21,6 +21,7 @@ from salient_imagenet_data.app.explore.writing import LIST, write_site
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.store.reading import Store
 from tests.app.explore.conftest import HTML
+from tests.hub.stores import make_store
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +44,12 @@ def served(small: Path) -> Iterator[str]:
     server.server_close()
 
 
-def test_every_link_is_relative_and_leads_to_a_file(small: Path) -> None:
-    files = {p.relative_to(small).as_posix() for p in small.rglob("*") if p.is_file()}
-    led_to = {"index.html", LIST, "README.md"}
+def files_led_to(site: Path) -> tuple[set[str], set[str]]:
+    """Files of a site, and those that its pages lead to; every link is relative and leads to one of them."""
+    files = {p.relative_to(site).as_posix() for p in site.rglob("*") if p.is_file()}
+    led_to = {"index.html", LIST}
     for name in sorted(n for n in files if n.endswith(".html")):
-        text = (small / name).read_text()
+        text = (site / name).read_text()
         for link in re.findall(r'(?:href|src|action)="([^"]*)"', text):
             link = html.unescape(link)
             if link == "#page":
@@ -57,7 +59,25 @@ def test_every_link_is_relative_and_leads_to_a_file(small: Path) -> None:
             assert to in files, (name, link)
             led_to.add(to)
         assert "hx-get" not in text and "htmx.min" not in text
-    assert led_to == files  # nothing lies there that no page shows
+    return files, led_to
+
+
+def test_every_link_is_relative_and_leads_to_a_file(small: Path) -> None:
+    files, led_to = files_led_to(small)
+    assert led_to | {"README.md"} == files  # nothing lies there that no page shows
+
+
+def test_of_many_images_those_are_written_that_classes_and_features_show(tmp_path: Path) -> None:
+    made = make_store(tmp_path / "store", [f"ring/{n}" for n in range(60)], [2] * 60)
+    library = open_library(made)
+    write_site(library, tmp_path / "site")
+    files, led_to = files_led_to(tmp_path / "site")
+    assert led_to == files
+    shown = {int(row) for f in library.features[2] for row in library.order_of(f)[0][:5]}
+    ends = library.ends_of(2, 5)
+    assert ends is not None
+    shown |= {row for row, _ in (*ends.most, *ends.least)}
+    assert {int(p.stem.split("-")[0]) for p in (tmp_path / "site" / "image").iterdir()} == shown and len(shown) < 40
 
 
 def test_the_site_has_all_classes_features_and_the_images_they_show(small: Path, store: Store) -> None:
