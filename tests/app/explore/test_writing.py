@@ -15,7 +15,6 @@ from urllib.request import urlopen
 
 import pytest
 
-from salient_imagenet_data.app.explore.library import Library
 from salient_imagenet_data.app.explore.opening import open_library
 from salient_imagenet_data.app.explore.writing import LIST, write_site
 from salient_imagenet_data.errors import SalientError
@@ -96,6 +95,7 @@ def test_it_is_served_as_a_space(small: Path, served: str) -> None:
     fields = dict(line.split(": ", 1) for line in head.splitlines())
     assert fields["sdk"] == "static" and fields["title"] == '"Salient features of scenes"'
     assert "masks without photographs" in body
+    assert json.loads((small / LIST).read_text())["photographs"] is False
     with urlopen(served + fields["app_file"]) as reply:
         page = reply.read().decode()
     link = re.findall(r'href="(class/\d+\.html)"', page)[3]
@@ -104,12 +104,6 @@ def test_it_is_served_as_a_space(small: Path, served: str) -> None:
     (picture, *_) = re.findall(r'src="\.\./(pictures/[^"]+)"', page)
     with urlopen(served + picture) as reply:
         assert reply.headers["Content-Type"] == "image/jpeg" and reply.read(3) == b"\xff\xd8\xff"
-
-
-def test_photographs_are_told(library: Library, tmp_path: Path) -> None:
-    few = open_library(library.store, name="scenes")
-    assert not write_site(few, tmp_path / "a").photographs
-    assert not json.loads((tmp_path / "a" / LIST).read_text())["photographs"]
 
 
 def test_what_is_not_ours_stays(store: Store, small: Path, tmp_path: Path) -> None:
