@@ -32,16 +32,31 @@ FOLD = click.option(
 )
 
 
-class _Whole(click.Group):
-    """Says of each command its whole first sentence, over several lines where it is long."""
+SECTIONS = {
+    "Look": ("demo", "look", "explore", "info", "verify"),
+    "Build masks": ("train", "build", "import-official", "compare", "localise"),
+    "Say what is core and what is spurious": (
+        *("label", "sheets", "apply", "annotations", "name", "score-discovery", "export-answers", "import-answers"),
+    ),
+    "Measure what classifiers rely on": (
+        *("evaluate", "score", "leaderboard", "groups", "align", "certify", "sis", "sis-retrain", "spurious-score"),
+    ),
+    "Rely less on what is spurious": ("retrain-head", "finetune", "spufix"),
+    "Hand masks on": ("export", "publish"),
+}
+"""What `--help` says of the commands, by what a person wants to do."""
+
+
+class _Sections(click.Group):
+    """Says of each command its whole first sentence, over several lines where it is long; by section."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            rows = [(name, self.commands[name].get_short_help_str(1000)) for name in self.list_commands(ctx)]
-            formatter.write_dl(rows)
+        for section, names in SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(1000)) for name in names])
 
 
-@click.group(cls=_Whole, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(cls=_Sections, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="salient-imagenet-data")
 def cli() -> None:
     """Core and spurious soft masks for image classification data sets: build, look, label, evaluate."""

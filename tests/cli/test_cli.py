@@ -164,10 +164,12 @@ def test_weights_that_do_not_fit(images: Path, weights: Path, tmp_path: Path, ru
 
 def test_help_says_each_commands_whole_first_sentence(run: Run) -> None:
     from salient_imagenet_data.cli import cli
+    from salient_imagenet_data.cli.commands import SECTIONS
 
     code, out, _ = run("--help")
-    listed = " ".join(out.partition("Commands:")[2].split())
+    listed = " ".join(out.partition("Look:")[2].split())
     assert code == 0 and "..." not in listed
     for name, command in cli.commands.items():
         sentence = (command.help or "").split(".")[0].split("\n\n")[0]
-        assert f"{name} {' '.join(sentence.split())}" in listed
+        assert listed.count(f"{name} {' '.join(sentence.split())}") == 1
+    assert sorted(name for names in SECTIONS.values() for name in names) == sorted(cli.commands)
