@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from salient_imagenet_data.builder.choices import Norm
 from salient_imagenet_data.builder.feature_attack import norms
+from salient_imagenet_data.errors import SalientError
 
 
 def attack(
@@ -89,6 +90,8 @@ def robust_accuracy(
     norm: Norm = "l2",
 ) -> float:
     """Share of crops still classified right after an attack of `steps` steps."""
+    if not len(images):
+        raise SalientError("no image to attack", expected="at least one that decodes")
     generator, hits, device = torch.Generator().manual_seed(seed), 0, next(model.parameters()).device
     for start in range(0, len(images), batch_size):
         x = unit(images[start : start + batch_size]).to(device)

@@ -88,7 +88,7 @@ def load_images(
     """Crops of a source in memory, all or those of some images: (N, crop, crop, 3) uint8, labels (N,), and the
     unreadable ids.
 
-    Raises SalientError where they would take more than `memory_limit` bytes.
+    Raises SalientError where they would take more than `memory_limit` bytes, or none of them decodes.
     """
     size, which = preprocessing.crop, range(len(source)) if which is None else which
     check_memory(len(which), size, memory_limit, "choose a smaller --crop; this command is for small data sets")
@@ -102,6 +102,8 @@ def load_images(
             continue
         images[count], labels[count] = crop, entry.label
         count += 1
+    if broken and not count:
+        raise SalientError(f"none of {len(broken)} images can be decoded", got=f"such as {broken[0]}")
     return images[:count], labels[:count], broken
 
 

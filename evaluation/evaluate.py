@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError
@@ -70,6 +70,7 @@ def run_models(
     line when a model is done or has failed. Returns the files and the failures. Raises
     SalientError where images are missing, which no model can mend, or another process writes into the folder.
     """
+    check_names(openers)
     joined = images_found(store, source, settings, plan.rows, report)
     pool = images_to_swap_in(joined, settings, report) if swaps(plan.conditions) else None
     files, failed = list[PredictionsFile](), list[Failure]()
@@ -113,8 +114,28 @@ def earlier(
 
 
 def file_name(model: str) -> str:
-    """The name of a model's predictions file: letters, digits, dots and dashes of the model's name."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", model).strip("-.") + ".parquet"
+    """The name of a model's predictions file: letters of any script, digits, dots and dashes of the model's name.
+
+    Raises SalientError for a name without a letter or digit.
+    """
+    stem = re.sub(r"[^\w.]+|_+", "-", model).strip("-.")
+    if not stem:
+        raise SalientError(f"a model called {model!r}", expected="a name with a letter or a digit, for its file")
+    return stem + ".parquet"
+
+
+def check_names(models: Iterable[str]) -> None:
+    """Before anything runs: raises SalientError where two models would write one file, capital letters or not."""
+    taken: dict[str, str] = {}
+    for model in models:
+        other = taken.setdefault(file_name(model).casefold(), model)
+        if other != model:
+            raise SalientError(
+                f"{model!r} and {other!r} would write one file",
+                expected="names that differ in letters or digits",
+                got=file_name(model),
+                then="give each a --name",
+            )
 
 
 def one_line(error: Exception) -> str:

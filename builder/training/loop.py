@@ -184,8 +184,19 @@ def _steps(
             if free:
                 assert given.grad is not None
                 delta = stepped(x, delta, given.grad, radius, radius, recipe.norm)
-        processes.mean(p.grad for p in model.parameters() if p.grad is not None)
+        processes.mean(_gradients(model, processes))
         yield loss, right
+
+
+def _gradients(model: nn.Module, processes: Processes) -> Iterator[Tensor]:
+    """Of every parameter that has one in any process: zeros where this one has had no image yet."""
+    parameters = list(model.parameters())
+    if processes.world > 1:
+        own = [float(p.grad is not None) for p in parameters]
+        for p, anywhere in zip(parameters, processes.sums(own, str(parameters[0].device)), strict=True):
+            if p.grad is None and anywhere:
+                p.grad = torch.zeros_like(p)
+    return (p.grad for p in parameters if p.grad is not None)
 
 
 def _train(model: nn.Module, recipe: Recipe) -> None:

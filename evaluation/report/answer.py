@@ -88,22 +88,31 @@ def _sentence(model: ModelResult, core: Claim | None, spurious: Claim | None) ->
     parts = [f"Clean accuracy {model.clean_accuracy.value:.3f}."]
     found = [(kind, claim) for kind, claim in ((CORE, core), (SPURIOUS, spurious)) if claim is not None]
     for kind, claim in found:
-        parts.append(f"With {corruption_words(claim.corruption)} on the {kind} pixels it loses {_words(claim)}.")
+        parts.append(f"With {corruption_words(claim.corruption)} on the {kind} pixels it {_words(claim)}.")
     shown = [kind for kind, claim in found if claim.shown]
     hidden = [kind for kind, claim in found if claim.shown is False]
     if shown:
         parts.append(f"So it relies on {' and '.join(shown)} pixels.")
+    placed = [kind for kind, claim in found if claim.shown and _as_much_elsewhere(claim)]
+    if placed:
+        masks = f"{' or '.join(placed)} mask"
+        parts.append(f"Another image's {masks} costs as much, so the shape or place of the mask may be what matters.")
     if hidden:
         parts.append(f"Reliance on {' and '.join(hidden)} pixels is not shown.")
     return " ".join(parts)
 
 
 def _words(claim: Claim) -> str:
-    words = f"{claim.drop.value:.3f}"
+    gains = round(claim.drop.value, 3) < 0
+    words = f"{'gains' if gains else 'loses'} {abs(claim.drop.value):.3f}"
     if claim.random is None:
         return words + ", and no control was run"
-    excess = claim.random.excess.value
+    excess = -claim.random.excess.value if gains else claim.random.excess.value
     return words + f", {abs(excess):.3f} {'more' if excess >= 0 else 'less'} than on as many pixels elsewhere"
+
+
+def _as_much_elsewhere(claim: Claim) -> bool:
+    return claim.other is not None and claim.other.excess.low <= 0.0
 
 
 def short_names(names: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
+from salient_imagenet_data.errors import ImageError
 from salient_imagenet_data.evaluation.plan.protocols import every_region
 from salient_imagenet_data.evaluation.plan.regions import RegionOfStore, labels_of
 from salient_imagenet_data.evaluation.plan.vocabulary import corrupted_words
@@ -57,7 +58,8 @@ def largest_drops(result: ModelResult, count: int = 6) -> list[Example]:
 
 
 def with_images(examples: Sequence[Example], store: Store, source: ImageSource, count: int = 3) -> list[Example]:
-    """The same with up to `count` pairs of images each. Images that the source lacks are left out."""
+    """The same with up to `count` pairs of images each. Images that the source lacks, or that no longer decode, are
+    left out: both were told, or refused, when the models ran."""
     regions = every_region(store)
     labels = labels_of(store)
     result = []
@@ -74,11 +76,16 @@ def _pairs(
 ) -> list[tuple[str, str]]:
     ids = store.rows.image_ids.take(pa.array(rows, pa.int64()))
     at_hand = pc.is_in(ids, value_set=ids_of(source)).to_numpy(zero_copy_only=False)
-    shown = [row for row, there in zip(rows, at_hand, strict=True) if there][:count]
-    joined = join(store, source, rows=shown)
-    pairs = []
-    for item, row in enumerate(shown):
-        crop = joined.crop(item)
+    there = [row for row, there in zip(rows, at_hand, strict=True) if there]
+    joined = join(store, source, rows=there)
+    pairs = list[tuple[str, str]]()
+    for item, row in enumerate(there):
+        if len(pairs) == count:
+            break
+        try:
+            crop = joined.crop(item)
+        except ImageError:
+            continue
         mask = union_in_crop(store.maps[row], region.chosen[row], *crop.shape[:2])
         pairs.append((data_uri(crop), data_uri(tint(crop, shaped(mask, mask, region.at(mask.shape[0])), NEUTRAL))))
     return pairs

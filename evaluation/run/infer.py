@@ -130,6 +130,7 @@ def infer(
         metadata["fold"] = str(plan.fold)
     work = path.with_name(path.name + ".work")
     if overwrite:
+        _check_same_model(path, classifier)
         path.unlink(missing_ok=True)
         _sweep(work)
     kept = _kept(path, metadata, joined, plan)
@@ -155,6 +156,18 @@ def infer(
     write_tables(path, whole, metadata)
     _sweep(work)
     return read_predictions(path, len(joined.store.class_names))
+
+
+def _check_same_model(path: Path, classifier: Classifier) -> None:
+    """What is replaced is of the same name: names that differ in signs only go into one file."""
+    try:
+        name = read_metadata(path)["model"]["name"]
+    except (SalientError, KeyError, TypeError):
+        return  # not there, or not whole
+    if name != classifier.name:
+        raise SalientError(
+            f"{path}: holds another model's predictions", got=str(name), then="choose another --name or --out"
+        )
 
 
 def _kept(path: Path, metadata: dict[str, Any], joined: Joined, plan: Plan) -> dict[str, Answers]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from salient_imagenet_data.evaluation.evaluate import file_name
+from salient_imagenet_data.evaluation.evaluate import check_names, file_name
 from salient_imagenet_data.evaluation.run.images import Items
 from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
 from salient_imagenet_data.evaluation.sufficiency.choices import Choice
@@ -56,6 +56,7 @@ def sis(
         check_members(len(openers))
     if input_dropout is not None:
         check_probability(input_dropout)
+    check_names(openers)
     joined = joined_images(store, source, settings, report)
     folder.mkdir(parents=True, exist_ok=True)
     colours: dict[Preprocessing, tuple[float, float, float]] = {}

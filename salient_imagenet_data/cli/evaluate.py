@@ -94,7 +94,7 @@ models_options = options(_MODELS)
 @click.option("--top-k", type=click.IntRange(0), default=5, help="Classes that are kept of each answer; 0 keeps all.")
 @click.option("--batch-size", type=click.IntRange(1), default=64)
 @click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
-@click.option("--seed", type=int, default=0)
+@click.option("--seed", type=click.IntRange(0), default=0)
 def evaluate(
     store: str,
     images: GivenImages,

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option("--picture", type=FILE, help="PNG to write, of some images of the first model.")
 @click.option("--batch-size", type=click.IntRange(1), default=32)
 @click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
-@click.option("--seed", type=int, default=0)
+@click.option("--seed", type=click.IntRange(0), default=0)
 def sis(
     store: str,
     images: GivenImages,
@@ -121,7 +121,7 @@ def sis(
 @click.option("--learning-rate", type=float, default=0.2)
 @click.option("--widths", default="32,64,128", help="Channels of the stages of the network.")
 @click.option("--stem-stride", type=click.IntRange(1, 2), default=1, help="2 halves the resolution at once.")
-@click.option("--seed", type=int, default=0)
+@click.option("--seed", type=click.IntRange(0), default=0)
 @DEVICE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def sis_retrain(
@@ -189,7 +189,7 @@ def sis_retrain(
 @click.option("--picture", type=FILE, help="PNG to write, of some images of the first model.")
 @click.option("--batch-size", type=click.IntRange(1), default=32)
 @click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
-@click.option("--seed", type=int, default=0)
+@click.option("--seed", type=click.IntRange(0), default=0)
 def certify(
     store: str,
     images: GivenImages,

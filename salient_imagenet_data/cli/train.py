@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SMALL = {
     "scenes": click.option("--scenes", type=click.IntRange(1), help="Train on so many embedded scenes instead."),
-    "scene_seed": click.option("--scene-seed", type=int, default=1, help="Seed of the scenes."),
+    "scene_seed": click.option("--scene-seed", type=click.IntRange(0), default=1, help="Seed of the scenes."),
     "correlation": click.option(
         "--correlation", type=click.FloatRange(0, 1), default=0.9, help="How often a cue goes with its class."
     ),
@@ -107,7 +107,7 @@ BOTH = ("epsilon", "epochs", "batch_size", "learning_rate")
 @click.option("--epochs", type=int, help="[default: 6; with --from 10]")
 @click.option("--batch-size", type=int, help="Of all processes together.  [default: 128; with --from 64]")
 @click.option("--learning-rate", type=float, help="[default: 0.2; with --from 0.03]")
-@click.option("--seed", type=int, default=0)
+@click.option("--seed", type=click.IntRange(0), default=0)
 @options([*SMALL.values(), *FROM.values()])
 @DEVICE
 @click.pass_context
@@ -244,10 +244,18 @@ def _further(
     given.setdefault("epsilon", usual)
     recipe = Recipe(crop=side, **given)
     radius = recipe.epsilon or usual
+
+    def to_measure_on(images: ImageSource) -> tuple[Any, Any]:
+        chosen = sample(len(images), MEASURED).tolist()
+        pixels, labels, broken = load_images(images, start.preprocessing, which=chosen)
+        tell(f"{len(pixels)} {'training' if images is source else 'test'} images, {len(broken)} unreadable")
+        return pixels, labels
+
     with joined(device) as processes:
         say = tell if processes.first else (lambda line: None)
         say(f"{start.name}: head {start.head}; images {start.preprocessing}")
         say(f"{len(source)} images of {len(source.class_names)} classes; {recipe.norm} epsilon {recipe.epsilon:g}")
+        tests = None if test is None or not processes.first else to_measure_on(test)  # now: they may not decode
         if resume and not goes_on:
             say(f"no earlier training of {out} to go on with; this one begins")
         make_robust(
@@ -267,13 +275,8 @@ def _further(
         if not processes.first:
             return
         click.echo(f"wrote {out}")
-        measured = test or source
-        pixels, labels, broken = load_images(
-            measured, start.preprocessing, which=sample(len(measured), MEASURED).tolist()
-        )
-        if place is not None:
-            labels = place[labels]
-        tell(f"{len(pixels)} {'test' if test else 'training'} images, {len(broken)} unreadable")
+        pixels, labels = tests or to_measure_on(source)
+        labels = labels if place is None else place[labels]
         _tell_worth(
             worth(
                 start.model.to(device),

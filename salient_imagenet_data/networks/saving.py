@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,8 @@ def check_out(path: Path, overwrite: bool = False) -> None:
         raise SalientError(f"{path}: exists", expected="a new file", then="choose another --out or use --overwrite")
     if not path.parent.is_dir():
         raise SalientError(f"{path.parent}: no such folder", expected="the folder of --out", then="make it first")
+    if not os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise SalientError(f"{path.parent}: nothing can be written there", expected="a folder of yours for --out")
 
 
 def save_as_read(

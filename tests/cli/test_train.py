@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from salient_imagenet_data.networks.opening import open_network
 from salient_imagenet_data.networks.weights import save_network
 from salient_imagenet_data.store.reading import Store
 from tests.conftest import Run
+from tests.rights import without_roots_rights
 
 QUICK = ("--crop", 64, "--epochs", 1, "--batch-size", 20, "--device", "cpu")
 
@@ -104,6 +106,29 @@ def test_a_state_that_lies_there_is_gone_on_with_or_replaced(
     code, _, err = run(*how, "--out", out)
     assert code == 2 and "exists" in err
     assert run(*how, "--out", out, "--overwrite", "--seed", 1)[0] == 0 and out.read_bytes() != whole.read_bytes()
+
+
+@pytest.mark.parametrize("start", [(), ("--from",)])
+def test_test_images_that_do_not_decode_end_it_before_the_first_step(
+    start: tuple[str, ...], images: Path, weights: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("salient_imagenet_data.builder.training.run.fine_tune", lambda *a: 1 / 0)
+    monkeypatch.setattr("salient_imagenet_data.builder.train.SmallNet", lambda *a: 1 / 0)
+    broken = Path(shutil.copytree(images, tmp_path / "broken"))
+    for file in broken.rglob("*.png"):
+        file.write_bytes(b"none")
+    out, given = tmp_path / "w.safetensors", [*start, *([weights] if start else [])]
+    code, _, err = run("train", "--images", images, "--test-images", broken, *given, "--crop", 32, "--out", out)
+    assert code == 2 and err.splitlines()[-1].startswith("Error: none of 40 images can be decoded; got such as ")
+
+
+def test_weights_that_could_not_be_written_are_told_at_once(
+    images: Path, weights: Path, tmp_path: Path, run: Run
+) -> None:
+    (tmp_path / "ours").mkdir(mode=0o555)
+    with without_roots_rights(tmp_path / "ours"):
+        code, _, err = run("train", "--images", images, "--from", weights, "--out", tmp_path / "ours" / "w.safetensors")
+    assert code == 2 and err.strip().endswith("nothing can be written there; expected a folder of yours for --out")
 
 
 def test_the_norm_is_told(images: Path, weights: Path, tmp_path: Path, run: Run) -> None:

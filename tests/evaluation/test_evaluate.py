@@ -27,6 +27,7 @@ from salient_imagenet_data.networks.classifiers import Classifier
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.locks import held
 from salient_imagenet_data.store.reading import Store
+from tests.conftest import Run
 from tests.evaluation.runs import Counting, pixels_of, sensitive
 
 
@@ -215,3 +216,20 @@ def test_paths_are_opened_and_settings_arrive(store: Store, images: Path, tmp_pa
         evaluate(sensitive, store, few, Conditions(("corm2022", "iclr2022", "rival2022")))
     left = evaluate(sensitive, store, few, Conditions(("rival2022",), controls=False), Settings(missing="skip"))
     assert left.images == len(counted) - 1 == 35
+
+
+def test_models_have_a_file_each_under_any_name(
+    store: Store, images: Path, weights: Path, tmp_path: Path, run: Run
+) -> None:
+    words = ("evaluate", store.path, "--images", images, "--no-controls", "--sigma", "0.5", "--out", tmp_path / "out")
+    two = ("--weights", weights, "--weights", weights)
+    code, _, err = run(*words, *two, "--name", "ä", "--name", "Ö 1")
+    assert code == 0, err
+    assert sorted(p.name for p in (tmp_path / "out" / "predictions").iterdir()) == ["Ö-1.parquet", "ä.parquet"]
+    code, _, err = run(*words, *two, "--name", "Lite head", "--name", "lite_head")
+    assert code == 2 and "'lite_head' and 'Lite head' would write one file" in err
+    code, _, err = run(*words, "--weights", weights, "--name", "?")
+    assert code == 2 and "a model called '?'; expected a name with a letter or a digit" in err
+    code, _, err = run(*words, "--weights", weights, "--name", "Ö:1", "--overwrite")
+    assert code == 2 and "holds another model's predictions; got Ö 1" in err
+    assert (tmp_path / "out" / "predictions" / "Ö-1.parquet").is_file()

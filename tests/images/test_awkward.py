@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,24 +11,10 @@ from salient_imagenet_data.images.opening import open_source
 from salient_imagenet_data.images.source import ImageSource
 from tests.images.awkward import SECTIONS, page
 from tests.images.awkward_making import Case, tree
+from tests.rights import without_roots_rights
 
 CASES = [case for cases in SECTIONS.values() for case in cases]
 DOCS = Path(__file__).parents[2] / "docs"
-
-
-@contextmanager
-def without_roots_rights(case: Case, below: Path) -> Iterator[None]:
-    """A user whom the modes of files bind."""
-    if not case.plain or os.geteuid() != 0:
-        yield
-        return
-    for folder in (below, *below.parents[:3]):  # which pytest makes for its own user only
-        folder.chmod(folder.stat().st_mode | 0o055)
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def look(case: Case, root: Path) -> tuple[ImageSource, list[str]]:
@@ -53,7 +37,7 @@ def test_awkward_files(case: Case, tmp_path: Path) -> None:
     if not case.bare:
         tree(root, "cat", "dog")
     case.make(root)
-    with without_roots_rights(case, tmp_path):
+    with without_roots_rights(tmp_path) if case.plain else nullcontext():
         if case.outcome == "refused":
             with pytest.raises(SalientError) as refused:
                 look(case, root)

@@ -190,10 +190,12 @@ def test_a_killed_command_goes_on_to_the_same_bytes(images: Path, weights: Path,
     assert run(*how, "cpu", "--out", whole)[0] == 0 and out.read_bytes() == whole.read_bytes()
 
 
-def test_two_processes_do_as_one(images: Path, weights: Path, tmp_path: Path, run: Run) -> None:
-    """With statistics that are kept, all but rounding: a batch's own statistics are those of each process's part."""
-    options = ("--crop", "56", "--epochs", "2", "--batch-size", "10", "--epsilon", "0.5", "--statistics", "kept")
-    where = ("train", "--images", str(images), "--from", str(weights), "--device", "cpu", "--learning-rate", "0.3")
+@pytest.mark.parametrize(("batch", "rate"), [("10", "0.3"), ("1", "0.01")])
+def test_two_processes_do_as_one(batch: str, rate: str, images: Path, weights: Path, tmp_path: Path, run: Run) -> None:
+    """With statistics that are kept, all but rounding: a batch's own statistics are those of each process's part. Of
+    batches of one image one process has none, from the first step on."""
+    options = ("--crop", "56", "--epochs", "2", "--batch-size", batch, "--epsilon", "0.5", "--statistics", "kept")
+    where = ("train", "--images", str(images), "--from", str(weights), "--device", "cpu", "--learning-rate", rate)
     one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
     code, _, err = run(*where, *options, "--out", one)
     assert code == 0, err

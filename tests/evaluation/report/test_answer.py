@@ -45,6 +45,18 @@ def test_it_is_of_the_strongest_noise_on_both_kinds(model: ModelResult) -> None:
     assert said[1] == "  without the core       loses 0.300 [0.200, 0.400]   beyond the control 0.250 [0.240, 0.260]"
 
 
+def test_a_place_that_matters_as_much_and_a_gain_are_said(model: ModelResult) -> None:
+    other = Against(e(0.3, 0.2, 0.4), e(0.001, -0.01, 0.01))
+    core = replace(claim("noise_0.5", "core", 0.3, 0.25, True), other=other)
+    gain = claim("noise_0.5", "spurious", -0.038, -0.025, False)
+    assert answer(replace(model, controls=(core, gain)), "m", 10).sentence == (
+        "Clean accuracy 0.900. With noise 0.5 on the core pixels it loses 0.300, 0.250 more than on as many pixels "
+        "elsewhere. With noise 0.5 on the spurious pixels it gains 0.038, 0.025 more than on as many pixels elsewhere. "
+        "So it relies on core pixels. Another image's core mask costs as much, so the shape or place of the mask may be "
+        "what matters. Reliance on spurious pixels is not shown."
+    )
+
+
 def test_without_controls_nothing_is_claimed(model: ModelResult) -> None:
     found = answer(replace(model, controls=(claim("noise_0.5", "core", 0.3, None, None),)), "m", 10)
     assert (

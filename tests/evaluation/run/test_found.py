@@ -67,6 +67,22 @@ def test_what_no_longer_decodes_is_not_swapped_in(store: Store, images: Path, tm
     assert 5 in images_to_swap_in(joined, Settings(), told.append).rows
 
 
+def test_the_report_shows_other_images_than_those_that_no_longer_decode(
+    store: Store, images: Path, weights: Path, tmp_path: Path, run: Run
+) -> None:
+    """Every image of the class that loses most but one: its examples are that one, and the page is written."""
+    copy = Path(shutil.copytree(images, tmp_path / "images"))
+    files = sorted(copy.rglob("*.png"))
+    whole = {file.parent: file for file in files}
+    for file in files:
+        if whole[file.parent] != file:
+            file.write_bytes(file.read_bytes()[:200])
+    words = ("evaluate", store.path, "--images", copy, "--weights", weights, "--no-controls", "--sigma", "0.5")
+    code, _, err = run(*words, "--skip-missing", "--out", tmp_path / "out")
+    assert code == 0, err
+    assert (tmp_path / "out" / "index.html").is_file() and "cannot be decoded and are left out" in err
+
+
 def test_a_command_swaps_in_what_decodes(store: Store, images: Path, weights: Path, tmp_path: Path, run: Run) -> None:
     copy = harmed(store, images, tmp_path)
     words = (
