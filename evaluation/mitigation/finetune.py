@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, RandomSampler
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.localisation.truth import Truth
 from salient_imagenet_data.evaluation.mitigation.annotated import Annotation, annotated, check_fraction
+from salient_imagenet_data.evaluation.mitigation.backgrounds import with_other_backgrounds
 from salient_imagenet_data.evaluation.mitigation.guidance import ON_MAPS, Looking, guidance
 from salient_imagenet_data.evaluation.plan.plan import rows_in
 from salient_imagenet_data.evaluation.plan.regions import FOREGROUND, labels_of
@@ -27,6 +28,7 @@ from salient_imagenet_data.evaluation.saliency.attributions import check_place, 
 from salient_imagenet_data.evaluation.saliency.methods import Depth, Method
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Images, Joined, opened
+from salient_imagenet_data.loaders.augment.choices import BACKGROUNDS, Background
 from salient_imagenet_data.networks.classifiers import Classifier, check_output, network_of
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.reading import Store
@@ -39,8 +41,9 @@ Report = Callable[[int, float, float], None]
 class FinetuneConfig:
     """Recipe. loss: of `guidance`. weight: of it, beside the classification loss. method, layer: where the losses on
     attributions look, as of `attributions`; by default at input x gradient of the image. depth: instead of a layer, as
-    of `layer_at`. annotated_fraction: share of the images whose mask is used, as of `share_of`. flip: mirror half of
-    the images with their masks. AdamW at a constant rate."""
+    of `layer_at`. annotated_fraction: share of the images whose mask is used, as of `share_of`. augment: change the
+    background of half of these images, by name. flip: mirror half of the images with their masks. AdamW at a constant
+    rate."""
 
     loss: str = "energy"
     weight: float = 10.0
@@ -52,6 +55,7 @@ class FinetuneConfig:
     learning_rate: float = 1e-4
     weight_decay: float = 1e-4
     flip: bool = True
+    augment: Background | None = None
 
     def __post_init__(self) -> None:
         rates = math.isfinite(self.learning_rate + self.weight + self.weight_decay)
@@ -61,6 +65,8 @@ class FinetuneConfig:
                 expected="epochs >= 1, a learning rate above 0 and at most 1, a weight >= 0",
                 got=f"{self.epochs}, {self.learning_rate:g}, {self.weight:g}",
             )
+        if self.augment not in (None, *BACKGROUNDS):
+            raise SalientError("augmentation", expected=f"one of {', '.join(BACKGROUNDS)}", got=str(self.augment))
         check_fraction(self.annotated_fraction)
         check_place(self.layer, self.depth)
         if self.loss not in ON_MAPS and (self.method or self.layer or self.depth):
@@ -73,8 +79,9 @@ class FinetuneConfig:
 
 @dataclass(frozen=True)
 class Finetuned:
-    """What was done. annotation: whose masks guided; None for the loss "none". layer: where the losses on attributions
-    looked. losses: after each epoch, mean cross entropy and mean guidance loss of the guided images."""
+    """What was done. annotation: whose masks guided, or told the background apart; None where none was needed. layer:
+    where the losses on attributions looked. losses: after each epoch, mean cross entropy and mean guidance loss of the
+    guided images."""
 
     annotation: Annotation | None
     layer: str | None
@@ -136,7 +143,7 @@ def finetune_on(
     generator = torch.Generator().manual_seed(settings.seed)
     guide = guidance(config.loss, network, looking, generator=generator)
     items, annotation = Items(joined, preprocessing), None
-    if config.loss != "none":
+    if config.loss != "none" or config.augment:
         items, annotation = annotated(joined, preprocessing, config.annotated_fraction, settings.seed, boxes)
     loader = _loader(items, settings)
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
@@ -150,6 +157,8 @@ def finetune_on(
                     mirrored = (torch.rand(len(pixels), 1, 1, 1, generator=generator) < 0.5).to(device)
                     pixels, masks, known = (torch.where(mirrored, x.flip(3), x) for x in (pixels, masks, known))
                 targets = labels[batch.positions].to(device)
+                if config.augment is not None:
+                    pixels = with_other_backgrounds(config.augment, batch, pixels, targets, masks, known, generator)
                 logits, penalty = guide(pixels, targets, masks, known)
                 classified = F.cross_entropy(logits, targets)
                 penalties, count = (penalty * guided).sum(), guided.sum()

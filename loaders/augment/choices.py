@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Background = Literal["background-removed", "background-noise", "background-random", "background-swapped", "corm"]
-Augmentation = Literal[Background, "planted-patch", "planted-watermark"]
+Background = Literal["background-removed", "background-noise", "background-random", "background-swapped"]
+Augmentation = Literal[Background, "corm", "planted-patch", "planted-watermark"]
 Cue = Literal["patch", "watermark"]
 BACKGROUNDS: tuple[Background, ...] = get_args(Background)
-"""Those that change what is not core, and no mask."""
-AUGMENTATIONS: tuple[Augmentation, ...] = (*BACKGROUNDS, "planted-patch", "planted-watermark")
+"""Those that put something in place of what is not core."""
+AUGMENTATIONS: tuple[Augmentation, ...] = (*BACKGROUNDS, "corm", "planted-patch", "planted-watermark")
 CUES: tuple[Cue, ...] = get_args(Cue)

@@ -24,6 +24,7 @@ from salient_imagenet_data.cli.commands import (
 from salient_imagenet_data.cli.images import IMAGES, GivenImages, images_options
 from salient_imagenet_data.evaluation.mitigation.choices import CHOICES, HEAD_METHODS, LOSSES, HeadName
 from salient_imagenet_data.evaluation.saliency.methods import DEPTHS, METHODS
+from salient_imagenet_data.loaders.augment.choices import BACKGROUNDS
 from salient_imagenet_data.networks.classes import Reading
 
 if TYPE_CHECKING:
@@ -234,6 +235,9 @@ def spufix(
     "--boxes",
     type=click.Path(path_type=Path),
     help="Guide by people's boxes, as of `localise`, instead of the core masks.",
+)
+@click.option(
+    "--augment", type=click.Choice(BACKGROUNDS), help="Change the background of half of the images that have a mask."
 )
 @click.option("--epochs", type=click.IntRange(1), default=1)
 @click.option("--batch-size", type=click.IntRange(1), default=32)

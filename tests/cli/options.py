@@ -188,6 +188,7 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
         "batch_size": ("--batch-size", 20),
         "learning_rate": ("--learning-rate", 1e-2),
         "weight_decay": ("--weight-decay", 0.5),
+        "augment": ("--augment", "background-removed"),
         "flip": ("--no-flip",),
     },
     "sis": {

@@ -19,6 +19,7 @@ from salient_imagenet_data.evaluation.run.images import Items
 from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.joining import join
+from salient_imagenet_data.loaders import Region, region_masks
 from salient_imagenet_data.networks.classifiers import Classifier
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.reading import Store
@@ -95,6 +96,28 @@ def test_boxes_guide_in_place_of_masks_and_a_share_is_enough(
     assert len(done.losses) == 1 and done.layer == "image"
 
 
+def test_half_of_the_images_with_a_mask_get_another_background(
+    seen: list[Seen], store: Store, images: Path, weights: Path
+) -> None:
+    """Outside the dilated core they are gray, in it they are as they were; the same seed gives the same."""
+    config = FinetuneConfig(loss="none", flip=False, augment="background-removed", annotated_fraction=0.75, epochs=2)
+    for _ in range(2):
+        finetune(Classifier("m", load_model(weights)[0]), store, FolderSource(images), config, SETTINGS)
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(seen[:80], seen[80:], strict=True))
+    joined = join(store, FolderSource(images))
+    originals = torch.stack([i.image for i in map(Items(joined, store.manifest.preprocessing).__getitem__, range(40))])
+    originals = originals.float() / 255.0
+    changed = []
+    for image, label, mask, known in seen[:80]:
+        core = region_masks(mask[None], mask[None], Region("core", threshold=0.5, dilation=4))[0].expand_as(image) > 0
+        (own,) = [x for x in originals if core.any() and torch.equal(x[core], image[core])] or [image]
+        changed.append(not torch.equal(own, image))
+        assert not changed[-1] or (bool(known.all()) and bool((image[~core] == 0.5).all()) and label != 1)
+    usable = [bool((mask >= 0.5).any()) for _, _, mask, _ in seen[:80]]
+    assert 0.3 < sum(changed) / sum(usable) < 0.7 and sum(usable) < 60
+    assert changed[:40] != changed[40:]
+
+
 def test_the_control_needs_no_masks(bare_store: Store, images: Path, weights: Path) -> None:
     model = Classifier("m", load_model(weights)[0])
     _, done = finetune(model, bare_store, FolderSource(images), FinetuneConfig(loss="none"), SETTINGS)
@@ -106,6 +129,8 @@ def test_the_control_needs_no_masks(bare_store: Store, images: Path, weights: Pa
 def test_a_recipe_that_says_too_much() -> None:
     with pytest.raises(SalientError, match="annotated fraction; expected a number above 0 and at most 1; got 0"):
         FinetuneConfig(annotated_fraction=0.0)
+    with pytest.raises(SalientError, match="augmentation; expected one of background-removed, .*; got corm"):
+        FinetuneConfig(augment="corm")  # type: ignore[arg-type]
     with pytest.raises(SalientError, match="where to look is said twice"):
         FinetuneConfig(layer="image", depth="last")
     with pytest.raises(SalientError, match="adversarial looks at no attributions; expected a saliency, layer or depth"):

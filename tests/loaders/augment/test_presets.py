@@ -30,7 +30,7 @@ def outside(name: str, batch: dict[str, Any]) -> Tensor:
     return where * batch["has_core"][:, None, None, None] * (where.amin(dim=(1, 2, 3), keepdim=True) < 1)
 
 
-@pytest.mark.parametrize("name", BACKGROUNDS)
+@pytest.mark.parametrize("name", [*BACKGROUNDS, "corm"])
 def test_the_core_stays_and_what_is_outside_changes(name: Augmentation, batch: dict[str, Any]) -> None:
     done = augmentation(name, 56, p=1.0, seed=0)(batch)
     before, after = batch["image"].as_subclass(Tensor), done["image"].as_subclass(Tensor)
@@ -54,7 +54,7 @@ def test_the_core_stays_and_what_is_outside_changes(name: Augmentation, batch: d
 
 def test_an_image_whose_core_was_cropped_away_keeps_its_background(batch: dict[str, Any]) -> None:
     without = {**batch, "core_mask": batch["core_mask"] * 0.0}
-    for name in BACKGROUNDS:
+    for name in (*BACKGROUNDS, "corm"):
         assert torch.equal(augmentation(name, 56, p=1.0, seed=0)(without)["image"], batch["image"]), name
 
 
