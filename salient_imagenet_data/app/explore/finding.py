@@ -1,4 +1,4 @@
-"""Finding features by class, cue and what people wrote."""
+"""Finding features by class, kind, cue and what people wrote."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONGEST = 200
 
 @dataclass(frozen=True)
 class Query:
-    """Words that must all occur, each anywhere in a feature's class, cue or reasons; and what it must be."""
+    """Words that must all occur, each anywhere in a feature's class, kind, cue or reasons; and what it must be."""
 
     words: str = ""
     kind: str = ""
@@ -54,7 +54,7 @@ def find(library: Library, query: Query) -> list[Feature]:
         name = f"{library.names[index]} {library.store.class_names[index]}".casefold()
         for feature in features:
             cue = (feature.cue or "").replace("_", " ")
-            text = " ".join((name, cue, *feature.reasons)).casefold()
+            text = " ".join((name, feature.kind or "", cue, *feature.reasons)).casefold()
             if all(word in text for word in wanted) and _is(feature, query):
                 found.append((not all(word in name for word in wanted), feature))
     return [feature for _, feature in sorted(found, key=lambda pair: (pair[0], pair[1].class_index, pair[1].rank))]

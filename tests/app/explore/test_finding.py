@@ -27,6 +27,8 @@ def test_every_word_must_occur_in_class_cue_or_reasons(library: Library) -> None
     ]
     assert pairs(library, Query("because background")) == by_hand and by_hand
     assert pairs(library, Query("disk unicorn")) == []
+    spurious = [(f.class_index, f.rank) for f in library.features[disk] if f.kind == "spurious"]
+    assert pairs(library, Query("SPURIOUS disk")) == spurious and spurious
 
 
 def test_kind_and_cue_narrow(library: Library) -> None:

@@ -57,7 +57,7 @@ def files_led_to(site: Path) -> tuple[set[str], set[str]]:
             to = normpath(join(dirname(name), link))
             assert to in files, (name, link)
             led_to.add(to)
-        assert "hx-get" not in text and "htmx.min" not in text
+        assert "hx-get" not in text and "htmx" not in text
     return files, led_to
 
 
