@@ -71,13 +71,11 @@ class Scatter:
         return total / self._images
 
 
-def components(
-    mean: NDArray[np.float64], covariance: Tensor, weight: NDArray[np.floating], images: int, top: int
-) -> Components:
+def components(mean: NDArray[np.float64], covariance: Tensor, weight: NDArray[np.floating], top: int) -> Components:
     """The `top` components of a class by the standard deviation of alpha, or as many as there are: n images have at
-    most n - 1. Equal ones go by variance.
+    most n - 1, and what is left is rounding. Equal ones go by variance.
 
-    mean: (F,) and covariance: (F, F) float64 of the pooled neurons of the class's n images; weight: (F,) of its row of
+    mean: (F,) and covariance: (F, F) float64 of the pooled neurons of the class's images; weight: (F,) of its row of
     the head.
     """
     row = torch.from_numpy(np.asarray(weight, dtype=np.float64))
@@ -86,7 +84,7 @@ def components(
     total = vectors.sum(dim=0)
     spread = (total.abs() * values.sqrt()).numpy()
     rounding = len(row) * torch.finfo(torch.float64).eps
-    there = ((values > rounding * values[0]) & (torch.arange(len(row)) < images - 1)).numpy()
+    there = (values > rounding * values[0]).numpy()
     order = np.argsort(np.where(there, -spread, np.inf), kind="stable")[: min(top, int(there.sum()))].astype(np.int64)
     chosen = torch.from_numpy(order)
     directions = ((total * vectors).T * row)[chosen].float().numpy()

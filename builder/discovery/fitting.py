@@ -127,7 +127,7 @@ def _fit(
 
     def of_class(index: int) -> Components:
         scatter = scatters.pop(index)
-        return components(means[index], scatter.covariance(), weight[index], int(counts[index]), top)
+        return components(means[index], scatter.covariance(), weight[index], top)
 
     with ThreadPoolExecutor(job.run.threads) as pool:
         found = list(pool.map(of_class, block))

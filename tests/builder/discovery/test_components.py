@@ -42,7 +42,7 @@ def test_scatter_is_the_covariance(times: int) -> None:
 
 def test_alphas_are_those_of_the_paper_and_sum_to_the_logit() -> None:
     mean = POOLED.mean(axis=0, dtype=np.float64)
-    found = components(mean, covariance(POOLED), WEIGHT, len(POOLED), 7)
+    found = components(mean, covariance(POOLED), WEIGHT, 7)
     alphas, variances = reference(POOLED, WEIGHT)
     order = np.argsort(-alphas.std(axis=0))
     assert found.places.tolist() == order.tolist() != sorted(order.tolist())
@@ -57,8 +57,8 @@ def test_alphas_are_those_of_the_paper_and_sum_to_the_logit() -> None:
 
 def test_the_most_important_are_kept() -> None:
     mean = POOLED.mean(axis=0, dtype=np.float64)
-    whole = components(mean, covariance(POOLED), WEIGHT, len(POOLED), 7)
-    some = components(mean, covariance(POOLED), WEIGHT, len(POOLED), 3)
+    whole = components(mean, covariance(POOLED), WEIGHT, 7)
+    some = components(mean, covariance(POOLED), WEIGHT, 3)
     for name in ("places", "directions", "bias", "spread"):
         assert np.array_equal(getattr(some, name), getattr(whole, name)[:3])
 
@@ -66,7 +66,7 @@ def test_the_most_important_are_kept() -> None:
 @pytest.mark.parametrize(("images", "there"), [(1, 0), (2, 1), (4, 3)])
 def test_few_images_have_few_components(images: int, there: int) -> None:
     pooled = POOLED[:images]
-    found = components(pooled.mean(axis=0, dtype=np.float64), covariance(pooled), WEIGHT, images, 5)
+    found = components(pooled.mean(axis=0, dtype=np.float64), covariance(pooled), WEIGHT, 5)
     assert len(found.places) == len(found.directions) == len(found.bias) == len(found.spread) == there
 
 
@@ -74,10 +74,10 @@ def test_what_does_not_vary_is_no_component() -> None:
     """Neurons that are always the same, or that the class's row of the head takes for nothing."""
     pooled, weight = POOLED.copy(), WEIGHT.copy()
     pooled[:, :3], weight[3] = 2.0, 0.0
-    found = components(pooled.mean(axis=0, dtype=np.float64), covariance(pooled), weight, len(pooled), 7)
+    found = components(pooled.mean(axis=0, dtype=np.float64), covariance(pooled), weight, 7)
     assert len(found.places) == 3 and np.allclose(found.directions[:, :4], 0.0, atol=1e-7)
     pooled[:] = 1.0
-    assert not len(components(pooled.mean(axis=0, dtype=np.float64), covariance(pooled), weight, 30, 7).places)
+    assert not len(components(pooled.mean(axis=0, dtype=np.float64), covariance(pooled), weight, 7).places)
 
 
 def test_blocks_hold_what_fits_and_at_least_one_class() -> None:
