@@ -74,8 +74,7 @@ def features_table(features: Iterable[Feature]) -> Any:
 
 def features_of(table: Any) -> tuple[Feature, ...]:
     """The records of such a table."""
-    rows = table.select(FEATURES_SCHEMA.names).to_pylist()
-    return tuple(Feature(**row | {"reasons": tuple(row["reasons"])}) for row in rows)
+    return tuple(Feature(**row | {"reasons": tuple(row["reasons"])}) for row in table.to_pylist())
 
 
 def with_names(table: Any) -> Any:

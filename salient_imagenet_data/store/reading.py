@@ -84,15 +84,19 @@ class Store:
     def features_table(self) -> Any:
         """features.parquet as an Arrow table, with `name`, a short one in people's words, which is made of
         `reasons`."""
+        return with_names(self._stored_features)
+
+    @cached_property
+    def _stored_features(self) -> Any:
+        """The table without names, which take half a second to make for the answers of 2022."""
         with reading(self.path / FEATURES_TABLE):
             # Not read_table: the threads of its scan over a buffer may end after the interpreter, which aborts then.
-            table = pq.ParquetFile(pa.BufferReader(self.features_bytes)).read(use_threads=False).cast(FEATURES_SCHEMA)
-        return with_names(table)
+            return pq.ParquetFile(pa.BufferReader(self.features_bytes)).read(use_threads=False).cast(FEATURES_SCHEMA)
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:
         """The features of all classes, by class and rank."""
-        features, m = features_of(self.features_table), self.manifest
+        features, m = features_of(self._stored_features), self.manifest
         for f in features:
             if not (0 <= f.class_index < len(m.class_names) and 0 < f.rank <= m.features_per_class) or (
                 f.class_name != m.class_names[f.class_index]
