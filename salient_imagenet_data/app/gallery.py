@@ -192,13 +192,12 @@ def picture_address(gallery: Gallery, row: int, slot: int, drawing: Drawing, ste
 
 
 def picture_route(galleries: Sequence[Gallery]) -> Callable[[Request], Response]:
-    """Gives a picture of one of the galleries. Every part of its address is a number or one of a few words, so none of
-    it is a path."""
-    known = {gallery.stamp: gallery for gallery in galleries}
+    """Gives a picture of one of the galleries, to which more may be added. Every part of its address is a number or one
+    of a few words, so none of it is a path."""
 
     def give(request: Request) -> Response:
         path = request.path_params
-        gallery = known.get(path["stamp"])
+        gallery = next((one for one in galleries if one.stamp == path["stamp"]), None)
         row, slot = path["row"], path["slot"]
         step, pixels, drawing = path["step"], path["pixels"], path["drawing"]
         possible = drawing in get_args(Drawing) and step <= STEPS and pixels in SIZES

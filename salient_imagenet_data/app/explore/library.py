@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -33,13 +34,22 @@ class Ends:
 
 @dataclass
 class Library:
-    """place: of the store, as pages call it. beside: another store. boxes: people's. models: with their predictions."""
+    """place: of the store, as pages call it. beside: another store. boxes: people's. models: with their predictions.
+    look: finds the images, where that takes long, and gives the galleries of the store and of the other one that have
+    them; until then, and where it fails, which `trouble` tells, maps are shown alone."""
 
     gallery: Gallery
     place: str
     beside: Beside | None = None
     boxes: Boxes | None = None
     models: Sequence[Model] = ()
+    look: Callable[[], tuple[Gallery, Gallery | None]] | None = None
+    trouble: str = ""
+    begun: bool = False
+
+    def __post_init__(self) -> None:
+        self.galleries = [self.gallery, *([self.beside.gallery] if self.beside else [])]
+        """All whose pictures a page shows, or one that is open still."""
 
     @property
     def store(self) -> Store:
@@ -77,10 +87,28 @@ class Library:
         """The id of a row's image."""
         return str(self.store.rows.image_ids[row].as_py())
 
+    def begin(self) -> None:
+        """Once, beside the pages: `warm`. It does not keep the process from ending."""
+        if not self.begun:
+            self.begun = True
+            threading.Thread(target=self.warm, daemon=True).start()
+
     def warm(self) -> None:
-        """Read what pages of classes and images stand on: a second for a million images, which the first page does not
-        wait for."""
+        """Read what pages of classes and images stand on, a second for a million images, and find the images: the first
+        page waits for neither."""
         _ = self.store.activations, self.store.peaks, self.store.rows[0]
+        if self.look is None:
+            return
+        try:
+            own, other = self.look()
+        except (SalientError, OSError) as error:
+            self.trouble = str(error)
+        else:
+            self.galleries += [own, *([other] if other else [])]
+            self.gallery = own
+            if self.beside and other:
+                self.beside.gallery = other
+        self.look = None
 
     def rows_of(self, class_index: int) -> NDArray[np.int64]:
         """Rows of a class, ascending."""

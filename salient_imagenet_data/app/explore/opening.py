@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from salient_imagenet_data.store.reading import Store
 
 def open_library(
     store: Store,
-    source: ImageSource | None = None,
+    source: ImageSource | Callable[[], ImageSource] | None = None,
     *,
     other: Store | None = None,
     boxes: Path | None = None,
@@ -32,18 +32,27 @@ def open_library(
 ) -> Library:
     """All that the pages stand on.
 
-    source: the images; None: maps are shown without them. other: a store to show beside this one, of the same images.
+    source: the images; a function that opens them, where that takes long: they are found once the first page is shown;
+    None: maps are shown without them. other: a store to show beside this one, of the same images.
     boxes: people's, as of `localise`. predictions: files of `evaluate`. name: of the store, as pages call it. Raises
     SalientError where any of it does not fit.
     """
     if not len(store):
         raise SalientError(f"{store.path}: no images", expected="a store with rows to look at")
+    at_once = None if callable(source) else source
+    beside = None if other is None else Beside(store, _gallery(other, at_once), str(other.path))
+
+    def look() -> tuple[Gallery, Gallery | None]:
+        found = source() if callable(source) else None
+        return _gallery(store, found), None if other is None else _gallery(other, found)
+
     return Library(
-        Gallery(_joined(store, source), alone=True),
+        _gallery(store, at_once),
         name or str(store.path),
-        None if other is None else Beside(store, Gallery(_joined(other, source), alone=True), str(other.path)),
+        beside,
         None if boxes is None else Boxes(store, read_truth(boxes)),
         [read_model(path, store) for path in predictions],
+        look if callable(source) else None,
     )
 
 
@@ -61,8 +70,7 @@ class NoImages(ListedSource):
         raise IndexError(index)
 
 
-def _joined(store: Store, source: ImageSource | None) -> Joined:
-    if source is not None:
-        return join(store, source, missing="skip")
+def _gallery(store: Store, source: ImageSource | None) -> Gallery:
     none = np.zeros(0, dtype=np.int64)
-    return Joined(store, NoImages(store.class_names), none, none, ())
+    alone = Joined(store, NoImages(store.class_names), none, none, ())
+    return Gallery(alone if source is None else join(store, source, missing="skip"), alone=True)

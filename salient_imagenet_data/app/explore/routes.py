@@ -39,13 +39,13 @@ def explore_routes(library: Library) -> list[BaseRoute]:
 
 
 def _answer(library: Library, template: str, values: views.Values) -> Response:
-    return page(f"explore/{template}.html", to=Served(), **{**views.shared(library), **values})
+    response = page(f"explore/{template}.html", to=Served(), **{**views.shared(library), **values})
+    response.background = BackgroundTask(library.begin)
+    return response
 
 
 def _home(library: Library, request: Request) -> Response:
-    response = _answer(library, "home", views.home(library))
-    response.background = BackgroundTask(library.warm)
-    return response
+    return _answer(library, "home", views.home(library))
 
 
 def _search(library: Library, request: Request) -> Response:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from salient_imagenet_data.cli.app.serving import serving_options
 from salient_imagenet_data.cli.commands import FILE, FOLDER, cli, tell
 from salient_imagenet_data.cli.images import IMAGES, GivenImages, images_options
+
+if TYPE_CHECKING:
+    from salient_imagenet_data.images.source import ImageSource
+
+MANY = 100_000
+"""Images of a store that are looked for once the first page is shown."""
 
 
 @cli.command()
@@ -49,9 +56,15 @@ def explore(
     writes = [(path, path is space) for path in (static, space) if path is not None]
     opened = Store(store)
     listening = None if writes else listen(host, port)
+
+    def found() -> ImageSource:
+        assert images is not None
+        return images.of(opened)
+
+    later = len(opened) > MANY and not writes
     library = open_library(
         opened,
-        None if images is None or no_photographs else images.of(opened),
+        None if images is None or no_photographs else found if later else found(),
         other=None if other is None else Store(other),
         boxes=boxes,
         predictions=predictions,
@@ -65,5 +78,6 @@ def explore(
             tell("photographs are among the pictures: share them only where you may, or write with --no-photographs")
         click.echo(f"wrote {path}: {made.pages} pages, {made.pictures} pictures, {made.size / 1e6:.1f} MB")
     if listening is not None:
-        galleries = [library.gallery, *([library.beside.gallery] if library.beside else [])]
-        serve(site(galleries, explore_routes(library), access), listening, host, token, not no_browser, click.echo)
+        serve(
+            site(library.galleries, explore_routes(library), access), listening, host, token, not no_browser, click.echo
+        )

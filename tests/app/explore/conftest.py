@@ -35,8 +35,7 @@ def open_client(serve: Serve) -> Callable[[Library], Client]:
     """A client of a server with the pages of a library."""
 
     def start(library: Library) -> Client:
-        galleries = [library.gallery, *([library.beside.gallery] if library.beside else [])]
-        return serve(site(galleries, explore_routes(library), access_to("127.0.0.1", None)))
+        return serve(site(library.galleries, explore_routes(library), access_to("127.0.0.1", None)))
 
     return start
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,8 +28,9 @@ def start(store: Store) -> Iterator[Start]:
     """Start the command on a port of the system's choice: a client, the process, what it told first."""
     running: list[subprocess.Popen[str]] = []
 
-    def run(*options: object) -> tuple[Client, subprocess.Popen[str], str]:
-        line = [sys.executable, "-m", "salient_imagenet_data.cli", "explore", store.path, "--port", 0, "--no-browser"]
+    def run(*options: object, many: int = 100_000) -> tuple[Client, subprocess.Popen[str], str]:
+        code = f"from salient_imagenet_data.cli import app, main; app.explore.MANY = {many}; main()"
+        line = [sys.executable, "-c", code, "explore", store.path, "--port", 0, "--no-browser"]
         process = subprocess.Popen(
             [str(word) for word in (*line, *options)],
             stdout=subprocess.PIPE,
@@ -85,9 +87,15 @@ def test_images_that_are_missing_are_counted(start: Start, store: Store, images:
     folder = Path(shutil.copytree(images, tmp_path / "images"))
     (path,) = folder.glob(f"{store.rows[6].image_id}.*")
     path.unlink()
-    client, _, told = start("--images", folder)
+    client, process, told = start("--images", folder)
     assert "1 of 40 images are not there; their maps are shown alone" in told
-    assert client.get("/image/6").status == 200
+    assert "1 of them without their photograph" in client.get("/image/6").text
+    process.kill()
+    client, _, told = start("--images", folder, many=39)  # looked for behind the first page
+    assert "not there" not in told and "photo-0-256" not in client.get("/image/5").text
+    while "being looked for" in (page := client.get("/image/5").text):
+        time.sleep(0.05)
+    assert "photo-0-256" in page and "1 of them without their photograph" in page
 
 
 def test_a_site_is_written(run: Run, store: Store, images: Path, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import io
 import re
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from salient_imagenet_data.app.explore.library import Library
 from salient_imagenet_data.app.explore.opening import open_library
 from salient_imagenet_data.app.gallery import Gallery
 from salient_imagenet_data.geometry import to_crop_frame
+from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.masks import dequantise
 from salient_imagenet_data.pictures.overlay import COLOURS
 from salient_imagenet_data.store.reading import Store
@@ -200,6 +203,46 @@ def test_without_photographs_maps_lie_on_white(store: Store, open_client: Open) 
     page = client.get("/image/3").text
     assert "photo-0-256" not in page and "maps without photographs" in page
     assert "No photographs were given" in client.get("/").text
+
+
+def until(client: Client, words: str, there: bool) -> str:
+    """The page of an image, once words are on it, or no longer."""
+    for _ in range(500):
+        page = client.get("/image/3").text
+        if (words in page) == there:
+            return page
+        time.sleep(0.01)
+    raise AssertionError(words)
+
+
+def test_the_first_page_does_not_wait_for_the_images(
+    store: Store, bare_store: Store, images: Path, open_client: Open
+) -> None:
+    go = threading.Event()
+
+    def slow() -> FolderSource:
+        assert go.wait(20)
+        return FolderSource(images)
+
+    library = open_library(store, slow, other=bare_store)
+    client = open_client(library)
+    first = client.get("/image/3").text
+    assert "photographs are being looked for" in first and "photo-0-256" not in first
+    alone = next(link for link in links(first) if "/feature-0-256" in link)
+    go.set()
+    page = until(client, "being looked for", False)
+    assert f"/pictures/{library.gallery.stamp}/3/0/photo-0-256.jpg" in page and library.gallery.stamp not in first
+    assert library.beside is not None and len(library.beside.gallery.joined) == 40
+    shown = next(link for link in links(page) if "/photo-0-256" in link)
+    assert client.get(shown).status == 200 and client.get(alone).status == 200  # of a page that is open still
+
+
+def test_images_that_cannot_be_found_later_are_told_on_the_pages(
+    store: Store, tmp_path: Path, open_client: Open
+) -> None:
+    client = open_client(open_library(store, lambda: FolderSource(tmp_path / "<b>nowhere")))
+    page = until(client, "The photographs cannot be shown", True)
+    assert "no such folder" in page and "<b>nowhere" not in page and "&lt;b&gt;nowhere" in page
 
 
 def test_pictures_of_kinds_that_are_not_known(bare_store: Store, open_client: Open) -> None:
