@@ -39,6 +39,11 @@ def some(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def many(count: int, one: str, more: str = "") -> str:
+    """A count with its word: 1 pair, 2 pairs. more: of several, where it is not the word with an s."""
+    return f"{count} {one if count == 1 else more or one + 's'}"
+
+
 EXTRAS = {
     "torch": "torch",
     "torchvision": "torch",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from salient_imagenet_data.annotation.verdicts import Annotations, Verdict
-from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.errors import SalientError, many
 from salient_imagenet_data.names import MANIFEST
-from salient_imagenet_data.places import Folder
+from salient_imagenet_data.places import Folder, assets, is_repo_id
 from salient_imagenet_data.store.features import Feature
 from salient_imagenet_data.store.locating import locate
 from salient_imagenet_data.store.locks import held
@@ -22,25 +23,84 @@ _FROM_VERDICTS = ("kind", "cue", "votes_main_object", "votes_separate_object", "
 _UNJUDGED = Feature(0, "", 0, 1)
 
 
-def annotate(
-    path: str | Path, annotations: Annotations, *, majority: int = 3, data_version: str | None = None
-) -> Store:
-    """Set the kinds of a store's features from people's answers; no map is rebuilt. path: a folder, or a URL of fsspec.
+@dataclass(frozen=True)
+class Changes:
+    """What answers do to the features of a store, counted. lost: had a kind, and have no answer. changed: have another
+    kind. given: had none, and get one."""
 
-    data_version: a new one, which a store needs that is already published. Table and manifest change at one instant:
-    killed, it leaves the one state or the other. Raises SalientError for answers that do not fit, and on a disk if
-    another process is writing there.
-    """
+    lost: int
+    changed: int
+    given: int
+
+    def line(self) -> str:
+        """What becomes of kinds that were there, in one line; empty if all of them stay."""
+        if not self.lost and not self.changed:
+            return ""
+        lose = "loses the kind it had" if self.lost == 1 else "lose the kind they had"
+        return (
+            f"{many(self.lost, 'feature')} {lose}, and {self.changed} {'gets' if self.changed == 1 else 'get'} another"
+        )
+
+
+def changes(before: Iterable[Feature], after: Iterable[Feature]) -> Changes:
+    """What became of features, matched by class and feature."""
+    kinds = {(f.class_index, f.feature_index): f.kind for f in before}
+    pairs = [(kinds.get((f.class_index, f.feature_index)), f.kind) for f in after]
+    return Changes(
+        sum(old is not None and new is None for old, new in pairs),
+        sum(old is not None and new not in (None, old) for old, new in pairs),
+        sum(old is None and new is not None for old, new in pairs),
+    )
+
+
+def foreseen(store: Store, annotations: Annotations, majority: int) -> Changes:
+    """What `annotate` would do. Raises SalientError where it would, for answers that do not fit."""
+    after = with_verdicts(store.features, annotations.verdicts(majority), store.class_names)
+    return changes(store.features, after)
+
+
+def place_to_annotate(path: str | Path) -> Folder:
+    """Where a store is changed. Raises SalientError for an export, a data set on the Hub, and a cache of what was
+    downloaded: what is written there is no store of the user's, or is lost."""
+    if isinstance(path, str) and is_repo_id(path):
+        raise SalientError(
+            f"{path}: a store on the Hub, which is only read",
+            expected="a store in a folder",
+            then="copy it to one, annotate that and publish it",
+        )
     place = Folder.of(path)
     if place.path is None:
-        _annotate(place, Store(path), annotations, majority, data_version)
-        return Store(path)
+        return place
     if place.path != locate(place.path):
         raise SalientError(
             f"{path}: not a store but an export of one",
             expected="the store itself",
             then="annotate that, then export or publish it again",
         )
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    if any(place.path.resolve().is_relative_to(cache.resolve()) for cache in (assets("stores"), Path(HF_HUB_CACHE))):
+        raise SalientError(
+            f"{path}: in the cache of what was downloaded, which is only read",
+            expected="a store in a folder of yours",
+            then="copy it to one and annotate that",
+        )
+    return place
+
+
+def annotate(
+    path: str | Path, annotations: Annotations, *, majority: int = 3, data_version: str | None = None
+) -> Store:
+    """Set the kinds of a store's features from people's answers; no map is rebuilt. path: a folder, or a URL of fsspec.
+
+    data_version: a new one, which a store needs that is already published. Table and manifest change at one instant:
+    killed, it leaves the one state or the other. Raises SalientError for answers that do not fit, for a place that is
+    only read (`place_to_annotate`), and on a disk if another process is writing there.
+    """
+    place = place_to_annotate(path)
+    if place.path is None:
+        _annotate(place, Store(path), annotations, majority, data_version)
+        return Store(path)
     if not (place.path / MANIFEST).is_file():
         Store(path)  # says what is there instead
     with held(place.path):

@@ -62,6 +62,12 @@ def _parquet(data: bytes, path: Path) -> tuple[list[str], list[dict[str, object]
 def _text(data: bytes, path: Path) -> str:
     if data.startswith(b"PK"):
         raise SalientError(f"{path}: a spreadsheet's own format", expected="CSV", then="save it as CSV (UTF-8)")
+    if data.startswith(b"SQLite format 3\0"):
+        raise SalientError(
+            f"{path}: a file of SQLite, as `label` keeps answers in",
+            expected="CSV",
+            then="`export-answers` writes a CSV of it",
+        )
     try:
         return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:

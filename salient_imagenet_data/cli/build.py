@@ -253,18 +253,24 @@ def apply(store: str, answers: Path | None, majority: int, data_version: str | N
 
     ANSWERS: a CSV or Parquet file, or the file of `label`; without it, the one that lies beside the store.
     """
-    from salient_imagenet_data.annotation.applying import annotate
+    from salient_imagenet_data.annotation.applying import annotate, changes, place_to_annotate
     from salient_imagenet_data.annotation.files import read_annotations
     from salient_imagenet_data.annotation.restricting import of_classes
+    from salient_imagenet_data.app.label.schema import is_database
     from salient_imagenet_data.store.reading import Store
 
+    place_to_annotate(store)
     opened = Store(store)
     if answers is None or is_database(answers):
         from salient_imagenet_data.app.label.book import read_book
+        from salient_imagenet_data.app.label.desk import identity_of, unknown_in
         from salient_imagenet_data.app.label.exporting import annotations_in
         from salient_imagenet_data.app.label.opening import place_of_answers
 
-        read = annotations_in(read_book(place_of_answers(store, answers)), opened)
+        ledger = read_book(place_of_answers(store, answers), identity_of(opened))
+        if line := unknown_in(ledger, opened):
+            tell(line)
+        read = annotations_in(ledger, opened)
     else:
         read = read_annotations(answers)
     if read.unanswered:
@@ -273,13 +279,7 @@ def apply(store: str, answers: Path | None, majority: int, data_version: str | N
     if line := restricted.line():
         tell(line)
     annotated = annotate(store, restricted.annotations, majority=majority, data_version=data_version)
+    if line := changes(opened.features, annotated.features).line():
+        tell(line)
     kinds = [feature.kind for feature in annotated.features]
     click.echo(f"{kinds.count('core')} core, {kinds.count('spurious')} spurious, {kinds.count(None)} without answers")
-
-
-def is_database(path: Path) -> bool:
-    """Whether it is one of SQLite's files."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(16) == b"SQLite format 3\0"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,8 +13,7 @@ from pathlib import Path
 from salient_imagenet_data.app.label.assigning import Lease, Plan, left, next_task, then_task
 from salient_imagenet_data.app.label.ledger import Ledger
 from salient_imagenet_data.app.label.records import Pair, Row, Task
-from salient_imagenet_data.app.label.schema import open_answers, told, writing
-from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.app.label.schema import open_answers, out_of_wal, reading_file, told, writing
 
 _COLUMNS = "id, time, annotator, class_index, feature_index, round, answer, confidence, reason, seconds, ticket, shown"
 
@@ -41,6 +39,7 @@ class Book:
     def close(self) -> None:
         """Give the file back."""
         with self._lock:
+            out_of_wal(self._connection)
             self._connection.close()
 
     @contextmanager
@@ -90,6 +89,20 @@ class Book:
     ) -> Row | None:
         """Write a row; None where the page with that ticket was answered before. Raises SalientError if it cannot be
         written, and nothing is."""
+        # One lock over both: between file and ledger the same page would be taken for a new one.
+        with self._lock:
+            return self._add(annotator, task, answer, confidence, reason, ticket, shown)
+
+    def _add(
+        self,
+        annotator: str,
+        task: Task,
+        answer: str,
+        confidence: int | None,
+        reason: str,
+        ticket: str | None,
+        shown: tuple[str, ...],
+    ) -> Row | None:
         with self._writing():
             ticket = ticket or secrets.token_hex(8)
             if ticket in self._ledger.tickets:
@@ -106,11 +119,9 @@ class Book:
             row = Row(
                 int(cursor.lastrowid or 0), now, annotator, task, answer, confidence, reason, seconds, ticket, shown
             )
-        with self._lock:
-            if lease is not None and lease.task == task:
-                self._leases.pop(annotator, None)
-            if ticket not in self._ledger.tickets:
-                self._ledger.add(row)
+        if lease is not None and lease.task == task:
+            self._leases.pop(annotator, None)
+        self._ledger.add(row)
         return row
 
     def add_all(self, rows: list[tuple[str, Task, str, int | None, str]]) -> None:
@@ -159,16 +170,11 @@ class Book:
         self._version = version
 
 
-def read_book(path: Path) -> Ledger:
-    """What is in a file of answers, without changing it. Raises SalientError if there is none, or it is damaged."""
-    if not path.is_file():
-        raise SalientError(f"{path}: no such file", expected="a file of answers, as `salient-imagenet label` writes it")
-    with told(path):
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10.0)
-        try:
-            return Ledger(map(_row, connection.execute(f"SELECT {_COLUMNS} FROM answers ORDER BY id")))
-        finally:
-            connection.close()
+def read_book(path: Path, identity: Mapping[str, str] | None = None) -> Ledger:
+    """What is in a file of answers, without changing it. identity: what they must be about, for whoever reads them for
+    a store. Raises SalientError as `reading_file` does."""
+    with reading_file(path, identity) as connection:
+        return Ledger(map(_row, connection.execute(f"SELECT {_COLUMNS} FROM answers ORDER BY id")))
 
 
 def _row(values: tuple[object, ...]) -> Row:

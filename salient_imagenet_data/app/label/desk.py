@@ -20,7 +20,7 @@ from salient_imagenet_data.app.label.attacks import Attacks
 from salient_imagenet_data.app.label.book import Book
 from salient_imagenet_data.app.label.ledger import Ledger
 from salient_imagenet_data.app.label.records import Pair, Row, Task
-from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.errors import SalientError, many
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.store.features import Feature
 from salient_imagenet_data.store.reading import Store
@@ -46,9 +46,10 @@ def identity_of(store: Store) -> dict[str, str]:
 
 @dataclass
 class Desk:
-    """definitions: a text by class name, as the store calls it. annotator: whose pages these are, where that is one
-    person. majority: answers that make a feature spurious, in what the pages tell. attacks: made in the background,
-    where there is something to make them with. ahead: draws the next pictures, once there are pages."""
+    """place: where the store is, as it was given: pages call it so, and answers are applied there. seen: the store as
+    it was read last. definitions: a text by class name, as the store calls it. annotator: whose pages these are, where
+    that is one person. majority: answers that make a feature spurious, in what the pages tell. attacks: made in the
+    background, where there is something to make them with. ahead: draws the next pictures, once there are pages."""
 
     gallery: Gallery
     book: Book
@@ -56,6 +57,7 @@ class Desk:
     definitions: Mapping[str, str] = field(default_factory=dict)
     annotator: str | None = None
     place: str | Path = ""
+    seen: Store | None = None
     kinds: dict[Pair, Feature] = field(default_factory=dict)
     _rows: dict[Task, list[int]] = field(default_factory=dict)
     attacks: Attacks | None = None
@@ -70,6 +72,7 @@ class Desk:
         self.book.close()
 
     def __post_init__(self) -> None:
+        self.place = self.place or self.store.path
         self.read_kinds(self.store)
 
     @property
@@ -81,8 +84,15 @@ class Desk:
         """More than half of the people a pair: 3 of 5, as in the paper, and 1 of one."""
         return self.plan.per_pair // 2 + 1
 
+    def as_it_is(self) -> Store:
+        """The store with the kinds that it has now: in a folder others may have applied answers since."""
+        self.read_kinds(Store((self.seen or self.store).path))
+        assert self.seen is not None
+        return self.seen
+
     def read_kinds(self, store: Store) -> None:
         """Take what a store says of its features now."""
+        self.seen = store
         self.kinds = {Pair(f.class_index, f.feature_index): f for f in store.features}
 
     @cached_property
@@ -124,7 +134,8 @@ def reasons_of(rows: list[Row], most: int = 50) -> list[str]:
 
 
 def answers_in(ledger: Ledger, store: Store, round_name: str = "first") -> list[Answer]:
-    """The answers of a round that hold, by class, rank and person. A pair that the store does not have is left out."""
+    """The answers of a round that hold, by class, rank and person. Those to pairs that the store does not have are left
+    out; `unknown_in` counts them."""
     features = {Pair(f.class_index, f.feature_index): f for f in store.features}
     found = []
     for pair, rows in ledger.answered(round_name).items():
@@ -134,6 +145,13 @@ def answers_in(ledger: Ledger, store: Store, round_name: str = "first") -> list[
                 for row in rows
             ]
     return sorted(found, key=lambda a: (a.class_index, a.feature_rank, a.annotator))
+
+
+def unknown_in(ledger: Ledger, store: Store) -> str:
+    """How many answers of the first round are to pairs that the store does not have, in one line; empty for none."""
+    known = {Pair(f.class_index, f.feature_index) for f in store.features}
+    count = sum(len(rows) for pair, rows in ledger.answered().items() if pair not in known)
+    return f"{many(count, 'answer')} left out, to pairs that the store does not have" if count else ""
 
 
 def checked_name(name: str) -> str:

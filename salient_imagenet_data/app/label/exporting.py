@@ -16,7 +16,7 @@ from salient_imagenet_data.app.label.desk import SHOWN, WIDE_RANKS, answers_in, 
 from salient_imagenet_data.app.label.ledger import Ledger
 from salient_imagenet_data.app.label.quality import generalisation
 from salient_imagenet_data.app.label.records import Pair, Task
-from salient_imagenet_data.errors import SalientError, some
+from salient_imagenet_data.errors import SalientError, many, some
 from salient_imagenet_data.names import Form
 from salient_imagenet_data.store.reading import Store
 
@@ -90,5 +90,5 @@ def take_in(path: Path, store: Store, answers: Path, tell: Callable[[str], None]
     finally:
         book.close()
     if twice:
-        tell(f"{twice} answers are left out: {answers} has one of that person about that pair")
+        tell(f"{many(twice, 'answer')} left out: {answers} has one of that person about that pair")
     return len(rows)

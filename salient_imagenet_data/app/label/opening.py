@@ -49,13 +49,14 @@ def open_desk(
     gold: Path | None = None,
     definitions: Path | None = None,
     order: Iterable[tuple[int, int]] | None = None,
-    name: str = "",
+    place: str | Path = "",
     attack: Attack | None = None,
 ) -> Desk:
     """All that the pages stand on.
 
     per_pair: people a pair, by default one with an annotator and five without. order: of all pairs; by default of class
-    and rank. name: of the store, as pages call it. attack: makes feature attacks, in the background from now on. Raises
+    and rank. place: where the store is, as it was given (a folder, a name on the Hub or a URL): pages call it so, and
+    answers are applied there. attack: makes feature attacks, in the background from now on. Raises
     SalientError where any of it does not fit.
     """
     if not store.features:
@@ -71,7 +72,7 @@ def open_desk(
     )
     texts = {} if definitions is None else read_definitions(definitions)
     who = None if annotator is None else checked_name(annotator)
-    desk = Desk(Gallery(joined), Book(answers, identity_of(store)), plan, texts, who, name or str(store.path))
+    desk = Desk(Gallery(joined), Book(answers, identity_of(store)), plan, texts, who, place)
     if attack is not None:
         desk.attacks = Attacks(attack, partial(_crops, desk), encoded_jpeg, plan.order)
         desk.attacks.start()

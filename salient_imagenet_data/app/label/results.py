@@ -6,10 +6,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from salient_imagenet_data.annotation.applying import annotate
+from salient_imagenet_data.annotation.applying import Changes, annotate, foreseen, place_to_annotate
 from salient_imagenet_data.app.forms import fields_of, is_token, token_for
 from salient_imagenet_data.app.gallery import SIZES, picture_address
-from salient_imagenet_data.app.label.desk import Desk
+from salient_imagenet_data.app.label.desk import Desk, unknown_in
 from salient_imagenet_data.app.label.exporting import NAMES, annotations_in, exported
 from salient_imagenet_data.app.label.quality import (
     Dispute,
@@ -23,7 +23,7 @@ from salient_imagenet_data.app.label.quality import (
 )
 from salient_imagenet_data.app.label.records import Task
 from salient_imagenet_data.app.pages import page, trouble
-from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.errors import SalientError, many
 from salient_imagenet_data.names import Form
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.store.words.short_names import short_name
@@ -39,14 +39,15 @@ async def results(desk: Desk, request: Request) -> Response:
     return await run_in_threadpool(_results, desk, request.query_params.get("said", ""))
 
 
-def _results(desk: Desk, said: str = "", status: int = 200) -> Response:
+def _results(desk: Desk, said: str = "", status: int = 200, majority: int | None = None) -> Response:
+    majority = majority or desk.majority
     with desk.book.reading() as ledger:
         numbers, who = agreements(ledger), people(ledger, desk.plan.gold or {})
         found, (holds, breaks) = disputes(ledger), generalisation(ledger)
         complete = full(ledger, desk.plan.order, desk.plan.per_pair)
         names = [_name(desk, one) for one in named(ledger) if one.pair in desk.kinds]
-    now = Store(desk.store.path)  # whoever applied since
-    desk.read_kinds(now)
+        unknown = unknown_in(ledger, desk.store)
+    now = desk.as_it_is()
     kinds = [feature.kind for feature in desk.kinds.values()]
     return page(
         "results.html",
@@ -62,7 +63,9 @@ def _results(desk: Desk, said: str = "", status: int = 200) -> Response:
         complete=complete,
         pairs=len(desk.plan.order),
         per_pair=desk.plan.per_pair,
-        majority=desk.majority,
+        majority=majority,
+        unknown=unknown,
+        **_foreseen(desk, now, majority),
         kinds={"core": kinds.count("core"), "spurious": kinds.count("spurious"), "open": kinds.count(None)},
         version=now.manifest.data_version,
         token=token_for(desk.book.secret, APPLY),
@@ -72,6 +75,22 @@ def _results(desk: Desk, said: str = "", status: int = 200) -> Response:
         place=str(desk.place),
         file=str(desk.book.path),
     )
+
+
+def _foreseen(desk: Desk, now: Store, majority: int) -> dict[str, object]:
+    """What applying would do, for the page: it is said before it is done. fixed: why the store is never changed here.
+    trouble: why it cannot be as things stand."""
+    ahead, fixed, trouble = Changes(0, 0, 0), "", ""
+    try:
+        place_to_annotate(desk.place)
+    except SalientError as error:
+        fixed = str(error)
+    try:
+        with desk.book.reading() as ledger:
+            ahead = foreseen(now, annotations_in(ledger, now), majority)
+    except SalientError as error:
+        trouble = str(error)
+    return {"ahead": ahead, "fixed": fixed, "trouble": trouble}
 
 
 def _named(desk: Desk, class_index: int, feature_index: int) -> str:
@@ -120,15 +139,24 @@ async def apply(desk: Desk, request: Request) -> Response:
 
 
 def _apply(desk: Desk, fields: dict[str, str]) -> Response:
-    text = fields.get("majority", "")
+    text, majority = fields.get("majority", ""), None
     try:
         if not (text.isdecimal() and text.isascii() and 0 < len(text) < 4 and int(text)):
             raise SalientError("majority", expected="a number of answers", got=repr(text[:20]))
+        majority = int(text)
+        place_to_annotate(desk.place)
+        now = desk.as_it_is()
         with desk.book.reading() as ledger:
-            read = annotations_in(ledger, desk.store)
+            read = annotations_in(ledger, now)
+        lost = foreseen(now, read, majority).lost
+        if lost and fields.get("lose", "") != str(lost):  # who ticked it saw another number, or none
+            raise SalientError(
+                f"{many(lost, 'feature')} would lose the kind that the store has, for nobody answered about them",
+                then="tick that they may, or answer about them first",
+            )
         version = fields.get("version", "").strip() or None
-        store = annotate(desk.store.path, read, majority=int(text), data_version=version)
+        store = annotate(desk.place, read, majority=majority, data_version=version)
     except (SalientError, OSError) as error:
-        return _results(desk, f"Not applied: {error}", 422)
+        return _results(desk, f"Not applied: {error}", 422, majority)
     desk.read_kinds(store)
     return RedirectResponse("/results?said=applied", 303)

@@ -77,7 +77,7 @@ def label(
         gold=gold,
         definitions=definitions,
         order=order,
-        name=store,
+        place=store,
         attack=attacks,
     )
     if lost := len(desk.gallery.joined.missing):
@@ -97,19 +97,24 @@ def label(
 def export_answers(store: str, answers: Path | None, form: Form, out: Path, overwrite: bool) -> None:
     """Write the answers given in the browser as a CSV, with the columns of 2022, or as tasks of Label Studio."""
     from salient_imagenet_data.app.label.book import read_book
+    from salient_imagenet_data.app.label.desk import answers_in, identity_of, unknown_in
     from salient_imagenet_data.app.label.exporting import exported
     from salient_imagenet_data.app.label.opening import place_of_answers
-    from salient_imagenet_data.errors import SalientError
+    from salient_imagenet_data.errors import SalientError, many
     from salient_imagenet_data.store.reading import Store
     from salient_imagenet_data.whole_file import write_text
 
     if out.exists() and not overwrite:
         raise SalientError(f"{out}: exists", expected="a new file", then="choose another --out or use --overwrite")
-    ledger = read_book(place_of_answers(store, answers))
-    write_text(out, exported(ledger, Store(store), form))
-    held = ledger.answered()
-    people = {row.annotator for rows in held.values() for row in rows}
-    click.echo(f"wrote {out}: {sum(map(len, held.values()))} answers of {len(people)} people about {len(held)} pairs")
+    place, opened = place_of_answers(store, answers), Store(store)
+    ledger = read_book(place, identity_of(opened))
+    if line := unknown_in(ledger, opened):
+        tell(line)
+    written = answers_in(ledger, opened)
+    write_text(out, exported(ledger, opened, form))
+    people = many(len({answer.annotator for answer in written}), "person", "people")
+    pairs = many(len({(answer.class_index, answer.feature_index) for answer in written}), "pair")
+    click.echo(f"wrote {out}: {many(len(written), 'answer')} of {people} about {pairs}")
 
 
 @cli.command("import-answers")
@@ -120,8 +125,9 @@ def import_answers(store: str, file: Path, answers: Path | None) -> None:
     """Add answers to those given in the browser: from a CSV or Parquet file, or Label Studio's JSON."""
     from salient_imagenet_data.app.label.exporting import take_in
     from salient_imagenet_data.app.label.opening import place_of_answers
+    from salient_imagenet_data.errors import many
     from salient_imagenet_data.store.reading import Store
 
     place = place_of_answers(store, answers)
     count = take_in(file, Store(store), place, tell)
-    click.echo(f"{count} answers added to {place}")
+    click.echo(f"{many(count, 'answer')} added to {place}")

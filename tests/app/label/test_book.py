@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import sqlite3
+import tempfile
 import threading
+from collections.abc import Callable
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -37,7 +42,7 @@ def test_rows_come_back_as_they_were_written(path: Path) -> None:
     book.close()
     assert read_book(path).rows == [row]
     mode = sqlite3.connect(path)
-    assert mode.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert mode.execute("PRAGMA journal_mode").fetchone() == ("delete",)  # closed, it is one whole file
     assert mode.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
     assert mode.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
     mode.close()
@@ -159,6 +164,102 @@ def test_a_damaged_file_is_told_and_not_made_anew(path: Path, damage: str) -> No
     assert path.read_bytes() == bytes(data)
     with pytest.raises(SalientError, match=r"a\.sqlite"):
         read_book(path / "missing")
+
+
+def _open_when_told(path: Path, start: Barrier, said: SimpleQueue[str]) -> None:
+    start.wait()
+    try:
+        book = Book(path, ABOUT)
+        book.add(str(os.getpid()), TASK, "background")
+        book.close()
+        said.put("")
+    except SalientError as error:
+        said.put(str(error))
+
+
+def test_a_new_file_is_made_once_though_several_open_it_at_once(tmp_path: Path) -> None:
+    """Four processes on each of eight new files; in some of them two find it empty."""
+    fork = multiprocessing.get_context("fork")
+    for number in range(8):
+        path, start, said = tmp_path / f"{number}.sqlite", fork.Barrier(4), fork.SimpleQueue()
+        people = [fork.Process(target=_open_when_told, args=(path, start, said)) for _ in range(4)]
+        for process in people:
+            process.start()
+        assert [said.get() for _ in people] == [""] * 4
+        for process in people:
+            process.join(10)
+        assert len(read_book(path).rows) == 4
+
+
+class _Lock:
+    """A lock that does something once, when it is let go entirely."""
+
+    def __init__(self, then: Callable[[], object]) -> None:
+        self.held, self.then = 0, [then]
+
+    def __enter__(self) -> None:
+        self.held += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.held -= 1
+        while not self.held and self.then:
+            self.then.pop()()
+
+
+def test_a_page_that_comes_twice_at_once_is_one_answer(path: Path) -> None:
+    """The second comes as soon as the lock is free: from then on the ledger knows the first."""
+    book, found = Book(path, ABOUT), []
+    book._lock = _Lock(lambda: found.append(book.add("ada", TASK, "background", ticket="t" * 8)))  # type: ignore[assignment]
+    first = book.add("ada", TASK, "background", ticket="t" * 8)
+    assert found == [None] and first is not None
+    book.close()
+    assert read_book(path).rows == [first]
+
+
+def _read_as_nobody(path: Path, said: SimpleQueue[object]) -> None:
+    if os.getuid() == 0:
+        os.setuid(65534)
+    try:
+        said.put([row.annotator for row in read_book(path).rows])
+    except SalientError as error:
+        said.put(str(error))
+
+
+def test_a_copy_is_read_from_a_folder_that_cannot_be_written() -> None:
+    """A file that was closed, one whose log is gone, and one whose log still holds answers."""
+    folder = Path(tempfile.mkdtemp())  # below tmp_path nobody else may read
+    try:
+        book = Book(folder / "a.sqlite", ABOUT)
+        book.add("ada", TASK, "background")
+        for name in ("waits.sqlite", "waits.sqlite-wal"):
+            shutil.copy(folder / name.replace("waits", "a"), folder / name)
+        book.close()
+        shutil.copy(folder / "a.sqlite", folder / "log.sqlite")
+        connection = sqlite3.connect(folder / "log.sqlite")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.close()  # which removes its empty log
+        assert sorted(p.name for p in folder.iterdir()) == [
+            "a.sqlite",
+            "log.sqlite",
+            "waits.sqlite",
+            "waits.sqlite-wal",
+        ]
+        folder.chmod(0o555)
+        fork = multiprocessing.get_context("fork")
+        for name, expected in (
+            ("a", ["ada"]),
+            ("log", ["ada"]),
+            ("waits", "copy it, with the -wal file beside it, to"),
+        ):
+            said = fork.SimpleQueue()
+            process = fork.Process(target=_read_as_nobody, args=(folder / f"{name}.sqlite", said))
+            process.start()
+            found = said.get()
+            process.join(10)
+            assert found == expected or (isinstance(expected, str) and expected in found), found
+    finally:
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
 
 
 def test_a_full_disk_is_told_and_what_was_there_stays(path: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from salient_imagenet_data.annotation.files import read_annotations
+from salient_imagenet_data.annotation.answers import Answer
+from salient_imagenet_data.annotation.files import read_annotations, write_annotations
 from salient_imagenet_data.annotation.label_studio import read_tasks
 from salient_imagenet_data.app.label.book import Book, read_book
 from salient_imagenet_data.app.label.desk import answers_in, identity_of
@@ -45,7 +47,7 @@ def file(bare_store: Store, tmp_path: Path) -> Path:
 def test_the_csv_holds_what_was_said_last_and_applies(file: Path, bare_store: Store, run: Run, tmp_path: Path) -> None:
     out = tmp_path / "a.csv"
     code, said, _ = run("export-answers", bare_store.path, "--answers", file, "--out", out)
-    assert (code, said) == (0, f"wrote {out}: 2 answers of 2 people about 1 pairs\n")
+    assert (code, said) == (0, f"wrote {out}: 2 answers of 2 people about 1 pair\n")
     feature = bare_store.features[4]
     pair = f"{feature.class_name},{feature.class_index},{feature.feature_index},{feature.rank}"
     head, *lines = out.read_text().splitlines()
@@ -90,7 +92,7 @@ def test_what_was_written_is_taken_in_again(form: str, file: Path, bare_store: S
     before = answers_in(read_book(other), bare_store)
     assert before == answers_in(read_book(file), bare_store)
     code, said, err = run(*take)
-    assert (code, said) == (0, f"0 answers added to {other}\n") and err.startswith("2 answers are left out")
+    assert (code, said) == (0, f"0 answers added to {other}\n") and err.startswith("2 answers left out: ")
     assert answers_in(read_book(other), bare_store) == before
 
 
@@ -115,8 +117,85 @@ def test_answers_about_something_else_are_refused(bare_store: Store, run: Run, t
 def test_a_store_that_is_not_a_folder_wants_a_place(run: Run, tmp_path: Path) -> None:
     code, _, err = run("export-answers", "org/name", "--out", tmp_path / "a.csv")
     assert code == 2 and "expected --answers FILE" in err
-    code, _, err = run("export-answers", tmp_path, "--out", tmp_path / "a.csv")
-    assert code == 2 and "no such file" in err
+
+
+def test_answers_about_another_store_are_neither_exported_nor_applied(
+    file: Path, bare_store: Store, run: Run, tmp_path: Path
+) -> None:
+    """The same pairs and another network: the file says whose answers they are, and nothing of it is taken."""
+    folder = Path(shutil.copytree(bare_store.path, tmp_path / "store"))
+    connection = sqlite3.connect(file)
+    connection.execute("UPDATE project SET value = ? WHERE key = 'weights'", ("f" * 64,))
+    connection.commit()
+    connection.close()
+    ours = bare_store.manifest.weights_sha256[:16]
+    for line in (
+        ("apply", folder, file, "--majority", 1),
+        ("export-answers", folder, "--answers", file, "--out", tmp_path / "a.csv"),
+    ):
+        code, out, err = run(*line)
+        assert (code, out) == (2, "") and err.count("\n") == 1
+        assert f"a.sqlite: answers about another store; expected weights {ours}; got {'f' * 16}" in err
+    assert not (tmp_path / "a.csv").exists() and Store(folder).features == bare_store.features
+
+
+def test_what_is_written_is_counted_and_what_is_left_out_is_told(
+    file: Path, bare_store: Store, run: Run, tmp_path: Path
+) -> None:
+    """A row about a pair that the store does not have, which nothing of ours writes."""
+    connection = sqlite3.connect(file)
+    connection.execute(
+        "INSERT INTO answers SELECT NULL, time, 'cy', 0, 99999, round, answer, confidence, reason, seconds, 'other', shown "
+        "FROM answers WHERE id = 1"
+    )
+    connection.commit()
+    connection.close()
+    out, told = tmp_path / "a.csv", "1 answer left out, to pairs that the store does not have\n"
+    said = f"wrote {out}: 2 answers of 2 people about 1 pair\n"
+    assert run("export-answers", bare_store.path, "--answers", file, "--out", out) == (0, said, told)
+    assert len(out.read_text().splitlines()) == 3
+    folder = shutil.copytree(bare_store.path, tmp_path / "store")
+    assert run("apply", folder, file, "--majority", 1) == (0, "0 core, 1 spurious, 39 without answers\n", told)
+    Book(tmp_path / "empty.sqlite", identity_of(bare_store)).close()
+    out = tmp_path / "none.csv"
+    said = f"wrote {out}: 0 answers of 0 people about 0 pairs\n"
+    assert run("export-answers", bare_store.path, "--answers", tmp_path / "empty.sqlite", "--out", out)[1] == said
+
+
+def test_applying_tells_how_many_features_lose_their_kind(
+    file: Path, bare_store: Store, run: Run, tmp_path: Path
+) -> None:
+    """Twelve features have one; the file is about the fifth, and calls it spurious with one answer of the two."""
+    folder = Path(shutil.copytree(bare_store.path, tmp_path / "store"))
+    known = [
+        Answer("x", f.class_name, f.class_index, f.feature_index, f.rank, "main_object", None, "")
+        for f in bare_store.features[:12]
+    ]
+    write_annotations(tmp_path / "a.csv", known)
+    assert run("apply", folder, tmp_path / "a.csv", "--majority", 1)[2] == ""
+    _, out, err = run("apply", folder, file, "--majority", 1)
+    assert out == "0 core, 1 spurious, 39 without answers\n"
+    assert err == "11 features lose the kind they had, and 1 gets another\n"
+    assert run("apply", folder, file, "--majority", 1)[2] == ""  # the same again changes nothing
+
+
+def test_a_database_that_is_no_file_of_answers_is_told(bare_store: Store, run: Run, tmp_path: Path, file: Path) -> None:
+    """Of another program: nobody is told to restore a copy of it. A CSV is asked for where only that is read."""
+    other = tmp_path / "other.sqlite"
+    connection = sqlite3.connect(other)
+    connection.execute("CREATE TABLE answers (id)")
+    connection.close()
+    for line in (
+        ("apply", bare_store.path, other),
+        ("export-answers", bare_store.path, "--answers", other, "--out", "x"),
+    ):
+        code, _, err = run(*line)
+        assert code == 2 and "other.sqlite: not a file of answers; expected one of `salient-imagenet label`" in err
+        assert "restore" not in err
+    for line in (("annotations", file), ("import-answers", bare_store.path, file, "--answers", tmp_path / "b.sqlite")):
+        code, _, err = run(*line)
+        assert code == 2 and "a.sqlite: a file of SQLite, as `label` keeps answers in" in err
+        assert "`export-answers` writes a CSV" in err and err.count("\n") == 1
 
 
 def test_the_file_itself_is_applied_too(file: Path, bare_store: Store, run: Run, tmp_path: Path) -> None:

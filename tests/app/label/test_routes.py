@@ -14,10 +14,15 @@ from urllib.parse import quote
 
 import pytest
 
+from salient_imagenet_data.annotation.answers import Answer
+from salient_imagenet_data.annotation.applying import annotate
+from salient_imagenet_data.annotation.verdicts import Annotations
+from salient_imagenet_data.app.forms import token_for
 from salient_imagenet_data.app.label.book import read_book
 from salient_imagenet_data.app.label.desk import Desk
 from salient_imagenet_data.app.label.opening import open_desk
 from salient_imagenet_data.app.label.records import Task
+from salient_imagenet_data.app.label.results import APPLY
 from salient_imagenet_data.app.label.routes import label_routes
 from salient_imagenet_data.app.serving import access_to
 from salient_imagenet_data.app.site import site
@@ -58,7 +63,7 @@ def test_names_of_classes_and_definitions_are_never_markup(
     name = bare_store.class_names[0]
     (tmp_path / "d.txt").write_text(f"{name}\t{HTML}\n")
     made = open_desk(
-        bare_store, FolderSource(images), tmp_path / "a.sqlite", definitions=tmp_path / "d.txt", name="<i>store</i>"
+        bare_store, FolderSource(images), tmp_path / "a.sqlite", definitions=tmp_path / "d.txt", place="<i>store</i>"
     )
     made.names = (HTML, *made.names[1:])  # type: ignore[misc]
     server = serve(site((made.gallery,), label_routes(made), access_to("127.0.0.1", None)))
@@ -206,6 +211,61 @@ def test_applying_from_the_page(desk: OpenDesk, client: Served) -> None:
     assert "0 features are core, 1 spurious and 39 without answers" in shown and "(now 1.4.0)" in shown
     assert server.get("/export/answers.csv").text.splitlines()[1].endswith("background,,only grass")
     assert server.get("/export/answers.sqlite").status == 404
+
+
+def test_applying_says_first_whose_kinds_are_lost_and_wants_a_tick(desk: OpenDesk, client: Served) -> None:
+    """All features have a kind, three are answered here: 37 would have none, and one would have another."""
+    one = desk(annotator="ada", repeats=0)
+    features = one.store.features
+    told = [
+        Answer("x", f.class_name, f.class_index, f.feature_index, f.rank, "main_object", None, "") for f in features[1:]
+    ]
+    annotate(one.store.path, Annotations(tuple(told), "ab" * 32), majority=1)
+    server = client(one)
+    for answer in ("background", "background", "main_object"):
+        send(server, server.get("/label").text, answer=answer)
+    page = server.get("/results").text
+    said = " ".join(page.split())
+    assert "give 1 features their first kind, 1 features another kind than the store has, and 37 features lose" in said
+    assert '<input type="checkbox" name="lose" value="37" required>' in page
+    fields = hidden(page) | {"majority": "1", "version": ""}
+    before = Store(one.store.path)
+    for tick in ({}, {"lose": "36"}, {"lose": "on"}):
+        reply = server.post("/apply", fields | tick)
+        assert reply.status == 422 and "37 features would lose the kind that the store has" in reply.text
+    assert Store(one.store.path).features == before.features
+    assert server.post("/apply", fields | {"lose": "37"}).status == 303
+    kinds = [feature.kind for feature in Store(one.store.path).features]
+    assert (kinds.count("core"), kinds.count("spurious"), kinds.count(None)) == (1, 2, 37)
+    assert 'name="lose"' not in server.get("/results").text  # nothing is lost any more
+
+
+@pytest.mark.parametrize("where", ["export", "cache", "hub"])
+def test_what_is_only_read_is_not_applied_to(
+    where: str, bare_store: Store, images: Path, tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export, the cache of what was downloaded, and a name on the Hub: said on the page, and refused to a post."""
+    if where == "export":
+        place: str | Path = tmp_path / "out"
+        shutil.copytree(bare_store.path, tmp_path / "out" / "store")
+        told = "not a store but an export of one"
+    else:
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+        kept = Path(shutil.copytree(bare_store.path, tmp_path / "cache" / "datasets--org--name" / "store"))
+        place = kept if where == "cache" else "org/name"
+        told = "in the cache of what was downloaded" if where == "cache" else "org/name: a store on the Hub"
+    opened = Store(kept if where == "hub" else place)
+    before = {path: path.read_bytes() for path in opened.path.rglob("*") if path.is_file()}
+    made = open_desk(opened, FolderSource(images), tmp_path / "a.sqlite", annotator="ada", place=place)
+    server = serve(site((made.gallery,), label_routes(made), access_to("127.0.0.1", None)))
+    assert send(server, server.get("/label").text, answer="background").status == 303
+    page = server.get("/results").text
+    assert f"Answers are not applied from here: {place}" in page and told in page and 'action="/apply"' not in page
+    token = token_for(made.book.secret, APPLY)
+    reply = server.post("/apply", {"token": token, "majority": "1", "version": ""})
+    made.close()
+    assert reply.status == 422 and f"Not applied: {place}: " in reply.text and told in reply.text
+    assert {path: path.read_bytes() for path in opened.path.rglob("*") if path.is_file()} == before
 
 
 def test_a_read_only_store_is_labelled_and_not_applied(
