@@ -18,7 +18,7 @@ from huggingface_hub import DatasetCard
 
 from salient_imagenet_data.hub import layout
 from salient_imagenet_data.imagenet import is_imagenet, wnids
-from salient_imagenet_data.names import CORE, CUES, SPURIOUS
+from salient_imagenet_data.names import CORE, CUES, NEURONS, PCA, SAE, SPURIOUS
 from salient_imagenet_data.store import describing
 from salient_imagenet_data.store.manifest import Manifest
 from salient_imagenet_data.store.reading import Store
@@ -34,6 +34,12 @@ _ABOUT = {
     FEATURES: "one row a (class, feature): importance, votes, kind, cue, name and reasons",
     WITH_IMAGES: "images with their masks in the image frame",
 }
+_RANKED = {
+    NEURONS: "by mean of activation times weight",
+    PCA: "components of what neurons add to its logit, by the standard deviation of what each adds",
+    SAE: "latents of a sparse autoencoder, by the mean of what each adds to its logit",
+}
+"""By kind of the features."""
 MOST_NAMES = 12
 """Of spurious features, in the card."""
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
@@ -126,6 +132,10 @@ def _fields(store: Store, facts: Facts) -> dict[str, object]:
         "majority": m.majority,
         "top_images": f"{m.top_images:,}",
         "quarantined": f"{m.quarantined:,}",
+        "ranked": _RANKED[NEURONS if store.basis is None else store.basis.kind],
+        "channel": "channel"
+        if store.basis is None
+        else "combination of channels (`store/basis.parquet`), where that is positive,",
         "grid": f"{m.grid[0]} x {m.grid[1]}",
         "preprocessing": str(m.preprocessing),
         "architecture": code(m.architecture),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -27,6 +29,7 @@ from salient_imagenet_data.builder.config import BuildConfig, RunConfig
 from salient_imagenet_data.builder.discovery import fitting
 from salient_imagenet_data.builder.feature_attack import attacker
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.hub.export import export
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.comparing import compare
@@ -307,3 +310,29 @@ def test_sheets_attack_the_components_and_name_them(
     assert [basis.sha256 for basis in given] == [pca.basis.sha256]  # type: ignore[union-attr]
     first = pca.features[0]
     assert f"rank 1, feature {first.feature_index}, component {first.feature_index} by variance" in written
+
+
+def test_the_page_reads_a_basis_so(pca: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "bases.md").read_text(), re.DOTALL)
+    (tmp_path / "components").symlink_to(pca.path)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    places = [pca.basis.places(row) for row in names["numbers"]]  # type: ignore[union-attr]
+    found = names["basis"].activations(names["pooled"], names["numbers"])
+    assert np.allclose(found, [pca.basis.bias[row] for row in places]) and found.shape == (2, 3)  # type: ignore[union-attr]
+
+
+def test_an_export_carries_the_basis_and_its_card_says_what_features_are(pca: Store, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(pca.path, tmp_path / "store"))
+    write_annotations(tmp_path / "answers.csv", answers_for(pca))
+    out = export(annotate(copy, read_annotations(tmp_path / "answers.csv")), tmp_path / "out")
+    exported = Store(out)
+    exported.verify()
+    assert exported.basis is not None and pca.basis is not None and exported.basis.sha256 == pca.basis.sha256
+    card = (out / "README.md").read_text()
+    assert "most important features of each class, components of what neurons add to its logit, by the standard" in card
+    assert (
+        "A map is the feature's combination of channels (`store/basis.parquet`), where that is positive, divided"
+        in card
+    )
