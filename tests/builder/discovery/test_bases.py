@@ -300,7 +300,7 @@ def test_sheets_attack_the_components_and_name_them(
     monkeypatch.setattr(
         feature_attack,
         "attacker",
-        lambda model, basis, device: given.append(basis) or attacker(model, basis, iterations=1, device=device),
+        lambda model, basis, **o: given.append(basis) or attacker(model, basis, iterations=1, **o),
     )
     write = sheets.write
     monkeypatch.setattr(sheets, "write", lambda *a, **o: (written.append(a[2]), write(*a, **o))[1])
