@@ -121,8 +121,8 @@ def _candidates(this: Given) -> NDArray[np.int64] | None:
     rows = pilot_rows(chain.from_iterable(id_chunks(this.source)), labels, run.pilot)
     twice = most_kept(labels, config.top_images * config.top_features if config.edition == "top65" else None)
     if 2 * len(rows) > twice:
-        size = f"{run.pilot} images a class would be {len(rows)} images, to save {twice} at most"
-        tell(this, f"no pilot: {size}; so all images go through the network, and then those that are kept again")
+        saved = f"a pilot of {len(rows)} would save {twice} from it at most"
+        tell(this, f"few images: all go through the network, and those that are kept go again, as {saved}")
         return None
     job = _job(this, "pilot", rows, even_ends(len(rows), PILOT_UNIT), None, basis=this.wanted.basis)
     this.engine.run(job)

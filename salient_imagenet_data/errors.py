@@ -12,6 +12,10 @@ _FROM_A_WORKER = re.compile(
 """What torch makes of the message of an error from a worker: its whole traceback, and the message at the end."""
 
 
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Characters that a terminal acts upon and nobody sees: of a file that was taken for a text."""
+
+
 class SalientError(Exception):
     """A mistake in the input or its state that the user can mend.
 
@@ -27,7 +31,7 @@ class SalientError(Exception):
             parts.append(f"got {got}")
         if then:
             parts.append(then)
-        super().__init__(" ".join("; ".join(parts).split()))
+        super().__init__(_UNSEEN.sub(lambda match: f"\\x{ord(match[0]):02x}", " ".join("; ".join(parts).split())))
 
 
 class ImageError(SalientError):

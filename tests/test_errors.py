@@ -23,6 +23,10 @@ def test_parts_are_joined_and_lines_folded() -> None:
     assert str(error) == "a b; expected c; got d e; f"
 
 
+def test_what_a_terminal_would_act_upon_is_written_out() -> None:
+    assert str(SalientError("\x89PNG\r\x1a", got="\x1b[31mred\x07 ä")) == r"\x89PNG \x1a; got \x1b[31mred\x07 ä"
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_error_of_a_worker_says_what_one_of_this_process_says(workers: int) -> None:
     with pytest.raises(ImageError) as error:

@@ -54,14 +54,15 @@ class Localisation:
     """What `localise` finds.
 
     images: with boxes that were used. without_boxes: rows of the store that have none. covered: images left out since
-    boxes cover more than 95 % of the crop. outside: images whose boxes all lie outside the crop. unknown: images of the
-    truth that the store does not have. auroc: of the features' lift as a sign of core, against the answers, None where
-    all answers are alike.
+    boxes cover more than 95 % of the crop. other_class: images whose boxes are all of other classes. outside: images
+    whose boxes all lie outside the crop. unknown: images of the truth that the store does not have. auroc: of the
+    features' lift as a sign of core, against the answers, None where all answers are alike.
     """
 
     images: int
     without_boxes: int
     covered: int
+    other_class: int
     outside: int
     unknown: int
     kinds: dict[Kind, OfMasks]
@@ -120,8 +121,8 @@ def localise(store: Store, truth: Truth) -> Localisation:
 
 def _regions(
     store: Store, truth: Truth, ids: list[str]
-) -> tuple[NDArray[np.int64], list[NDArray[np.bool_]], tuple[int, int, int, int]]:
-    rows, regions, covered, outside = [], [], 0, 0
+) -> tuple[NDArray[np.int64], list[NDArray[np.bool_]], tuple[int, int, int, int, int]]:
+    rows, regions, covered, other_class, outside = [], [], 0, 0, 0
     known = [row for row, image_id in enumerate(ids) if image_id in truth]
     for row in known:
         record = store.rows[row]
@@ -131,6 +132,9 @@ def _regions(
                 then="import again with --images",
             )
         name = store.class_names[record.label]
+        if not truth.names(record.image_id, name):
+            other_class += 1
+            continue
         region = truth.region(record.image_id, name, (record.width, record.height), store.manifest.preprocessing)
         if region.mean() > MOST_COVER:
             covered += 1
@@ -142,10 +146,11 @@ def _regions(
     if not rows:
         raise SalientError(
             f"no image of {store.path} has boxes that say where it is",
-            expected=f"ids such as {ids[0]}",
-            got=f"{len(truth)} images with boxes, of which the store has {len(known)}",
+            expected=f"ids such as {ids[0]}, and classes such as {store.class_names[0]}",
+            got=f"{len(truth)} images with boxes, of which the store has {len(known)}: {covered} almost wholly "
+            f"covered, {other_class} with boxes of other classes alone, {outside} with none inside the crop",
         )
-    counts = (len(ids) - len(known), covered, outside, len(truth) - len(known))
+    counts = (len(ids) - len(known), covered, other_class, outside, len(truth) - len(known))
     return np.array(rows, dtype=np.int64), regions, counts
 
 
@@ -197,6 +202,8 @@ def doubtful_first(found: Localisation) -> dict[tuple[int, int], str]:
 def lines(found: Localisation) -> str:
     """The figures in lines of text: counts, kinds with their control, features whose answer and lift disagree."""
     left_out = f"{found.covered} left out whose boxes cover more than {MOST_COVER:.0%} of the crop"
+    if found.other_class:
+        left_out += f", {found.other_class} whose boxes are of other classes"
     if found.outside:
         left_out += f", {found.outside} whose boxes lie outside it"
     if found.unknown:

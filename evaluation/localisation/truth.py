@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import CropBox, Preprocessing
-from salient_imagenet_data.imagenet import id_of_path
+from salient_imagenet_data.imagenet import id_of_path, wnid_of_words
 from salient_imagenet_data.images.decoding import decode_picture
 
 MOST_BYTES = 1 << 30
@@ -48,6 +48,11 @@ class Box:
     bottom: float
     class_name: str = ""
 
+    def of(self, class_name: str) -> bool:
+        """Whether it may be of a class: the file does not say of which, or says it by the same name or ImageNet's
+        words for the same wnid."""
+        return not self.class_name or wnid_of_words(self.class_name) == wnid_of_words(class_name)
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -61,6 +66,10 @@ class Truth:
 
     def __contains__(self, image_id: str) -> bool:
         return image_id in self.boxes or image_id in self.masks
+
+    def names(self, image_id: str, class_name: str) -> bool:
+        """Whether an image has a mask, or any box that may be of the class."""
+        return image_id in self.masks or any(box.of(class_name) for box in self.boxes[image_id])
 
     def __len__(self) -> int:
         return len(self.boxes) or len(self.masks)
@@ -79,7 +88,7 @@ class Truth:
         crop = preprocessing.crop_box(width, height)
         region = np.zeros((preprocessing.crop, preprocessing.crop), dtype=np.bool_)
         for box in self.boxes[image_id]:
-            if box.class_name in ("", class_name):
+            if box.of(class_name):
                 region |= _box_region(box, scale, crop, preprocessing.crop)
         return region
 

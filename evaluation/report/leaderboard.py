@@ -11,7 +11,7 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.plan.vocabulary import BY_KEY, better, corrupted_words, corruption_words
 from salient_imagenet_data.evaluation.report.answer import short_names
-from salient_imagenet_data.evaluation.report.page import ROOM
+from salient_imagenet_data.evaluation.report.page import REPORT_JSON, ROOM
 from salient_imagenet_data.evaluation.score.results import FAMILY, ModelResult, StoreFacts, Summary
 from salient_imagenet_data.pictures.page import check_page, render
 from salient_imagenet_data.whole_file import write_text
@@ -46,15 +46,21 @@ class Board:
 
 
 def read_summaries(folder: Path) -> dict[str, Summary]:
-    """The evaluations in the .json files at and below a folder, by file; other JSON files are passed over.
+    """The evaluations in the .json files at and below a folder, by file. Files that do not say that they are one, and
+    hidden folders, are passed over.
 
-    Raises SalientError, naming the file, for one that is no JSON, or an evaluation with fields that cannot be, and for
-    a folder without an evaluation.
+    Raises SalientError, naming the file, for an evaluation, or a report.json, that is no JSON or has fields that cannot
+    be, and for a folder without an evaluation.
     """
     found = {}
     for path in sorted(folder.rglob("*.json")):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts[:-1]):
+            continue
+        raw = path.read_bytes()
+        if path.name != REPORT_JSON and FAMILY.encode() not in raw:
+            continue
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(raw.decode())
         except (ValueError, RecursionError) as error:
             raise SalientError(f"{path}: not JSON", got=str(error)) from error
         if isinstance(content, dict) and str(content.get("format", "")).startswith(FAMILY):

@@ -68,7 +68,7 @@ class Boxes:
             left, right = ((v * across - record.box.left) / record.box.width for v in (box.left, box.right))
             top, bottom = ((v * down - record.box.top) / record.box.height for v in (box.top, box.bottom))
             left, top, right, bottom = (1000 * min(max(v, 0.0), 1.0) for v in (left, top, right, bottom))
-            if box.class_name in ("", name) and right > left and bottom > top:
+            if box.of(name) and right > left and bottom > top:
                 found.append(Drawn(left, top, right - left, bottom - top))
         return found
 

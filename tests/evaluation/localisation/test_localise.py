@@ -12,7 +12,7 @@ from PIL import Image
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.localisation.localise import doubtful_first, lines, localise
-from salient_imagenet_data.evaluation.localisation.truth import Truth, read_truth
+from salient_imagenet_data.evaluation.localisation.truth import Box, Truth, read_truth
 from salient_imagenet_data.geometry import to_crop_frame
 from salient_imagenet_data.masks import dequantise
 from salient_imagenet_data.scenes import SceneSource
@@ -100,6 +100,18 @@ def test_only_some_images_have_boxes_and_large_ones_say_nothing(store: Store, tm
         "1 images with boxes; 1 left out whose boxes cover more than 95% of the crop, 1 whose boxes lie outside it; "
         "1 images with boxes are not in the store"
     )
+    (tmp_path / "other.csv").write_text(
+        f"image,class,left,top,right,bottom\n{first},{store.class_names[store.rows[0].label]},10,10,30,30\n"
+        f"{second},none of ours,10,10,30,30\n"
+    )
+    found = localise(store, read_truth(tmp_path / "other.csv"))
+    assert (found.images, found.other_class, found.outside) == (1, 1, 0)
+    assert lines(found).splitlines()[0].endswith(", 1 whose boxes are of other classes")
+    (tmp_path / "words.csv").write_text(f"image,class,left,top,right,bottom\n{first},none of ours,10,10,30,30\n")
+    with pytest.raises(
+        SalientError, match="and classes such as .*the store has 1: 0 almost wholly covered, 1 with box"
+    ):
+        localise(store, read_truth(tmp_path / "words.csv"))
     (tmp_path / "none.csv").write_text("image,left,top,right,bottom\nstranger,1,1,2,2\n")
     with pytest.raises(SalientError, match="1 images with boxes, of which the store has 0"):
         localise(store, read_truth(tmp_path / "none.csv"))
@@ -150,3 +162,9 @@ def test_sheets_come_in_the_order_of_doubt(
         first = found[listed[0]].figures.own
         assert first is not None
         assert doubtful_first(localise(opened, truth))[listed[0]] == f"lift {first.lift.words}"
+
+
+def test_a_box_is_of_a_class_by_its_wnid_or_by_imagenets_words() -> None:
+    for words in ("tench", "Tench", "tench, Tinca tinca", "n01440764", ""):
+        assert Box(0, 0, 1, 1, words).of("n01440764") and Box(0, 0, 1, 1, words).of("tench"), words
+    assert not Box(0, 0, 1, 1, "goldfish").of("n01440764") and not Box(0, 0, 1, 1, "cat").of("dog")

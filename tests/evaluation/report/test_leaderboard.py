@@ -152,9 +152,15 @@ def test_evaluations_are_found_below_a_folder_and_counted(tmp_path: Path) -> Non
     (tmp_path / "theirs.html").write_text("mine")
     with pytest.raises(SalientError, match="not a page of ours"):
         write_leaderboard(tmp_path, tmp_path / "theirs.html")
-    (tmp_path / "c.json").write_text("{")
+    (tmp_path / "c.json").write_text("{")  # anybody's
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / ".hidden" / "report.json").write_text("{")
+    assert len(read_summaries(tmp_path)) == 2
+    (tmp_path / "c.json").write_text(json.dumps(summary(model("x")).to_json())[1:])
     with pytest.raises(SalientError, match=r"c\.json: not JSON; got "):
         read_summaries(tmp_path)
-    (tmp_path / "c.json").write_text("[" * 100_000)
-    with pytest.raises(SalientError, match=r"c\.json: not JSON; got "):
-        read_summaries(tmp_path)
+    (tmp_path / "c.json").unlink()
+    for content in ("", "{", "[" * 100_000):
+        (tmp_path / "report.json").write_text(content)
+        with pytest.raises(SalientError, match=r"report\.json: not JSON; got "):
+            read_summaries(tmp_path)
