@@ -39,7 +39,9 @@ OURS = (
     *(MARKER, "images", "store", "cache", "index.html", "answers.csv", "contact_sheet.png"),
     *(f"{network}.safetensors" for network in NETWORKS),
 )
-"""What the demo leaves in its folder: with anything else in it, the folder is not removed."""
+"""What the demo leaves in its folder: where anything else is, nothing is removed."""
+ANSWERS = "store.answers.sqlite"
+"""What people answered in the browser about the demo's store, beside it. It stays."""
 MARK = '{"made_by": "salient-imagenet demo"}\n'
 
 
@@ -59,7 +61,7 @@ def run(out: Path, *, overwrite: bool = False) -> DemoResult:
             shutil.copyfile(weights, out / f"{name}.safetensors")
     with _timed(seconds, "build"):
         robust, sha256 = load_model(out / "robust.safetensors")
-        build(source, robust, out / "store", weights_sha256=sha256)
+        build(source, robust, out / "store", weights_sha256=sha256, overwrite=overwrite)
     with _timed(seconds, "annotate"):
         store = Store(out / "store")
         write_annotations(out / "answers.csv", answer_all(store, truth.__getitem__))
@@ -110,12 +112,21 @@ def _prepare(out: Path, overwrite: bool) -> None:
             )
         if not _made_here(out / MARKER):
             raise SalientError(f"{out}: not a demo", got="a folder with other files", then="choose another --out")
-        others = sorted(path.name for path in out.iterdir() if path.name.removesuffix(UNFINISHED) not in OURS)
+        others = [path for path in out.iterdir() if not _is_ours(path.name) and not path.name.startswith(ANSWERS)]
+        others += [path for path in (out / "images").rglob("*") if not path.match("images/*/scene-*.png")]
+        others = [path for path in others if path.is_file() or path.parent == out]
         if others:
-            raise SalientError(f"{out}: holds what is not of the demo", got=others[0], then="move it elsewhere")
-        shutil.rmtree(out)
+            first = min(others).relative_to(out).as_posix()
+            raise SalientError(f"{out}: holds what is not of the demo", got=first, then="move it elsewhere")
+        for path in out.iterdir():
+            if _is_ours(path.name) and path.name not in (MARKER, "store"):  # the store is for the build to replace
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / MARKER, MARK)
+
+
+def _is_ours(name: str) -> bool:
+    return name.removesuffix(UNFINISHED) in OURS
 
 
 def _made_here(marker: Path) -> bool:

@@ -170,6 +170,28 @@ def test_overwrite_removes_nothing_that_is_not_of_the_demo(tmp_path: Path, marke
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+def test_overwrite_removes_no_file_of_others_below_and_no_answers(tmp_path: Path, monkeypatch: Any) -> None:
+    def entries() -> set[str]:
+        return {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+
+    for name in ("images/ring/scene-1-090-000001.png", "answers.csv", "cache/x", "store.answers.sqlite-wal"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / run_module.MARKER).write_text(run_module.MARK)
+    (tmp_path / "images" / "mine").mkdir()
+    for other in ("images/mine/holiday.jpg", "images/ring/ring.png"):
+        (tmp_path / other).write_text("a photograph")
+        before = entries()
+        with pytest.raises(SalientError, match=f"holds what is not of the demo; got {other}; move it elsewhere"):
+            run_module.run(tmp_path, overwrite=True)
+        assert entries() == before
+        (tmp_path / other).unlink()
+    monkeypatch.setattr(run_module, "SceneSource", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run_module.run(tmp_path, overwrite=True)
+    assert entries() == {run_module.MARKER, "store.answers.sqlite-wal"}
+
+
 def test_the_groups_of_the_page_are_those_of_the_demo(result: dict[str, Any], folder: Path) -> None:
     command = [sys.executable, "-m", "salient_imagenet_data.cli", "groups", "demo/store", "--shown", "split"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
