@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
+from salient_imagenet_data.evaluation.numbers.overlap import pointing
 
 DRAWS = 2_000
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
@@ -35,7 +36,6 @@ def place(soft: NDArray[np.floating], region: NDArray[np.bool_]) -> Placed | Non
     total, peak = values.sum(), values.max()
     if peak <= 0.0:
         return None
-    highest = values == peak
     order = np.sort(values, axis=None)
     inside = np.sort(values[region])
     levels = np.array(THRESHOLDS) * peak
@@ -45,7 +45,7 @@ def place(soft: NDArray[np.floating], region: NDArray[np.bool_]) -> Placed | Non
     return Placed(
         float(values[region].sum() / total),
         float(region.mean()),
-        float(region[highest].mean()),
+        pointing(values, region),
         tuple((both / np.maximum(union, 1)).tolist()),
     )
 

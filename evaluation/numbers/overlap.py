@@ -25,3 +25,8 @@ def iou(mask: NDArray[np.floating], truth: NDArray[np.bool_], threshold: float =
     found = mask >= threshold
     union = int((found | truth).sum())
     return int((found & truth).sum()) / union if union else math.nan
+
+
+def pointing(mask: NDArray[np.floating], truth: NDArray[np.bool_]) -> float:
+    """Share of the pixels of the mask's maximum that lie in the truth: the pointing game [Zhang et al. 2018]."""
+    return float(truth[mask == mask.max()].mean())

@@ -187,6 +187,9 @@ def score(
 @click.option("--saliency", type=click.Choice(METHODS), default="grad_cam", help="Where the classifier looks.")
 @click.option("--layer", help="Module to look at, or `image`.  [default: the last grid for grad_cam, else image]")
 @click.option("--depth", type=click.Choice(DEPTHS), help="How deep to look, instead of naming a layer.")
+@click.option(
+    "--curves", type=click.IntRange(0), default=0, help="Also insertion and deletion, in so many steps of the pixels."
+)
 @click.option("--batch-size", type=click.IntRange(1), default=32)
 @click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
 def align(
@@ -199,6 +202,7 @@ def align(
     saliency: Method,
     layer: str | None,
     depth: Depth | None,
+    curves: int,
     fold: Fold,
     batch_size: int,
     workers: int,
@@ -226,16 +230,20 @@ def align(
         for line in told(classifier.details):
             tell(line)
         results[name] = align_model(
-            classifier, opened, source, saliency=saliency, layer=layer, depth=depth, settings=settings
+            classifier, opened, source, saliency=saliency, layer=layer, depth=depth, curves=curves, settings=settings
         )
     if as_json:
         part = {} if fold == WHOLE else {"fold": str(fold)}
-        found = {name: {**part, **dataclasses.asdict(figures)} for name, figures in results.items()}
+        found = {
+            name: {**part, **{key: e for key, e in dataclasses.asdict(figures).items() if e is not None}}
+            for name, figures in results.items()
+        }
         click.echo(json.dumps(found, indent=2))
         return
     click.echo(f"{'classifier':<28} {'figure':<18} {'n':>6}  {'value':>6}  95 % interval")
     for name, figures in results.items():
-        for key, e in vars(figures).items():
+        own = {key: e for key, e in vars(figures).items() if key != "curves"}
+        for key, e in {**own, **(vars(figures.curves) if figures.curves is not None else {})}.items():
             click.echo(f"{Path(name).name[:28]:<28} {key:<18} {e.n:>6}  {e.value:6.3f}  {e.interval}")
     if fold != WHOLE:
         click.echo(f"only fold {fold} of the images")

@@ -158,6 +158,7 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
         "saliency": ("--saliency", "input_x_gradient"),
         "layer": ("--layer", "image"),
         "depth": ("--depth", "input"),
+        "curves": ("--curves", 2),
         "batch_size": ("--batch-size", 7),
     },
     "retrain-head": {

@@ -46,6 +46,7 @@ def loops(saliency: np.ndarray, mask: np.ndarray) -> dict[str, float]:
         "mass": sum(s * m for s, m in pixels) / sum(s for s, _ in pixels),
         "average_precision": precision,
         "auroc": sum(pairs) / len(pairs),
+        "pointing": sum(m >= 0.5 for s, m in pixels if s == peak) / sum(s == peak for s, _ in pixels),
     }
 
 
@@ -64,7 +65,7 @@ def test_where_a_figure_has_no_meaning() -> None:
     some = np.ones((2, 2), dtype=np.float32)
     some[0] = 0
     dark = alignment(np.zeros((2, 2)), some)
-    assert all(math.isnan(v) for v in (dark.iou, dark.difference, dark.mass)) and dark.auroc == 0.5
+    assert all(math.isnan(v) for v in (dark.iou, dark.difference, dark.mass, dark.pointing)) and dark.auroc == 0.5
     everywhere = alignment(some, np.ones((2, 2)))
     assert math.isnan(everywhere.difference) and math.isnan(everywhere.auroc) and everywhere.mass == 1.0
     assert math.isnan(average_precision(some, np.zeros((2, 2), dtype=bool)))
@@ -142,7 +143,8 @@ def test_the_command(store: Store, images: Path, weights: Path, run: Run) -> Non
     code, out, _ = run("align", store.path, "--images", images, "--weights", weights, "--json")
     figures = json.loads(out)[str(weights)]
     beside = {f"{name}_{where}" for name in ("iou", "mass", "cover") for where in ("spurious", "neither")}
-    assert code == 0 and set(figures) == {"iou", "difference", "mass", "average_precision", "auroc", "cover", *beside}
+    own = {"iou", "difference", "mass", "average_precision", "auroc", "cover", "pointing", "area"}
+    assert code == 0 and set(figures) == {*own, *beside, "pointing_spurious", "area_spurious"}
     model, _ = load_model(weights)
     again = align(Classifier("again", model), store, FolderSource(images))
     assert figures["mass"] == pytest.approx(dataclasses.asdict(again.mass)) and 0 < figures["mass"]["value"] < 1
@@ -180,10 +182,13 @@ def test_mass_and_overlap_on_core_spurious_and_neither_image_by_image(
             overlap = sum(a and b for a, b in reached) / sum(a or b for a, b in reached)
             mass = float((where.astype(float) * mask).sum() / where.astype(float).sum())
             found = {f"iou{name}": overlap, f"mass{name}": mass, f"cover{name}": float(mask.mean())}
+            if name != "_neither":
+                highest = np.unravel_index(where.argmax(), where.shape)
+                found |= {f"pointing{name}": float(mask[highest] >= 0.5), f"area{name}": float((mask >= 0.5).mean())}
             for key, value in found.items():
                 values.setdefault(key, {}).setdefault(record.label, []).append(value)
     found = align(Classifier("m", model), store, source, saliency="input_x_gradient", settings=Settings(batch_size=7))
-    assert len(values) == 9
+    assert len(values) == 13
     for key, by_class in values.items():
         wanted = float(np.mean([np.mean(some) for some in by_class.values()]))
         assert getattr(found, key).value == pytest.approx(wanted, rel=1e-4), key
