@@ -179,7 +179,7 @@ def test_wrong_words_end_in_a_line_that_names_the_help(run: Run) -> None:
         and err.endswith("see `salient-imagenet -h`\n")
     )
     code, out, err = run()
-    assert code == 2 and "Commands:" in out + err and "Error" not in out + err
+    assert code == 2 and "Build masks:" in out + err and "Error" not in out + err
 
 
 def test_trouble_of_a_command_with_two_places_is_told_with_the_first(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
