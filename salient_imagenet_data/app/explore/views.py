@@ -164,6 +164,7 @@ def shared(library: Library) -> Values:
     return {
         "library": library,
         "place": library.place,
+        "other_place": library.beside.place if library.beside else "",
         "size": SIZES[0],
         "large": SIZES[1],
         "steps": STEPS,

@@ -100,6 +100,7 @@ def _pages(library: Library, site: Site) -> Iterator[tuple[str, bytes]]:
     def made(name: str, template: str, values: views.Values) -> tuple[str, bytes]:
         to = Written(site, "../" if "/" in name else "")
         whole = {**views.shared(library), **values}
+        whole |= {key: _last(whole[key]) for key in ("place", "other_place")}
         return name, bytes(page(f"explore/{template}.html", to=to, **whole).body)
 
     yield made(HOME, "home", views.home(library))
@@ -123,7 +124,7 @@ def _pages(library: Library, site: Site) -> Iterator[tuple[str, bytes]]:
 
 def readme(library: Library) -> str:
     """README.md of a Space that shows the pages, with what the Hub reads at its head."""
-    title = "Salient features of " + " ".join(PurePosixPath(library.place.rstrip("/")).name.split() or ["a store"])
+    title = f"Salient features of {_last(library.place) or 'a store'}"
     shown = "photographs with masks over them" if library.photographs else "masks without photographs"
     return f"""---
 title: {json.dumps(title)}
@@ -138,6 +139,11 @@ pinned: false
 Core and spurious features of {len(library.names)} classes: {shown}. Made by `salient-imagenet explore --space` from a
 store of split {json.dumps(library.store.manifest.split)}, version {library.store.manifest.data_version}.
 """
+
+
+def _last(place: str) -> str:
+    """A store's name without the folders that it lies in, which are nobody else's business."""
+    return " ".join(PurePosixPath(place.rstrip("/")).name.split())
 
 
 def _files_of_ours(out: Path, overwrite: bool) -> list[str]:

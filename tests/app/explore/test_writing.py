@@ -68,7 +68,7 @@ def test_every_link_is_relative_and_leads_to_a_file(small: Path) -> None:
 
 def test_of_many_images_those_are_written_that_classes_and_features_show(tmp_path: Path) -> None:
     made = make_store(tmp_path / "store", [f"ring/{n}" for n in range(60)], [2] * 60)
-    library = open_library(made)
+    library = open_library(made, other=make_store(tmp_path / "another", ["ring/7"], [2]))
     write_site(library, tmp_path / "site")
     files, led_to = files_led_to(tmp_path / "site")
     assert led_to == files
@@ -77,6 +77,9 @@ def test_of_many_images_those_are_written_that_classes_and_features_show(tmp_pat
     assert ends is not None
     shown |= {row for row, _ in (*ends.most, *ends.least)}
     assert {int(p.stem.split("-")[0]) for p in (tmp_path / "site" / "image").iterdir()} == shown and len(shown) < 40
+    for path in (tmp_path / "site").rglob("*.html"):
+        text = path.read_text()
+        assert str(tmp_path) not in text and "beside it another" in text and "<p>store · " in text  # no folder of ours
 
 
 def test_the_site_has_all_classes_features_and_the_images_they_show(small: Path, store: Store) -> None:
