@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,15 @@ _Measure = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 @dataclass(frozen=True)
 class Agreement:
     """1: all agree; 0: as much as by chance. low, high: 95 % interval over pairs; None where it cannot be told, as
-    where all answers are alike. pairs: those that count."""
+    where all answers are alike. pairs: those that count. left_out: those with answers that do not. people: of each
+    pair, where the measure wants as many for all."""
 
     value: float | None
     low: float | None
     high: float | None
     pairs: int
+    left_out: int = 0
+    people: int | None = None
 
     @property
     def words(self) -> str:
@@ -40,8 +43,9 @@ def fleiss(counts: NDArray[np.integer], *, draws: int = DRAWS, seed: int = 0) ->
     """
     totals = counts.sum(axis=1)
     several = totals[totals > 1]
+    answered = int((totals > 0).sum())
     if not len(several):
-        return Agreement(None, None, None, 0)
+        return Agreement(None, None, None, 0, answered)
     people = int(np.bincount(several).argmax())
     kept = counts[totals == people].astype(np.float64)
     alike = ((kept**2).sum(axis=1) - people) / (people * (people - 1))
@@ -51,7 +55,8 @@ def fleiss(counts: NDArray[np.integer], *, draws: int = DRAWS, seed: int = 0) ->
         shares = weights @ kept / (people * weights.sum(axis=1, keepdims=True))
         return _ratio(seen, (shares**2).sum(axis=1))
 
-    return _with_interval(kappa, len(kept), draws, seed)
+    found = _with_interval(kappa, len(kept), draws, seed)
+    return replace(found, left_out=answered - len(kept), people=people)
 
 
 def krippendorff(counts: NDArray[np.integer], *, draws: int = DRAWS, seed: int = 0) -> Agreement:
@@ -60,8 +65,9 @@ def krippendorff(counts: NDArray[np.integer], *, draws: int = DRAWS, seed: int =
     Pairs may have any number of people; those with fewer than two say nothing of agreement.
     """
     kept = counts[counts.sum(axis=1) > 1].astype(np.float64)
+    left_out = int((counts.sum(axis=1) == 1).sum())
     if not len(kept):
-        return Agreement(None, None, None, 0)
+        return Agreement(None, None, None, 0, left_out)
     people = kept.sum(axis=1)
     apart = (people**2 - (kept**2).sum(axis=1)) / (people - 1)
 
@@ -70,7 +76,7 @@ def krippendorff(counts: NDArray[np.integer], *, draws: int = DRAWS, seed: int =
         expected = (n**2 - (values**2).sum(axis=1)) / (n - 1)
         return _ratio(1.0 - weights @ apart / n, 1.0 - expected / n)
 
-    return _with_interval(alpha, len(kept), draws, seed)
+    return replace(_with_interval(alpha, len(kept), draws, seed), left_out=left_out)
 
 
 def _ratio(seen: NDArray[np.float64], chance: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from salient_imagenet_data.annotation.answers import Answer
 from salient_imagenet_data.annotation.verdicts import Annotations, Verdict
-from salient_imagenet_data.errors import SalientError, many
+from salient_imagenet_data.errors import SalientError, many, some
+from salient_imagenet_data.imagenet import wnid_of_words
 from salient_imagenet_data.names import MANIFEST
 from salient_imagenet_data.places import Folder, assets, is_repo_id
 from salient_imagenet_data.store.features import Feature
@@ -122,6 +124,21 @@ def _annotate(place: Folder, store: Store, annotations: Annotations, majority: i
         data_version=new_version,
     )
     replace_features(place, manifest, features)
+
+
+def check_pairs(answers: Iterable[Answer], features: Iterable[Feature], file: str | Path) -> None:
+    """Raises SalientError unless a store has the pair of each answer, under the rank and, where the answer has one, the
+    class name that the answer gives. file: for the message."""
+    names = {(f.class_index, f.feature_index, f.rank): f.class_name for f in features}
+    unknown = [
+        f"class {a.class_index}{f' ({a.class_name})' if a.class_name else ''}, feature {a.feature_index}, "
+        f"rank {a.feature_rank}"
+        for a in answers
+        if (name := names.get((a.class_index, a.feature_index, a.feature_rank))) is None
+        or (a.class_name and wnid_of_words(a.class_name) != wnid_of_words(name))
+    ]
+    if unknown:
+        raise SalientError(f"{file}: pairs that the store does not have", got=some(unknown))
 
 
 def with_verdicts(

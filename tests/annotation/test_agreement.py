@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import krippendorff as reference
 import numpy as np
 import pytest
@@ -49,8 +51,10 @@ def test_extremes() -> None:
     for measure in (fleiss, krippendorff):
         assert measure(alike).value == pytest.approx(1.0)
         one_answer = measure(np.array([[5, 0, 0]] * 4))
-        assert one_answer == Agreement(None, None, None, 4) and one_answer.words == "cannot be told"
-        assert measure(np.array([[1, 0, 0], [0, 1, 0]])) == Agreement(None, None, None, 0)
+        assert (
+            one_answer == Agreement(None, None, None, 4, 0, one_answer.people) and one_answer.words == "cannot be told"
+        )
+        assert measure(np.array([[1, 0, 0], [0, 1, 0]])) == Agreement(None, None, None, 0, 2)
         assert measure(np.zeros((0, 3), dtype=np.int64)) == Agreement(None, None, None, 0)
         opposed = measure(np.array([[1, 1, 0]] * 6))
         assert opposed.value is not None and opposed.value < 0
@@ -58,7 +62,8 @@ def test_extremes() -> None:
 
 def test_fleiss_takes_the_pairs_with_the_most_common_number_of_people() -> None:
     more = np.concatenate([WIKIPEDIA, [[1, 1, 0, 0, 0], [13, 0, 0, 0, 0], [1, 0, 0, 0, 0]]])
-    assert fleiss(more) == fleiss(WIKIPEDIA)
+    assert fleiss(more) == replace(fleiss(WIKIPEDIA), left_out=3)
+    assert fleiss(more).people == 14
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:

@@ -100,6 +100,11 @@ class Desk:
         """Class names to show."""
         return display_names(self.store.class_names)
 
+    @property
+    def defined(self) -> int:
+        """How many of the store's classes have a text in `definitions`."""
+        return sum(name in self.definitions for name in self.store.class_names)
+
     def rows_of(self, task: Task) -> list[int]:
         """Rows of the store whose images a task shows, most active first. Kept: a store may have a million rows."""
         if task not in self._rows:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from salient_imagenet_data.annotation.answers import OFFICIAL_COLUMNS
+from salient_imagenet_data.annotation.applying import check_pairs
 from salient_imagenet_data.annotation.files import csv_of, read_annotations
 from salient_imagenet_data.annotation.label_studio import read_tasks, tasks_of
 from salient_imagenet_data.annotation.verdicts import Annotations, Generalised
@@ -16,7 +17,7 @@ from salient_imagenet_data.app.label.desk import SHOWN, WIDE_RANKS, answers_in, 
 from salient_imagenet_data.app.label.ledger import Ledger
 from salient_imagenet_data.app.label.quality import generalisation
 from salient_imagenet_data.app.label.records import Pair, Task
-from salient_imagenet_data.errors import SalientError, many, some
+from salient_imagenet_data.errors import SalientError, many
 from salient_imagenet_data.names import Form
 from salient_imagenet_data.store.reading import Store
 
@@ -65,16 +66,7 @@ def take_in(path: Path, store: Store, answers: Path, tell: Callable[[str], None]
     Raises SalientError for a pair that the store does not have.
     """
     read = read_tasks(path) if path.suffix == ".json" else list(read_annotations(path).answers)
-    known = {(f.class_index, f.feature_index, f.rank): f.class_name for f in store.features}
-    told = [(f"class {a.class_index}, feature {a.feature_index}, rank {a.feature_rank}", a) for a in read]
-    unknown = [
-        words
-        for words, a in told
-        if (name := known.get((a.class_index, a.feature_index, a.feature_rank))) is None
-        or a.class_name not in ("", name)
-    ]
-    if unknown:
-        raise SalientError(f"{path}: pairs that the store does not have", got=some(unknown))
+    check_pairs(read, store.features, path)
     book = Book(answers, identity_of(store))
     try:
         with book.reading() as ledger:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from salient_imagenet_data.annotation.applying import check_pairs
 from salient_imagenet_data.annotation.files import read_annotations
 from salient_imagenet_data.annotation.sheets import Attack
 from salient_imagenet_data.app.gallery import Gallery, encoded_jpeg
@@ -17,7 +18,7 @@ from salient_imagenet_data.app.label.attacks import Attacks
 from salient_imagenet_data.app.label.book import Book
 from salient_imagenet_data.app.label.desk import WIDE_RANKS, Desk, checked_name, identity_of
 from salient_imagenet_data.app.label.records import Pair, Task
-from salient_imagenet_data.errors import SalientError, some
+from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import join
 from salient_imagenet_data.store.reading import Store
@@ -66,7 +67,7 @@ def open_desk(
     plan = Plan(
         pairs if order is None else tuple(Pair(*pair) for pair in order),
         per_pair or (5 if annotator is None else 1),
-        {} if gold is None else _gold(gold, pairs),
+        {} if gold is None else _gold(gold, store),
         repeats,
         drawn(_with_lower_images(store, pairs), generalise),
     )
@@ -92,8 +93,9 @@ def _with_lower_images(store: Store, pairs: Iterable[Pair]) -> list[Pair]:
     return [pair for pair in pairs if counts[pair.class_index] >= WIDE_RANKS[0]]
 
 
-def _gold(path: Path, pairs: tuple[Pair, ...]) -> dict[Pair, str]:
+def _gold(path: Path, store: Store) -> dict[Pair, str]:
     read = read_annotations(path)
+    check_pairs(read.answers, store.features, path)
     known: dict[Pair, str] = {}
     for answer in read.answers:
         pair = Pair(answer.class_index, answer.feature_index)
@@ -101,8 +103,6 @@ def _gold(path: Path, pairs: tuple[Pair, ...]) -> dict[Pair, str]:
             raise SalientError(
                 f"{path}: two answers to class {pair[0]}, feature {pair[1]}", expected="one for a gold pair"
             )
-    if unknown := [f"class {p[0]}, feature {p[1]}" for p in known if p not in set(pairs)]:
-        raise SalientError(f"{path}: pairs that the store does not have", got=some(unknown))
     return known
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from salient_imagenet_data.annotation.agreement import Agreement, fleiss, krippendorff
 from salient_imagenet_data.annotation.verdicts import decide
+from salient_imagenet_data.app.label.assigning import Plan
 from salient_imagenet_data.app.label.ledger import Ledger
 from salient_imagenet_data.app.label.records import SKIPPED, Pair, Row, Task
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate, wilson
@@ -148,6 +149,14 @@ def generalisation(ledger: Ledger) -> tuple[Estimate | None, list[Pair]]:
     both = sorted(first.keys() & wide.keys())
     holds = [kind_of(first[pair]) == kind_of(wide[pair]) for pair in both]
     return _share(holds), [pair for pair, ok in zip(both, holds, strict=True) if not ok]
+
+
+def settled(ledger: Ledger, plan: Plan) -> set[Pair]:
+    """Pairs that nobody is asked about any more, so that what was said of them may be seen: all others are answered
+    without it. Gold pairs are asked of everybody, and never among them."""
+    first, wide = ledger.full(plan.per_pair), {Task(pair, "wide") for pair in plan.wide}
+    open_wide = {task.pair for task in wide - ledger.full(plan.per_pair)}
+    return {task.pair for task in first if task.round == "first"} - open_wide - (plan.gold or {}).keys()
 
 
 def full(ledger: Ledger, pairs: tuple[Pair, ...], per_pair: int) -> int:

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from salient_imagenet_data.annotation.applying import Changes, annotate, foreseen, place_to_annotate
+from salient_imagenet_data.annotation.label_studio import CONFIG
 from salient_imagenet_data.app.forms import fields_of, is_token, token_for
 from salient_imagenet_data.app.gallery import SIZES, picture_address
 from salient_imagenet_data.app.label.desk import Desk, unknown_in
@@ -20,6 +21,7 @@ from salient_imagenet_data.app.label.quality import (
     generalisation,
     named,
     people,
+    settled,
 )
 from salient_imagenet_data.app.label.records import Task
 from salient_imagenet_data.app.pages import page, trouble
@@ -30,6 +32,8 @@ from salient_imagenet_data.store.words.short_names import short_name
 
 APPLY = "\x00apply"
 """In place of a name in the token of the form that applies: nobody can be called so."""
+INTERFACE = "label-studio-labelling.xml"
+"""What the interface for Label Studio is called."""
 MOST, MOST_NAMES = 50, 300
 """Pairs in dispute, and names, on one page."""
 
@@ -43,9 +47,12 @@ def _results(desk: Desk, said: str = "", status: int = 200, majority: int | None
     majority = majority or desk.majority
     with desk.book.reading() as ledger:
         numbers, who = agreements(ledger), people(ledger, desk.plan.gold or {})
-        found, (holds, breaks) = disputes(ledger), generalisation(ledger)
+        (holds, breaks), ended = generalisation(ledger), settled(ledger, desk.plan) & desk.kinds.keys()
+        answered, differ = ledger.answered().keys() & desk.kinds.keys(), disputes(ledger)
+        found = [one for one in differ if one.pair in ended]
+        unseen = [one for one in differ if one.pair in answered - ended]
         complete = full(ledger, desk.plan.order, desk.plan.per_pair)
-        names = [_name(desk, one) for one in named(ledger) if one.pair in desk.kinds]
+        names = [_name(desk, one) for one in named(ledger) if one.pair in ended]
         unknown = unknown_in(ledger, desk.store)
     now = desk.as_it_is()
     kinds = [feature.kind for feature in desk.kinds.values()]
@@ -56,7 +63,9 @@ def _results(desk: Desk, said: str = "", status: int = 200, majority: int | None
         people=who,
         names=names[:MOST_NAMES],
         more_names=max(0, len(names) - MOST_NAMES),
-        disputes=[_dispute(desk, one) for one in found[:MOST] if one.pair in desk.kinds],
+        disputes=[_dispute(desk, one) for one in found[:MOST]],
+        hidden=len(answered - ended),
+        hidden_disputes=len(unseen),
         more=max(0, len(found) - MOST),
         holds=holds,
         breaks=[_named(desk, pair.class_index, pair.feature_index) for pair in breaks],
@@ -71,7 +80,7 @@ def _results(desk: Desk, said: str = "", status: int = 200, majority: int | None
         token=token_for(desk.book.secret, APPLY),
         said=said[:300],
         wrong=status != 200,
-        forms=list(NAMES.values()),
+        forms=[*NAMES.values(), INTERFACE],
         place=str(desk.place),
         file=str(desk.book.path),
     )
@@ -115,7 +124,10 @@ def _dispute(desk: Desk, dispute: Dispute) -> dict[str, object]:
 
 
 async def export(desk: Desk, request: Request) -> Response:
-    """A file of the answers."""
+    """A file of the answers, or the interface that Label Studio shows its tasks with."""
+    if request.path_params["name"] == INTERFACE:
+        headers = {"Content-Disposition": f'attachment; filename="{INTERFACE}"'}
+        return Response(CONFIG, media_type="text/xml; charset=utf-8", headers=headers)
     form = next((form for form, name in NAMES.items() if name == request.path_params["name"]), None)
     if form is None:
         return trouble("There is no such file.", 404)

@@ -55,7 +55,6 @@ def explore(
     access = access_to(host, token)
     writes = [(path, path is space) for path in (static, space) if path is not None]
     opened = Store(store)
-    listening = None if writes else listen(host, port)
 
     def found() -> ImageSource:
         assert images is not None
@@ -77,7 +76,8 @@ def explore(
         if made.photographs:
             tell("photographs are among the pictures: share them only where you may, or write with --no-photographs")
         click.echo(f"wrote {path}: {made.pages} pages, {made.pictures} pictures, {made.size / 1e6:.1f} MB")
-    if listening is not None:
+    if not writes:
+        listening = listen(host, port)
         serve(
             site(library.galleries, explore_routes(library), access), listening, host, token, not no_browser, click.echo
         )

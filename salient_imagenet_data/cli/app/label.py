@@ -57,6 +57,7 @@ def label(
     from salient_imagenet_data.app.label.routes import label_routes
     from salient_imagenet_data.app.serving import access_to, listen, serve
     from salient_imagenet_data.app.site import site
+    from salient_imagenet_data.errors import many
     from salient_imagenet_data.store.reading import Store
 
     access = access_to(host, token)
@@ -65,7 +66,6 @@ def label(
     order = by_boxes(opened, boxes)
     ended = threading.Event()
     attacks = attack_of(opened, attack, architecture, device, ended.is_set)
-    listening = listen(host, port)
     desk = open_desk(
         opened,
         images.of(opened),
@@ -80,11 +80,16 @@ def label(
         place=store,
         attack=attacks,
     )
-    if lost := len(desk.gallery.joined.missing):
-        tell(f"{lost} of {len(opened)} images are not there; their places stay empty")
-    serve(site((desk.gallery,), label_routes(desk), access), listening, host, token, not no_browser, click.echo)
-    ended.set()
-    desk.close()
+    try:
+        if lost := len(desk.gallery.joined.missing):
+            tell(f"{lost} of {len(opened)} images are not there; their places stay empty")
+        if definitions is not None:
+            tell(f"{desk.defined} of {many(len(opened.class_names), 'class', 'classes')} have a text in {definitions}")
+        listening = listen(host, port)
+        serve(site((desk.gallery,), label_routes(desk), access), listening, host, token, not no_browser, click.echo)
+    finally:
+        ended.set()
+        desk.close()
     click.echo(f"the answers are in {place}")
 
 
@@ -96,6 +101,7 @@ def label(
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 def export_answers(store: str, answers: Path | None, form: Form, out: Path, overwrite: bool) -> None:
     """Write the answers given in the browser as a CSV, with the columns of 2022, or as tasks of Label Studio."""
+    from salient_imagenet_data.annotation.label_studio import CONFIG
     from salient_imagenet_data.app.label.book import read_book
     from salient_imagenet_data.app.label.desk import answers_in, identity_of, unknown_in
     from salient_imagenet_data.app.label.exporting import exported
@@ -104,14 +110,19 @@ def export_answers(store: str, answers: Path | None, form: Form, out: Path, over
     from salient_imagenet_data.store.reading import Store
     from salient_imagenet_data.whole_file import write_text
 
-    if out.exists() and not overwrite:
-        raise SalientError(f"{out}: exists", expected="a new file", then="choose another --out or use --overwrite")
+    interface = out.with_name(out.stem + ".labelling.xml") if form == "label-studio" else None
+    for path in filter(None, (out, interface)):
+        if path.exists() and not overwrite:
+            raise SalientError(f"{path}: exists", expected="a new file", then="choose another --out or use --overwrite")
     place, opened = place_of_answers(store, answers), Store(store)
     ledger = read_book(place, identity_of(opened))
     if line := unknown_in(ledger, opened):
         tell(line)
     written = answers_in(ledger, opened)
     write_text(out, exported(ledger, opened, form))
+    if interface is not None:
+        write_text(interface, CONFIG)
+        tell(f"the labelling interface that Label Studio needs for these tasks is in {interface}")
     people = many(len({answer.annotator for answer in written}), "person", "people")
     pairs = many(len({(answer.class_index, answer.feature_index) for answer in written}), "pair")
     click.echo(f"wrote {out}: {many(len(written), 'answer')} of {people} about {pairs}")

@@ -18,6 +18,7 @@ import torchvision
 from salient_imagenet_data.annotation.answers import Answer
 from salient_imagenet_data.annotation.files import write_annotations
 from salient_imagenet_data.app.label.book import read_book
+from salient_imagenet_data.app.serving import listen
 from salient_imagenet_data.store.reading import Store
 from tests.app.conftest import Client
 from tests.app.label.reading import heading, open_page, pair_of, send
@@ -132,12 +133,27 @@ def test_what_cannot_be_done_is_told_in_one_line_before_anything_starts(
     other = Answer("gold", bare_store.class_names[0], 0, 999, 1, "background", None, "")
     write_annotations(tmp_path / "gold.csv", [other])
     code, _, err = run(*given, "--port", 0, "--gold", tmp_path / "gold.csv")
-    assert code == 2 and "class 0, feature 999" in err
+    assert code == 2 and "class 0 (bar), feature 999, rank 1" in err
+    last = bare_store.features[-1]
     code, _, err = run(*given, "--port", 0, "--annotator", "x" * 61)
     assert code == 2 and "annotator's name" in err
+    renamed = Answer("gold", "n09999999", last.class_index, last.feature_index, last.rank, "background", None, "")
+    write_annotations(tmp_path / "gold.csv", [renamed])
+    code, _, err = run(*given, "--port", 0, "--gold", tmp_path / "gold.csv")
+    assert code == 2 and f"the store does not have; got class {last.class_index} (n09999999), feature" in err
     torch.save(torchvision.models.resnet18(num_classes=10).state_dict(), tmp_path / "other.pt")
     code, _, err = run(*given, "--port", 0, "--attack", tmp_path / "other.pt", "--architecture", "resnet18")
     assert code == 2 and "other.pt" in err and "sha256" in err
+    taken = listen("127.0.0.1", 0)
+    (tmp_path / "words.txt").write_text(f"{bare_store.class_names[3]}\ta thing\nof another list\n")
+    code, _, err = run(*given, "--port", taken.getsockname()[1], "--definitions", tmp_path / "words.txt")
+    taken.close()
+    # The port is taken last, when there is something to show, and the file of answers is given back whatever happens.
+    said, trouble = err.splitlines()
+    assert (
+        said == f"1 of 10 classes have a text in {tmp_path / 'words.txt'}" and "cannot listen" in trouble and code == 2
+    )
+    assert not (tmp_path / "a.sqlite-wal").exists()
     (tmp_path / "a.sqlite").write_bytes(b"not a database, but longer than its header of a hundred bytes" * 40)
     code, _, err = run(*given, "--port", 0)
     assert code == 2 and "not a database" in err and err.count("\n") == 1

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -72,8 +73,17 @@ def test_the_official_columns_hold_the_same(file: Path, bare_store: Store, run: 
 
 
 def test_tasks_of_label_studio_and_back(file: Path, bare_store: Store, run: Run, tmp_path: Path) -> None:
-    out = tmp_path / "tasks.json"
-    assert run("export-answers", bare_store.path, "--answers", file, "--format", "label-studio", "--out", out)[0] == 0
+    out, beside = tmp_path / "tasks.json", tmp_path / "tasks.labelling.xml"
+    line = ("export-answers", bare_store.path, "--answers", file, "--format", "label-studio", "--out", out)
+    code, _, err = run(*line)
+    assert (code, err) == (0, f"the labelling interface that Label Studio needs for these tasks is in {beside}\n")
+    view = ElementTree.parse(beside).getroot()
+    names = {node.get("name"): node.tag for node in view.iter() if node.get("toName")}
+    assert names == {"answer": "Choices", "confidence": "Rating", "reason": "TextArea"}
+    out.unlink()
+    code, _, err = run(*line)  # also the one beside is not written over
+    assert code == 2 and f"{beside}: exists" in err and not out.exists()
+    assert run(*line, "--overwrite")[0] == 0
     (task,) = json.loads(out.read_text())
     assert task["data"]["images"] == "x/1 x/2" and task["data"]["feature_rank"] == bare_store.features[4].rank
     (choice, sure, why) = task["annotations"][0]["result"]

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from salient_imagenet_data.app.label.assigning import Plan
 from salient_imagenet_data.app.label.ledger import Ledger
-from salient_imagenet_data.app.label.quality import agreements, disputes, full, generalisation, kind_of, people
+from salient_imagenet_data.app.label.quality import (
+    agreements,
+    disputes,
+    full,
+    generalisation,
+    kind_of,
+    people,
+    settled,
+)
 from salient_imagenet_data.app.label.records import Pair, Round, Row, Task
 from salient_imagenet_data.evaluation.numbers.estimates import wilson
 
@@ -83,6 +92,28 @@ def test_agreement_on_kinds_is_not_that_on_answers() -> None:
     assert found.krippendorff_kind.value == pytest.approx(1.0) == found.fleiss_kind.value
     assert found.krippendorff.value is not None and found.krippendorff.value < 0.3
     assert agreements(Ledger()).fleiss.words == "cannot be told"
+
+
+def test_agreement_says_of_how_many_people_and_what_is_left_out() -> None:
+    """Two pairs with three people, one with two, one with one, and one that was only skipped."""
+    pairs = {A: 3, B: 3, C: 2, Pair(1, 2): 1}
+    rows = [(f"p{n}", pair, "background", "first", 1.0) for pair, people in pairs.items() for n in range(people)]
+    rows.append(("p0", Pair(1, 3), "skipped", "first", 1.0))
+    found = agreements(ledger(*rows))  # type: ignore[arg-type]
+    for one in (found.fleiss, found.fleiss_kind):
+        assert (one.people, one.pairs, one.left_out) == (3, 2, 2)
+    for one in (found.krippendorff, found.krippendorff_kind):
+        assert (one.people, one.pairs, one.left_out) == (None, 3, 1)
+
+
+def test_settled_are_the_pairs_that_nobody_is_asked_about_any_more() -> None:
+    said = [(who, pair, "background", "first", 1.0) for who in ("ada", "bob") for pair in (A, B, C)]
+    said += [("ada", Pair(1, 2), "background", "first", 1.0), ("ada", B, "background", "wide", 1.0)]
+    held = ledger(*said)  # type: ignore[arg-type]
+    order = (A, B, C, Pair(1, 2))
+    assert settled(held, Plan(order, per_pair=2)) == {A, B, C}
+    assert settled(held, Plan(order, per_pair=2, wide=(A, B))) == {C}
+    assert settled(held, Plan(order, per_pair=1, wide=(A, B), gold={C: "background"})) == {B, Pair(1, 2)}
 
 
 def test_full_counts_pairs_with_all_their_answers() -> None:

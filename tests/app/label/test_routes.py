@@ -16,6 +16,7 @@ import pytest
 
 from salient_imagenet_data.annotation.answers import Answer
 from salient_imagenet_data.annotation.applying import annotate
+from salient_imagenet_data.annotation.label_studio import CONFIG
 from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.app.forms import token_for
 from salient_imagenet_data.app.label.book import read_book
@@ -211,6 +212,25 @@ def test_applying_from_the_page(desk: OpenDesk, client: Served) -> None:
     assert "0 features are core, 1 spurious and 39 without answers" in shown and "(now 1.4.0)" in shown
     assert server.get("/export/answers.csv").text.splitlines()[1].endswith("background,,only grass")
     assert server.get("/export/answers.sqlite").status == 404
+
+
+def test_what_others_said_is_hidden_while_somebody_may_be_asked(desk: OpenDesk, client: Served) -> None:
+    """Of three people two answered: neither their answers nor their reasons are on the page, until the third did."""
+    one = desk(per_pair=3, repeats=0)
+    server = client(one)
+    pair = pair_of(open_page(server, "ada"))
+    address = "&class={}&feature={}".format(*pair)
+    for number, (who, answer) in enumerate((("ada", "background"), ("bob", "main_object"), ("cy", "background"))):
+        shown = " ".join(server.get("/results").text.split())
+        assert "wet grass" not in shown and "<b>background</b>" not in shown and 'class="dispute"' not in shown
+        assert f"{min(number, 1)} pair" in shown and ("1 of them in dispute" in shown) == (number == 2)
+        assert send(server, open_page(server, who, address), answer=answer, reason=f"wet grass {who}").status == 303
+    shown = " ".join(server.get("/results").text.split())
+    assert "ada: <b>background</b>: wet grass ada" in shown and "bob: <b>main_object</b>: wet grass bob" in shown
+    assert "0 pairs with answers are not shown yet; the files above" in shown
+    assert "Fleiss' kappa of 3 people a pair" in shown
+    page = server.get("/export/label-studio-labelling.xml")
+    assert page.status == 200 and page.text == CONFIG and "label-studio-labelling.xml" in shown
 
 
 def test_applying_says_first_whose_kinds_are_lost_and_wants_a_tick(desk: OpenDesk, client: Served) -> None:
