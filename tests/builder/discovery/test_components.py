@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -96,3 +98,15 @@ def test_known_features_are_ranked_by_what_they_vary_by_here() -> None:
     found = known_ranking(basis, np.array([[7, 9], [8, -1], [6, 5]]), activations, np.array([0, 0, 1, 1]))
     assert found.features.tolist() == [[7, 9], [8, -1], [6, 5]]
     assert np.array_equal(found.importance, [[1, 0], [0, np.nan], [np.nan, np.nan]], equal_nan=True)
+
+
+def test_one_thread_whatever_the_process_has() -> None:
+    """Eigenvectors differ in their last bits with the number of threads; those of the pool have one too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with fitting._one_thread(), ThreadPoolExecutor(2) as pool:
+            assert set(pool.map(lambda _: torch.get_num_threads(), range(4))) == {1} == {torch.get_num_threads()}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
