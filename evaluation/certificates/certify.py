@@ -32,7 +32,7 @@ from salient_imagenet_data.evaluation.run.found import images_found, images_to_s
 from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, ready, unit_images
 from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
 from salient_imagenet_data.joining import Images, Joined, opened
-from salient_imagenet_data.loaders.controls import region_masks
+from salient_imagenet_data.loaders.controls import moved, random_places, region_masks
 from salient_imagenet_data.loaders.corruption.corruptions import corrupt, image_seeds
 from salient_imagenet_data.loaders.region import Region
 from salient_imagenet_data.names import KINDS, Kind
@@ -79,10 +79,10 @@ def certify(
     """The figures of `figures` over a store's images, of those of its classes with a core or a spurious feature that
     the classifier answers right.
 
-    It answers among the store's classes. Controls are the mask of another image, of another class where there are
-    several, and as many pixels at a random place; and, with steps, masks of the same values that are searched for the
-    class, and for any other. report: is told what is left out. Raises SalientError where no class has a feature, or a
-    model will not do.
+    It answers among the store's classes. Controls are as many pixels where the mask of another image is strongest, one
+    of another class where there are several, and as many at a random place; and, with steps, masks of the same values
+    that are searched for the class, and for any other. report: is told what is left out. Raises SalientError where no
+    class has a feature, or a model will not do.
     """
     store, source = opened(store, images)
     joined = images_of(store, source, settings, report)
@@ -187,16 +187,16 @@ class _Batch:
         return Answered(self.labels, p[np.arange(len(p)), self.labels], right, tried, empty)
 
     def _masks(self, kind: Kind, which: list[int]) -> dict[str, Tensor]:
-        """Of some images: their own masks, another image's, and their own elsewhere; 0 where nothing is known."""
+        """Of some images: their own masks, 0 where nothing is known; as many pixels where another image's mask is
+        strongest, and as many at a random place."""
         place = [self.batch.which[kind].index(k) for k in which]
-        known, region = self.batch.known[which], self.regions[kind]
-        own, other = (
-            region_masks(masks[place], masks[place], region) * known
-            for masks in (self.batch.masks[kind], self.batch.others[kind])
-        )
+        own, other = self.batch.masks[kind][place], self.batch.others[kind][place]
+        own = region_masks(own, own, self.regions[kind]) * self.batch.known[which]
         seeds = image_seeds(self.seed, [self.batch.image_ids[k] for k in which], "region")
-        random = region_masks(own, own, Region("core", control="random"), seeds)
-        return {OWN: own, OTHER: other, RANDOM: random}
+        chance = torch.stack([random_places(own.shape[2:], seed, own.device) for seed in seeds])
+        # Of equal values, such as the zeros of the other mask, those come first that are higher in the random field.
+        strength = other.flatten(1).gather(1, chance).argsort(dim=1, stable=True)
+        return {OWN: own, OTHER: moved(own, chance.gather(1, strength)), RANDOM: moved(own, chance)}
 
     def _tried(self, which: list[int], masks: dict[str, Tensor], p: NDArray[np.float64], keep: bool) -> Tried:
         labels = self.labels[which]

@@ -24,7 +24,7 @@ from salient_imagenet_data.names import Kind
 OWN, OTHER, RANDOM, SEARCHED = "own", "other", "random", "searched"
 WORDS = {
     OWN: "the image's own mask",
-    OTHER: "another image's mask",
+    OTHER: "where another's mask is",
     RANDOM: "as many pixels elsewhere",
     SEARCHED: "as many, searched for",
 }

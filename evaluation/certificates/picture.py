@@ -29,8 +29,9 @@ SHOWN = (OWN, OTHER, RANDOM, SEARCHED)
 
 def sheet(classifier: Classifier, store: Store, images: Images, asked: Asked, settings: Settings) -> Image.Image:
     """For at most six images of different classes that are answered right and have a core mask: what is seen through
-    it, through another image's, as many pixels elsewhere, those searched for another class, and the spurious mask;
-    above each the probability of the class, of the searched ones that of the other. Raises SalientError for none."""
+    it, of as many pixels where another image's core is, elsewhere, and searched for another class, and of the spurious
+    mask. Above each stands the probability of the class, of the searched ones that of the other. Raises SalientError
+    for no such image."""
     joined = _by_turns(images_of(store, images, settings, lambda line: None))
     pool = images_to_swap_in(joined, settings, lambda line: None) if asked.hidden_by.needs_other else None
     small = Settings(AT_ONCE, seed=settings.seed, device=settings.device)
@@ -69,7 +70,7 @@ def _strip(batch: Answered, place: int, joined: Joined, position: int, label: in
     names, core = display_names(joined.store.class_names), batch.tried[CORE]
     tiles: list[Tile] = [_pixels(core.shown["whole"][place])]
     words = [f"the image {core.whole[place]:.2f}"]
-    called = {OWN: "core", OTHER: "another's core", RANDOM: "elsewhere"}
+    called = {OWN: "core", OTHER: "at another's core", RANDOM: "elsewhere"}
     for key in (name for name in SHOWN if name in core.shown):
         tiles.append(_pixels(core.shown[key][place]))
         if key == SEARCHED:

@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.certificates.certify import answered, certify, images_of
 from salient_imagenet_data.evaluation.certificates.choices import Asked
+from salient_imagenet_data.evaluation.plan.regions import RegionOfStore, labels_of
+from salient_imagenet_data.evaluation.run.images import partner_rows
 from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.folds import Fold
 from salient_imagenet_data.images.folder import FolderSource
@@ -102,7 +104,7 @@ def test_own_masks_against_plain_loops(store: Store, images: Path, pixels: np.nd
         assert of.over["searched"].value <= 0.0 < of.over["random"].n
 
 
-def test_controls_are_of_the_same_size_or_another_images(store: Store, images: Path, model: OnColours) -> None:
+def test_controls_are_of_the_same_size(store: Store, images: Path, model: OnColours) -> None:
     """What was seen: gray is everywhere but in the mask, and elsewhere as many pixels are left."""
     joined = images_of(store, images, Settings())
     classifier = Classifier("colours", model)
@@ -111,12 +113,15 @@ def test_controls_are_of_the_same_size_or_another_images(store: Store, images: P
     gray = {name: (shown == 0.5).all(dim=1) for name, shown in core.shown.items()}
     left = {name: (~each).flatten(1).sum(dim=1).numpy() for name, each in gray.items()}
     sizes = np.rint(core.areas * 56 * 56)
-    for name in ("own", "random", "searched"):
+    for name in ("own", "other", "random", "searched"):
         assert np.abs(left[name] - sizes).max() <= 3, name  # a pixel of the image may be gray itself
-    assert (left["other"] != sizes).any()
+    partner = partner_rows(joined, RegionOfStore("core", store.kind_table["core"][labels_of(store)]), 0)
     for place, position in enumerate(core.positions):
         mask = store.mask(int(joined.rows[position]), "core")
         assert mask is not None and not (~gray["own"][place].numpy() & (mask < 0.5)).any()
+        other = store.mask(int(partner[joined.rows[position]]), "core")
+        shown = ~gray["other"][place].numpy()  # the largest values of the other mask
+        assert other is not None and other[shown].min() >= np.sort(other, axis=None)[-int(sizes[place])] - 1e-6
     assert (gray["random"] != gray["own"]).any(dim=(1, 2)).all()
 
 

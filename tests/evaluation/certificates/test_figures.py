@@ -46,4 +46,4 @@ def test_lines_and_json_where_there_is_nothing() -> None:
     whole = of_kind(WHOLE, SEEN, np.full(4, 0.25), LABELS, 0, 0.9)
     text = lines("net", Certificates(0.9, 0.5, "blur_4", 5, 4, none, {"spurious": whole}))
     assert "spurious masks of 4 images, 0.250 of the pixels, all others blur_4" in text
-    assert "the image's own mask      0.525 [" in text and "more than another image's mask      " in text
+    assert "the image's own mask      0.525 [" in text and "more than where another's mask is  " in text
