@@ -157,10 +157,10 @@ def test_a_network_of_a_library_with_its_classes_in_another_order(
 ) -> None:
     """The file's outputs keep their own order, and the correction is of the right ones."""
     torch.manual_seed(5)
-    net = torchvision.models.resnet18(num_classes=10)
+    net = torchvision.models.shufflenet_v2_x0_5(num_classes=10)
     torch.save(net.state_dict(), tmp_path / "r.pt")
     (tmp_path / "names.txt").write_text("\n".join(reversed(pca.class_names)))
-    opened = ("--model", "torchvision:resnet18", "--class-names", tmp_path / "names.txt")
+    opened = ("--model", "torchvision:shufflenet_v2_x0_5", "--class-names", tmp_path / "names.txt")
     out = tmp_path / "f.safetensors"
     code, _, err = run("spufix", pca.path, "--images", images, *opened, "--weights", tmp_path / "r.pt", "--out", out)
     assert code == 0, err
@@ -169,9 +169,9 @@ def test_a_network_of_a_library_with_its_classes_in_another_order(
     expected = [9 - label for label in range(10) for _ in range(int(pca.kind_table[SPURIOUS][label].sum()))]
     assert tensors["fc.spufix_outputs"].tolist() == expected
     before = open_network(
-        "torchvision:resnet18", pca.class_names, tmp_path / "r.pt", outputs=tuple(reversed(pca.class_names))
+        "torchvision:shufflenet_v2_x0_5", pca.class_names, tmp_path / "r.pt", outputs=tuple(reversed(pca.class_names))
     )
-    after = open_network("torchvision:resnet18", pca.class_names, out)
+    after = open_network("torchvision:shufflenet_v2_x0_5", pca.class_names, out)
     x = torch.rand(3, 3, 64, 64)
     with torch.inference_mode():
         change = before.model(x) - after.model(x)
