@@ -69,6 +69,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "--data-version": "1.0.0",
     },
     "look": {"-n": 2, "--out": Path("look.png")},
+    "name": {"-n": 5},
     "publish": {"--workers": 1},
     "retrain-head": {"--method": "spuriosity", "--batch-size": 64, "--seed": 0},
 }

@@ -49,6 +49,12 @@ class Book:
             self._refresh()
             yield self._ledger
 
+    def copy(self) -> Ledger:
+        """The ledger as it is now, apart: for what takes long, so that nobody waits for it."""
+        with self.reading() as ledger:
+            rows = list(ledger.rows)
+        return Ledger(rows)
+
     def next_task(self, annotator: str, plan: Plan) -> Task | None:
         """What a person is asked next, and is now theirs."""
         with self._writing(durable=False):

@@ -12,6 +12,7 @@ from salient_imagenet_data.app.forms import fields_of, is_token, token_for
 from salient_imagenet_data.app.gallery import SIZES, picture_address
 from salient_imagenet_data.app.label.desk import Desk, unknown_in
 from salient_imagenet_data.app.label.exporting import NAMES, annotations_in, exported
+from salient_imagenet_data.app.label.ledger import Ledger
 from salient_imagenet_data.app.label.quality import (
     Dispute,
     Name,
@@ -45,15 +46,15 @@ async def results(desk: Desk, request: Request) -> Response:
 
 def _results(desk: Desk, said: str = "", status: int = 200, majority: int | None = None) -> Response:
     majority = majority or desk.majority
-    with desk.book.reading() as ledger:
-        numbers, who = agreements(ledger), people(ledger, desk.plan.gold or {})
-        (holds, breaks), ended = generalisation(ledger), settled(ledger, desk.plan) & desk.kinds.keys()
-        answered, differ = ledger.answered().keys() & desk.kinds.keys(), disputes(ledger)
-        found = [one for one in differ if one.pair in ended]
-        unseen = [one for one in differ if one.pair in answered - ended]
-        complete = full(ledger, desk.plan.order, desk.plan.per_pair)
-        names = [_name(desk, one) for one in named(ledger) if one.pair in ended]
-        unknown = unknown_in(ledger, desk.store)
+    ledger = desk.book.copy()
+    numbers, who = agreements(ledger), people(ledger, desk.plan.gold or {})
+    (holds, breaks), ended = generalisation(ledger), settled(ledger, desk.plan) & desk.kinds.keys()
+    answered, differ = ledger.answered().keys() & desk.kinds.keys(), disputes(ledger)
+    found = [one for one in differ if one.pair in ended]
+    unseen = [one for one in differ if one.pair in answered - ended]
+    complete = full(ledger, desk.plan.order, desk.plan.per_pair)
+    names = [_name(desk, one) for one in named(ledger) if one.pair in ended]
+    unknown = unknown_in(ledger, desk.store)
     now = desk.as_it_is()
     kinds = [feature.kind for feature in desk.kinds.values()]
     return page(
@@ -74,7 +75,7 @@ def _results(desk: Desk, said: str = "", status: int = 200, majority: int | None
         per_pair=desk.plan.per_pair,
         majority=majority,
         unknown=unknown,
-        **_foreseen(desk, now, majority),
+        **_foreseen(desk, ledger, now, majority),
         kinds={"core": kinds.count("core"), "spurious": kinds.count("spurious"), "open": kinds.count(None)},
         version=now.manifest.data_version,
         token=token_for(desk.book.secret, APPLY),
@@ -86,7 +87,7 @@ def _results(desk: Desk, said: str = "", status: int = 200, majority: int | None
     )
 
 
-def _foreseen(desk: Desk, now: Store, majority: int) -> dict[str, object]:
+def _foreseen(desk: Desk, ledger: Ledger, now: Store, majority: int) -> dict[str, object]:
     """What applying would do, for the page: it is said before it is done. fixed: why the store is never changed here.
     trouble: why it cannot be as things stand."""
     ahead, fixed, trouble = Changes(0, 0, 0), "", ""
@@ -95,8 +96,7 @@ def _foreseen(desk: Desk, now: Store, majority: int) -> dict[str, object]:
     except SalientError as error:
         fixed = str(error)
     try:
-        with desk.book.reading() as ledger:
-            ahead = foreseen(now, annotations_in(ledger, now), majority)
+        ahead = foreseen(now, annotations_in(ledger, now), majority)
     except SalientError as error:
         trouble = str(error)
     return {"ahead": ahead, "fixed": fixed, "trouble": trouble}
@@ -135,8 +135,7 @@ async def export(desk: Desk, request: Request) -> Response:
 
 
 def _export(desk: Desk, form: Form) -> Response:
-    with desk.book.reading() as ledger:
-        text = exported(ledger, desk.store, form)
+    text = exported(desk.book.copy(), desk.store, form)
     kind = "application/json" if form == "label-studio" else "text/csv"
     headers = {"Content-Disposition": f'attachment; filename="{NAMES[form]}"'}
     return Response(text, media_type=f"{kind}; charset=utf-8", headers=headers)
@@ -158,8 +157,7 @@ def _apply(desk: Desk, fields: dict[str, str]) -> Response:
         majority = int(text)
         place_to_annotate(desk.place)
         now = desk.as_it_is()
-        with desk.book.reading() as ledger:
-            read = annotations_in(ledger, now)
+        read = annotations_in(desk.book.copy(), now)
         lost = foreseen(now, read, majority).lost
         if lost and fields.get("lose", "") != str(lost):  # who ticked it saw another number, or none
             raise SalientError(

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from salient_imagenet_data.app.label.assigning import LEASE, Lease, Plan, drawn, left, next_task
+from salient_imagenet_data.app.label.assigning import LEASE, Lease, Plan, _of_others, _Position, drawn, left, next_task
 from salient_imagenet_data.app.label.ledger import Ledger
 from salient_imagenet_data.app.label.records import SKIPPED, WITHDRAWN, Pair, Round, Row, Task
 
@@ -135,3 +135,29 @@ def test_no_pair_is_asked_of_too_many_or_twice_of_one(steps: list[tuple[int, str
             hand.say(who, task.pair, SKIPPED if what == "skip" else "background")
             leases.pop(who)
     assert all(hand.ledger.count(Task(pair, "first")) <= per_pair for pair in PAIRS)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 3), st.integers(0, 5), st.sampled_from(["background", SKIPPED, WITHDRAWN]), st.booleans()
+        ),
+        max_size=40,
+    ),
+    st.integers(1, 3),
+)
+def test_what_is_closed_is_what_is_not_open_one_by_one(steps: list[tuple[int, int, str, bool]], per_pair: int) -> None:
+    """With gold pairs and leases, on a ledger that grows while the sets are asked for."""
+    hand, leases = Hand(), dict[str, Lease]()
+    pairs, gold = PAIRS[:6], {PAIRS[0]: "background", PAIRS[3]: "main_object"}
+    plan = Plan(pairs, per_pair=per_pair, gold=gold, repeats=0)
+    for person, number, answer, looks in steps:
+        who, task = f"p{person}", Task(pairs[number], "first")
+        if looks:
+            leases[who] = Lease(task, 0.0)
+        else:
+            hand.say(who, task.pair, answer)
+        for name in ("p0", "p1"):
+            at = _Position(hand.ledger, name, plan, _of_others(name, leases, 1.0))
+            assert at.closed & plan.tasks.keys() == {task for task in plan.tasks if not at.is_open(task)}

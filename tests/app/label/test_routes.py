@@ -19,9 +19,12 @@ from salient_imagenet_data.annotation.applying import annotate
 from salient_imagenet_data.annotation.label_studio import CONFIG
 from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.app.forms import token_for
+from salient_imagenet_data.app.label import results
 from salient_imagenet_data.app.label.book import read_book
 from salient_imagenet_data.app.label.desk import Desk
+from salient_imagenet_data.app.label.ledger import Ledger
 from salient_imagenet_data.app.label.opening import open_desk
+from salient_imagenet_data.app.label.quality import Agreements
 from salient_imagenet_data.app.label.records import Task
 from salient_imagenet_data.app.label.results import APPLY
 from salient_imagenet_data.app.label.routes import label_routes
@@ -286,6 +289,30 @@ def test_what_is_only_read_is_not_applied_to(
     made.close()
     assert reply.status == 422 and f"Not applied: {place}: " in reply.text and told in reply.text
     assert {path: path.read_bytes() for path in opened.path.rglob("*") if path.is_file()} == before
+
+
+def test_nobody_waits_for_the_page_of_results(desk: OpenDesk, client: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = desk(repeats=0, per_pair=1)
+    server, begun, go, shown = client(one), threading.Event(), threading.Event(), []
+    counted = results.agreements
+
+    def slow(ledger: Ledger) -> Agreements:
+        begun.set()
+        go.wait(20)
+        return counted(ledger)
+
+    monkeypatch.setattr(results, "agreements", slow)
+    reader = threading.Thread(target=lambda: shown.append(server.get("/results").text))
+    reader.start()
+    assert begun.wait(20)
+    start = time.monotonic()
+    for _ in range(2):
+        assert send(server, open_page(server, "ada"), answer="background", reason="grass").status == 303
+    assert time.monotonic() - start < 15
+    go.set()
+    reader.join(20)
+    assert "No pair to show has a reason" in shown[0]  # it shows what was there when it was asked for
+    assert "2 pairs in the most frequent words" in server.get("/results").text
 
 
 def test_a_read_only_store_is_labelled_and_not_applied(

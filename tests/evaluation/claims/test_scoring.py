@@ -16,7 +16,7 @@ from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.claims.printing import lines
 from salient_imagenet_data.evaluation.claims.reading import read_claims
-from salient_imagenet_data.evaluation.claims.scoring import mean_overlap, score_discovery
+from salient_imagenet_data.evaluation.claims.scoring import _class_of, _overlaps, mean_overlap, score_discovery
 from salient_imagenet_data.evaluation.numbers.estimates import wilson
 from salient_imagenet_data.store.reading import Store
 from tests.conftest import Run
@@ -158,6 +158,22 @@ def test_recall_precision_and_chance_against_loops(drawn: Store, said: tuple[Pat
     of = {c.class_name: c for c in found.classes}
     assert of["bar"].recall is None and of["bar"].precision == wilson(0, 1) and set(of) == {"bar", "cross", "ring"}
     assert of["ring"].recall == wilson(sum(own["ring", r] for r in (2, 4, 5)), 3)
+
+
+def test_overlaps_of_each_class_s_claims_with_each_class_s_features(
+    drawn: Store, said: tuple[Path, list[dict]]
+) -> None:
+    """By value, own and moved: the regions of a claim are laid on another class's images one after the other."""
+    path, claims = said
+    read = read_claims(path)
+    tables = {"cross": _class_of(drawn, 1, read[:2])[0], "ring": _class_of(drawn, 2, read[2:3])[0]}
+    mine = {"cross": (claims[:2], [3, 4, 5]), "ring": (claims[2:3], [6, 7, 8])}
+    for a, (of_a, covered) in mine.items():
+        for b, table in tables.items():
+            found = _overlaps(tables[a], table, moved=a != b)
+            ranks = [feature.rank for feature, _, _ in table.features]
+            wanted = [[mean_iou(drawn, c, covered, r, mine[b][1], a != b, path.parent) for r in ranks] for c in of_a]
+            assert found == pytest.approx(np.array(wanted)) and len(np.unique(found)) > 2
 
 
 def test_words_stand_beside_reasons(drawn: Store, said: tuple[Path, list[dict]]) -> None:
