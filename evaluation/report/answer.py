@@ -99,6 +99,11 @@ def _sentence(model: ModelResult, core: Claim | None, spurious: Claim | None) ->
         parts.append(f"Another image's {masks} costs as much, so the shape or place of the mask may be what matters.")
     if hidden:
         parts.append(f"Reliance on {' and '.join(hidden)} pixels is not shown.")
+    gap = model.spurious_gap
+    if gap is not None and gap.low > 0.0:
+        shown_least = "the images of each class that show its spurious features least"
+        but = "But on" if SPURIOUS in hidden else "On"
+        parts.append(f"{but} {shown_least} its accuracy is {gap.value:.3f} lower than on those that show them most.")
     return " ".join(parts)
 
 

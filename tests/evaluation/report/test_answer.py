@@ -57,6 +57,21 @@ def test_a_place_that_matters_as_much_and_a_gain_are_said(model: ModelResult) ->
     )
 
 
+def test_a_spurious_gap_that_is_shown_is_part_of_the_answer(model: ModelResult) -> None:
+    claims = (claim("noise_0.5", "core", 0.3, 0.25, True), claim("noise_0.5", "spurious", 0.0, 0.0, False))
+
+    def last(gap: Estimate, *some: Claim) -> str:
+        return answer(replace(model, controls=some, spurious_gap=gap), "m", 10).sentence.rpartition(". ")[2]
+
+    tail = (
+        "on the images of each class that show its spurious features least its accuracy is 0.160 lower than on those "
+        "that show them most."
+    )
+    assert last(e(0.16, 0.13, 0.19), *claims) == f"But {tail}"
+    assert last(e(0.16, 0.13, 0.19), claims[0]) == f"O{tail[1:]}"
+    assert last(e(0.16, -0.01, 0.33), *claims) == "Reliance on spurious pixels is not shown."
+
+
 def test_without_controls_nothing_is_claimed(model: ModelResult) -> None:
     found = answer(replace(model, controls=(claim("noise_0.5", "core", 0.3, None, None),)), "m", 10)
     assert (
