@@ -36,7 +36,7 @@ def access_to(host: str, token: str | None) -> Access:
 
 
 def address_of(host: str) -> str:
-    """Where others reach a server that listens on a host: of all addresses, that by which this machine reaches others."""
+    """Where others reach a server that listens on a host: for all addresses, one that leads outward."""
     family = {"0.0.0.0": socket.AF_INET, "": socket.AF_INET, "::": socket.AF_INET6}.get(host)
     if family is None:
         return host
