@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import secrets
+import signal
 import socket
 import threading
 import webbrowser
@@ -79,7 +80,10 @@ def listen(host: str, port: int) -> socket.socket:
 def serve(
     app: ASGIApp, listening: socket.socket, host: str, token: str | None, browse: bool, tell: Callable[[str], None]
 ) -> None:
-    """Serve until Ctrl-C. tell: is given the address."""
+    """Serve until Ctrl-C or SIGTERM, as service managers send it; after either what was opened can be given back. tell:
+    is given the address."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     port, name = listening.getsockname()[1], address_of(host)
     name = f"[{name}]" if ":" in name else name
     address = f"http://{name}:{port}/" + (f"?{urlencode({'token': token})}" if token else "")
