@@ -69,12 +69,24 @@ class FinetuneConfig:
             raise SalientError("augmentation", expected=f"one of {', '.join(BACKGROUNDS)}", got=str(self.augment))
         check_fraction(self.annotated_fraction)
         check_place(self.layer, self.depth)
+        if not self.uses_masks and self.annotated_fraction != 1.0:
+            raise no_masks("an annotated fraction")
         if self.loss not in ON_MAPS and (self.method or self.layer or self.depth):
             raise SalientError(
                 f"{self.loss} looks at no attributions",
                 expected=f"a saliency, layer or depth with {', '.join(ON_MAPS)} only",
                 then="leave them out",
             )
+
+    @property
+    def uses_masks(self) -> bool:
+        """Whether anything looks at them."""
+        return self.loss != "none" or self.augment is not None
+
+
+def no_masks(what: str) -> SalientError:
+    """What is said of something that the control does not read."""
+    return SalientError(f"the loss none uses no masks, so {what} says nothing", then="leave it out")
 
 
 @dataclass(frozen=True)
@@ -129,6 +141,8 @@ def finetune_on(
     report: Report | None = None,
 ) -> tuple[nn.Module, Finetuned]:
     """`finetune` on images of a store that are found already, whatever the settings' fold."""
+    if boxes is not None and not config.uses_masks:
+        raise no_masks("a file of boxes")
     store, device = joined.store, settings.device
     classifier = classifier.among(settings.classes)
     network = network_of(classifier).to(device).eval().requires_grad_(True)
@@ -143,7 +157,7 @@ def finetune_on(
     generator = torch.Generator().manual_seed(settings.seed)
     guide = guidance(config.loss, network, looking, generator=generator)
     items, annotation = Items(joined, preprocessing), None
-    if config.loss != "none" or config.augment:
+    if config.uses_masks:
         items, annotation = annotated(joined, preprocessing, config.annotated_fraction, settings.seed, boxes)
     loader = _loader(items, settings)
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)

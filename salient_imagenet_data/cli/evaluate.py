@@ -6,7 +6,7 @@ import dataclasses
 import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -32,7 +32,10 @@ from salient_imagenet_data.networks.classes import Reading
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from salient_imagenet_data.evaluation.numbers.estimates import Estimate
     from salient_imagenet_data.evaluation.run.predictions import PredictionsFile
+    from salient_imagenet_data.evaluation.saliency.alignment import Alignment
+    from salient_imagenet_data.evaluation.saliency.curves import Curves
     from salient_imagenet_data.evaluation.saliency.methods import Depth, Method
     from salient_imagenet_data.evaluation.score.results import Failure
     from salient_imagenet_data.folds import Fold
@@ -221,6 +224,13 @@ def align(
     from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.store.reading import Store
 
+    def some(figures: Alignment | Curves) -> dict[str, Estimate | None]:
+        """By name, without the curves; None where no image has the figure, as without spurious features."""
+        return {key: e if e.n else None for key, e in vars(figures).items() if key != "curves"}
+
+    def plain(figures: Alignment | Curves) -> dict[str, Any]:
+        return {key: e and dataclasses.asdict(e) for key, e in some(figures).items()}
+
     opened = Store(store)
     source = images.of(opened)
     settings = settings_of(batch_size, workers, device, skip_missing, fold)
@@ -234,17 +244,15 @@ def align(
         )
     if as_json:
         part = {} if fold == WHOLE else {"fold": str(fold)}
-        found = {
-            name: {**part, **{key: e for key, e in dataclasses.asdict(figures).items() if e is not None}}
-            for name, figures in results.items()
-        }
+        drawn = {name: {"curves": plain(f.curves)} if f.curves else {} for name, f in results.items()}
+        found = {name: part | plain(figures) | drawn[name] for name, figures in results.items()}
         click.echo(json.dumps(found, indent=2))
         return
     click.echo(f"{'classifier':<28} {'figure':<18} {'n':>6}  {'value':>6}  95 % interval")
     for name, figures in results.items():
-        own = {key: e for key, e in vars(figures).items() if key != "curves"}
-        for key, e in {**own, **(vars(figures.curves) if figures.curves is not None else {})}.items():
-            click.echo(f"{Path(name).name[:28]:<28} {key:<18} {e.n:>6}  {e.value:6.3f}  {e.interval}")
+        for key, e in (some(figures) | (some(figures.curves) if figures.curves else {})).items():
+            value = "no image has it" if e is None else f"{e.value:6.3f}  {e.interval}"
+            click.echo(f"{Path(name).name[:28]:<28} {key:<18} {e.n if e else 0:>6}  {value}")
     if fold != WHOLE:
         click.echo(f"only fold {fold} of the images")
 

@@ -315,4 +315,12 @@ def test_bad_input_is_one_line(store: Store, images: Path, weights: Path, tmp_pa
         assert code == 2 and "Traceback" not in err and "--seed" in err
     code, _, err = run("finetune", store.path, "--images", images, "--weights", weights, *out, "--layer", "nowhere")
     assert code == 2 and "SmallNetModel: no layer 'nowhere'" in err
+    common = ["finetune", store.path, "--images", images, "--weights", weights, *out]
+    code, _, err = run(*common, "--boxes", tmp_path / "b.csv")
+    assert code == 2 and "b.csv: no such file; expected a CSV or JSON of boxes" in err
+    code, _, err = run(*common, "--loss", "none", "--sweep", "1,2")
+    assert code == 2 and "none has no weight to choose" in err and len(err.strip().splitlines()) == 1
+    for bad in ("0", "1.5", "nan"):
+        code, _, err = run(*common, "--annotated-fraction", bad)
+        assert code == 2 and "Traceback" not in err and "raction" in err
     assert not list(tmp_path.iterdir())

@@ -126,7 +126,15 @@ def test_the_control_needs_no_masks(bare_store: Store, images: Path, weights: Pa
         finetune(model, bare_store, FolderSource(images), FinetuneConfig(), SETTINGS)
 
 
-def test_a_recipe_that_says_too_much() -> None:
+def test_a_recipe_that_says_too_much(store: Store, images: Path, weights: Path) -> None:
+    with pytest.raises(SalientError, match="the loss none uses no masks, so an annotated fraction says nothing; leave"):
+        FinetuneConfig(loss="none", annotated_fraction=0.5)
+    truth = Truth({"x": (Box(0, 0, 1, 1),)}, True, {})
+    with pytest.raises(
+        SalientError, match="the loss none uses no masks, so a file of boxes says nothing; leave it out"
+    ):
+        model = Classifier("m", load_model(weights)[0])
+        finetune(model, store, FolderSource(images), FinetuneConfig(loss="none"), SETTINGS, boxes=truth)
     with pytest.raises(SalientError, match="annotated fraction; expected a number above 0 and at most 1; got 0"):
         FinetuneConfig(annotated_fraction=0.0)
     with pytest.raises(SalientError, match="augmentation; expected one of background-removed, .*; got corm"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from salient_imagenet_data.annotation.applying import annotate
+from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.evaluation.saliency.alignment import align, alignment, average_precision
@@ -23,7 +26,7 @@ from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.classifiers import Classifier
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.reading import Store
-from tests.conftest import Run
+from tests.conftest import Run, answers_for
 
 
 def loops(saliency: np.ndarray, mask: np.ndarray) -> dict[str, float]:
@@ -139,7 +142,7 @@ def test_each_image_is_explained_as_its_own_class(store: Store, images: Path, we
     assert found.mass.value == pytest.approx(own, rel=1e-5) and abs(own - of_zero) > 1e-3
 
 
-def test_the_command(store: Store, images: Path, weights: Path, run: Run) -> None:
+def test_the_command(store: Store, images: Path, weights: Path, tmp_path: Path, run: Run) -> None:
     code, out, _ = run("align", store.path, "--images", images, "--weights", weights, "--json")
     figures = json.loads(out)[str(weights)]
     beside = {f"{name}_{where}" for name in ("iou", "mass", "cover") for where in ("spurious", "neither")}
@@ -152,6 +155,13 @@ def test_the_command(store: Store, images: Path, weights: Path, run: Run) -> Non
     assert code == 0 and "average_precision" in out
     rows = {line.split()[1]: line.split()[2:4] for line in out.splitlines()[1:]}
     assert rows["mass_spurious"] == [str(again.mass_spurious.n), f"{again.mass_spurious.value:.3f}"]
+    plain = Path(shutil.copytree(store.path, tmp_path / "plain"))
+    answers = [dataclasses.replace(a, answer="main_object") for a in answers_for(store)]
+    annotate(plain, Annotations(tuple(answers), "0" * 64))
+    common = ["align", plain, "--images", images, "--weights", weights]
+    figures = json.loads(run(*common, "--json")[1])[str(weights)]
+    assert figures["mass_spurious"] is None and figures["mass"]["n"] > 30
+    assert "mass_spurious           0  no image has it" in run(*common)[1]
     code, _, err = run(
         "align", store.path, "--images", images, "--weights", weights, "--layer", "image", "--depth", "last"
     )
