@@ -53,7 +53,8 @@ The same classifiers, each with its head fitted anew by each method of [`retrain
 made of the store's spuriosity: the upper half of each class, or `split`, where it falls into two; or they are the true
 ones, which no user has, to see what is lost by not having them. `split` says of AGREE_SPLIT of the 8,000 scenes what is
 true, the halves of AGREE_HALF. Accuracy, the spurious gap and the worst group by `split` are of the 1,000 scenes of the
-tables above; the worst true group is of 2,000 others with the cue in half of the images of its class.
+table above; the worst true group is of 2,000 others with the cue in half of the images of its class. What is drawn goes
+by the seed here, so that two lines of seed 1 differ a little from those above.
 
 TABLE
 What each method said of itself:

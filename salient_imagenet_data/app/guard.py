@@ -10,11 +10,13 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LONGEST_BODY = 65_536
 """Bytes of a form. The longest answer a person types has a fraction of that."""
+TOO_LONG = f"Too long: at most {LONGEST_BODY} bytes."
 COOKIE = "salient_access"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -32,10 +34,16 @@ HEADERS = {
 @dataclass(frozen=True)
 class Access:
     """Who may ask. hosts: names in the Host header that mean this server; others are a name of somebody else that was
-    pointed at it. token: what a page's address must hold once, where the server listens beyond this machine."""
+    pointed at it. None: any name, which needs a token: a page under somebody else's name has neither the token nor the
+    cookie, which the browser keeps for the name under which it came in. token: what a page's address must hold once,
+    where the server listens beyond this machine."""
 
-    hosts: Collection[str]
+    hosts: Collection[str] | None
     token: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.hosts is None and not self.token:
+            raise ValueError("any name of the server, and no token")
 
     @property
     def cookie(self) -> str:
@@ -44,7 +52,7 @@ class Access:
 
 
 class Guard:
-    """An ASGI application before another one."""
+    """An ASGI application before another one, which is one of starlette."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self.app, self.access = app, access
@@ -60,15 +68,15 @@ class Guard:
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        name = urlsplit(f"//{host}").hostname if _is_host(host) else None
-        if name not in self.access.hosts:
+        name = _name_in(f"//{host}") if _is_host(host) else None
+        if name is None or (self.access.hosts is not None and name not in self.access.hosts):
             return PlainTextResponse("This server does not answer under that name.", 421)
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > LONGEST_BODY:
-            return PlainTextResponse(f"Too long: at most {LONGEST_BODY} bytes.", 413)
+            return PlainTextResponse(TOO_LONG, 413)
         if scope["method"] not in ("GET", "HEAD"):
             origin = headers.get("origin")
-            if origin is not None and urlsplit(origin).netloc != host:
+            if origin is not None and _netloc(origin) != host:
                 return PlainTextResponse("Only pages of this server may send answers to it.", 403)
             if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
                 return PlainTextResponse("Only pages of this server may send answers to it.", 403)
@@ -84,16 +92,39 @@ class Guard:
             rest = urlencode([(key, value) for key, value in query if key != "token"])
             path = "/" + scope["path"].lstrip("/\\")
             answer = RedirectResponse(path + ("?" + rest if rest else ""), 303)
-            answer.set_cookie(COOKIE, self.access.cookie, httponly=True, samesite="lax")
+            answer.set_cookie(_cookie_of(scope), self.access.cookie, httponly=True, samesite="lax")
             return answer
         try:
             cookies = SimpleCookie(Headers(scope=scope).get("cookie", ""))
         except CookieError:
             cookies = SimpleCookie()
-        kept = cookies[COOKIE].value if COOKIE in cookies else ""
+        name = _cookie_of(scope)
+        kept = cookies[name].value if name in cookies else ""
         if hmac.compare_digest(kept.encode(), self.access.cookie.encode()):
             return None
         return PlainTextResponse("The address must hold the server's token: ?token=...", 401)
+
+
+def _cookie_of(scope: Scope) -> str:
+    """The name of this server's cookie: browsers keep those of all ports of a host together."""
+    server = scope.get("server")
+    return f"{COOKIE}_{server[1]}" if server else COOKIE
+
+
+def _name_in(address: str) -> str | None:
+    """The host of an address; None where it is none, such as with a bracket that stays open."""
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None
+
+
+def _netloc(origin: str) -> str | None:
+    """Host and port of an origin; None where it is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _is_host(host: str) -> bool:
@@ -101,7 +132,7 @@ def _is_host(host: str) -> bool:
 
 
 def _bounded(receive: Receive) -> Receive:
-    """Whatever a request says of its length, no more of it than `LONGEST_BODY` is read."""
+    """Whatever a request says of its length, no more of it than `LONGEST_BODY` is read; starlette answers with 413."""
     read = 0
 
     async def bounded() -> Message:
@@ -109,7 +140,7 @@ def _bounded(receive: Receive) -> Receive:
         message = await receive()
         read += len(message.get("body", b""))
         if read > LONGEST_BODY:
-            return {"type": "http.disconnect"}
+            raise HTTPException(413, TOO_LONG)
         return message
 
     return bounded

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import secrets
+import signal
 import socket
 import threading
 import webbrowser
@@ -32,11 +33,21 @@ def access_to(host: str, token: str | None) -> Access:
             got="none" if token is None else f"{len(token)} characters",
             then=f"for instance --token {secrets.token_urlsafe(16)}",
         )
-    names = [host, socket.gethostname(), socket.getfqdn()]
-    if host in ("0.0.0.0", "::", ""):
-        with contextlib.suppress(OSError):
-            names += [str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None)]
-    return Access((*LOOPBACK_NAMES, *(name.lower() for name in names)), token)
+    return Access(None, token)
+
+
+def address_of(host: str) -> str:
+    """Where others reach a server that listens on a host: for all addresses, one that leads outward."""
+    family = {"0.0.0.0": socket.AF_INET, "": socket.AF_INET, "::": socket.AF_INET6}.get(host)
+    if family is None:
+        return host
+    elsewhere = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"  # of the documentation, nobody's
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((elsewhere, 9))  # sends nothing
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostname()
 
 
 def is_loopback(host: str) -> bool:
@@ -69,9 +80,12 @@ def listen(host: str, port: int) -> socket.socket:
 def serve(
     app: ASGIApp, listening: socket.socket, host: str, token: str | None, browse: bool, tell: Callable[[str], None]
 ) -> None:
-    """Serve until Ctrl-C. tell: is given the address."""
-    port = listening.getsockname()[1]
-    name = f"[{host}]" if ":" in host else host
+    """Serve until Ctrl-C or SIGTERM, as service managers send it; after either what was opened can be given back. tell:
+    is given the address."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    port, name = listening.getsockname()[1], address_of(host)
+    name = f"[{name}]" if ":" in name else name
     address = f"http://{name}:{port}/" + (f"?{urlencode({'token': token})}" if token else "")
     tell(f"open {address} (Ctrl-C ends the server)")
     if browse:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -11,8 +13,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from salient_imagenet_data.app.forms import fields_of
 from salient_imagenet_data.app.guard import LONGEST_BODY, Access, Guard
-from salient_imagenet_data.app.serving import access_to, listen
+from salient_imagenet_data.app.serving import access_to, address_of, listen
+from salient_imagenet_data.app.site import site
 from salient_imagenet_data.errors import SalientError
 from tests.app.conftest import Client, Serve
 
@@ -39,7 +43,10 @@ def test_every_answer_has_the_headers_also_a_refusal(guarded: Callable[[str | No
         assert "set-cookie" not in reply.headers
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "a@127.0.0.1", "127.0.0.1/../x"])
+HOSTS = ("evil.example", "127.0.0.1.evil.example", "", "a@127.0.0.1", "127.0.0.1/../x", "[", "]:80", "[::1", "[x]:80")
+
+
+@pytest.mark.parametrize("host", HOSTS)
 def test_a_name_that_somebody_pointed_here_is_refused(guarded: Callable[[str | None], Client], host: str) -> None:
     assert guarded(None).get("/", Host=host).status in (400, 421)
 
@@ -54,6 +61,8 @@ def test_posts_of_other_sites_are_refused(guarded: Callable[[str | None], Client
         "null",
         f"http://127.0.0.1:{client.port + 1}",
         f"http://localhost:{client.port}",
+        "http://[",
+        "http://]:80",
     ):
         assert client.post("/x", {"a": "b"}, Origin=origin).status == 403
     assert client.post("/x", {"a": "b"}, Sec_Fetch_Site="cross-site").status == 403
@@ -67,14 +76,31 @@ def test_a_body_has_a_bound_whatever_the_request_says_of_it(guarded: Callable[[s
     assert client.ask("POST", "/x", b"a", Content_Length="x").status in (400, 413)
     with socket.create_connection(("127.0.0.1", client.port), timeout=10) as raw:  # chunked: no length is told
         raw.sendall(f"POST /x HTTP/1.1\r\nHost: {client.host}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        for _ in range(3):
+            raw.sendall(b"8000\r\n" + b"a" * 0x8000 + b"\r\n")
+        status = raw.recv(4096).split(b"\r\n")[0]
+    assert status.startswith(b"HTTP/1.1 413 ")
+
+
+def test_who_hangs_up_in_the_middle_of_a_form_leaves_no_trace(
+    serve: Serve, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    left = threading.Event()
+
+    async def form(request: Request) -> PlainTextResponse:
         try:
-            for _ in range(3):
-                raw.sendall(b"8000\r\n" + b"a" * 0x8000 + b"\r\n")
-            raw.sendall(b"0\r\n\r\n")
-            status = raw.recv(4096).split(b"\r\n")[0]
-        except OSError:
-            status = b""
-    assert b"200" not in status
+            return PlainTextResponse(f"{len(await fields_of(request))}")
+        finally:
+            left.set()
+
+    client = serve(site((), [Route("/form", form, methods=["POST"])], access_to("127.0.0.1", None)))
+    with socket.create_connection(("127.0.0.1", client.port), timeout=10) as raw:
+        raw.sendall(f"POST /form HTTP/1.1\r\nHost: {client.host}\r\nContent-Length: 100\r\n\r\na=b".encode())
+        time.sleep(0.2)
+    assert left.wait(10)
+    assert client.post("/form", {"a": "b"}).text == "1"  # and it goes on
+    said = capfd.readouterr()
+    assert "Traceback" not in said.err + said.out + caplog.text and "ClientDisconnect" not in said.err + caplog.text
 
 
 def test_with_a_token_nothing_opens_without_it(guarded: Callable[[str | None], Client]) -> None:
@@ -82,7 +108,8 @@ def test_with_a_token_nothing_opens_without_it(guarded: Callable[[str | None], C
     for path in ("/", "/static/app.js", "/pictures/x", "/?token=", "/?token=wrong", f"/?token={TOKEN[:-1]}"):
         assert client.get(path).status == 401
     assert client.post("/x", {"a": "b"}).status == 401
-    for cookie in ("salient_access=", f"salient_access={TOKEN}", "salient_access=%00", ";;;="):
+    ours = f"salient_access_{client.port}"
+    for cookie in (f"{ours}=", f"{ours}={TOKEN}", f"{ours}=%00", ";;;="):
         assert client.get("/", Cookie=cookie).status == 401
     entered = client.get(f"/x?a=b&token={TOKEN}")
     assert entered.status == 303 and entered.headers["location"] == "/x?a=b"
@@ -101,7 +128,42 @@ def test_beyond_this_machine_a_token_is_needed() -> None:
             with pytest.raises(SalientError, match="expected --token with at least 12 characters"):
                 access_to(host, token)
     assert access_to("0.0.0.0", TOKEN).token == TOKEN
-    assert "example.org" in access_to("example.org", TOKEN).hosts
+    with pytest.raises(ValueError, match="no token"):
+        Access(None, None)
+
+
+def test_beyond_this_machine_any_name_of_it_will_do_with_the_token(serve: Serve) -> None:
+    """Its own address, a name that a proxy gives it; and a name that somebody else pointed at it still opens nothing."""
+    app = Starlette(routes=[Route("/{rest:path}", _echo, methods=["GET", "POST"])])
+    client = serve(Guard(app, access_to("0.0.0.0", TOKEN)))
+    cookie = client.get(f"/?token={TOKEN}", Host="192.0.2.7:8765").headers["set-cookie"].split(";")[0]
+    for host in ("192.0.2.7:8765", "labels.example.org", f"127.0.0.1:{client.port}"):
+        assert client.get("/x", Host=host, Cookie=cookie).text == "/x  0"
+        assert client.post("/x", {"a": "b"}, Host=host, Cookie=cookie, Origin=f"http://{host}").status == 200
+        assert client.get("/x", Host=host).status == 401
+    # The browser keeps the cookie for the name under which it came in, so a rebound name comes without it.
+    assert client.get("/x", Host="evil.example").status == 401
+    assert client.post("/x", {"a": "b"}, Host="labels.example.org", Cookie=cookie, Origin="http://evil").status == 403
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", "example.org"])
+def test_the_address_that_is_told_is_one_that_others_can_use(host: str) -> None:
+    found = address_of(host)
+    assert found == host if host != "0.0.0.0" else found not in ("", "0.0.0.0", "::")
+    if host == "0.0.0.0":
+        listening = listen(host, 0)
+        socket.create_connection((found, listening.getsockname()[1]), timeout=5).close()
+        listening.close()
+
+
+def test_two_servers_of_one_host_keep_their_cookies_apart(guarded: Callable[[str | None], Client]) -> None:
+    """A browser sends each of them the cookies of both."""
+    tokens = (TOKEN, f"{TOKEN}-2")
+    clients = [guarded(token) for token in tokens]
+    entered = [client.get(f"/?token={token}") for client, token in zip(clients, tokens, strict=True)]
+    kept = dict(reply.headers["set-cookie"].split(";")[0].split("=") for reply in entered)
+    both = "; ".join(f"{name}={value}" for name, value in kept.items())
+    assert [client.get("/x", Cookie=both).status for client in clients] == [200, 200]
 
 
 def test_a_port_that_is_taken_is_told_in_one_line() -> None:

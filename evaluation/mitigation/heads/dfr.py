@@ -19,14 +19,13 @@ from torch.nn import functional as F
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.mitigation.heads.fitting import Data, Fitted
 from salient_imagenet_data.evaluation.mitigation.heads.holding_out import choose, everything, part, why
+from salient_imagenet_data.evaluation.mitigation.heads.sparse import FLAT, sparse_minimum
 from salient_imagenet_data.evaluation.numbers.groups import Groups, Rule
 
 PENALTIES = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)
 """scikit-learn's C, the inverse of the penalty, to choose from: those of the paper's code."""
 DRAWS = 10
 """Heads that are averaged, as the paper does."""
-FLAT, MOST_STEPS = 1e-5, 20_000
-"""The largest derivative that counts as the minimum, and steps to get there."""
 
 
 @dataclass(frozen=True)
@@ -108,48 +107,25 @@ def averaged(data: Data, groups: Groups, c: float, draws: int) -> tuple[Tensor, 
 
 
 def sparse_head(
-    x: Tensor, labels: Tensor, classes: int, c: float, *, with_bias: bool = True
+    x: Tensor, labels: Tensor, classes: int, c: float, *, with_bias: bool = True, flat: float = FLAT
 ) -> tuple[Tensor, Tensor, int]:
     """The head, weight (C, F) and bias (C,), that minimises C * sum of cross entropies + sum of |W|, and steps taken.
 
-    By FISTA [Beck & Teboulle 2009] with restarts [O'Donoghue & Candes 2015]. x: (n, F) float64; labels: (n,). Raises
-    SalientError where it does not get there.
+    x: (n, F) float64; labels: (n,). flat: as of `sparse_minimum`. On 8,000 scenes a tenth of the usual changes at most
+    0.6 % of the answers, and the accuracy by 0.001. Raises SalientError where the search does not get there.
     """
     n, features = x.shape
     inputs = torch.cat([x, torch.ones_like(x[:, :1])], dim=1) if with_bias else x
     threshold = torch.full((inputs.shape[1],), 1.0 / (c * n), dtype=x.dtype, device=x.device)
     threshold[features:] = 0.0
-    # The second derivative of a softmax is at most 1/2.
-    step = 2.0 * n / torch.linalg.matrix_norm(inputs, ord=2).square().clamp_min(1e-12)
     target = F.one_hot(labels, classes).to(x.dtype)
 
-    def slope(head: Tensor) -> Tensor:
-        return ((inputs @ head.T).softmax(dim=1) - target).T @ inputs / n
+    def at(head: Tensor) -> tuple[Tensor, Tensor]:
+        logits = inputs @ head.T
+        return F.cross_entropy(logits, labels), (logits.softmax(dim=1) - target).T @ inputs / n
 
-    head = x.new_zeros(classes, inputs.shape[1])
-    ahead, momentum = head, 1.0
-    for steps in range(1, MOST_STEPS + 1):
-        moved = ahead - step * slope(ahead)
-        after = moved.sign() * (moved.abs() - step * threshold).clamp_min(0.0)
-        if ((ahead - after) * (after - head)).sum() > 0:  # it has gone past
-            momentum = 1.0
-        following = (1.0 + (1.0 + 4.0 * momentum**2) ** 0.5) / 2.0
-        ahead = after + (momentum - 1.0) / following * (after - head)
-        head, momentum = after, following
-        if steps % 20 == 0 and unevenness(slope(head), head, threshold) <= FLAT:
-            bias = head[:, features] if with_bias else x.new_zeros(classes)
-            return head[:, :features], bias, steps
-    raise SalientError(
-        "the head was not fitted",
-        expected=f"a slope below {FLAT:g} within {MOST_STEPS} steps",
-        then="use a smaller C (--penalty)",
-    )
-
-
-def unevenness(slope: Tensor, head: Tensor, threshold: Tensor) -> float:
-    """How far a head is from the minimum: the largest part of the slope that the penalty's does not balance."""
-    at_zero = (slope.abs() - threshold).clamp_min(0.0)
-    return float(torch.where(head == 0.0, at_zero, (slope + threshold * head.sign()).abs()).max())
+    head, steps = sparse_minimum(at, x.new_zeros(classes, inputs.shape[1]), threshold, flat)
+    return head[:, :features], head[:, features] if with_bias else x.new_zeros(classes), steps
 
 
 def _logits(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

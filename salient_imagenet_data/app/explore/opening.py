@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from salient_imagenet_data.app.explore.predicted import read_model
 from salient_imagenet_data.app.gallery import Gallery
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.localisation.truth import read_truth
+from salient_imagenet_data.evaluation.report.answer import short_names
 from salient_imagenet_data.images.source import ImageSource, ListedSource
 from salient_imagenet_data.joining import Joined, join
 from salient_imagenet_data.store.reading import Store
@@ -46,12 +48,14 @@ def open_library(
         found = source() if callable(source) else None
         return _gallery(store, found), None if other is None else _gallery(other, found)
 
+    models = [read_model(path, store) for path in predictions]
+    shown = short_names([model.name for model in models])
     return Library(
         _gallery(store, at_once),
         name or str(store.path),
         beside,
         None if boxes is None else Boxes(store, read_truth(boxes)),
-        [read_model(path, store) for path in predictions],
+        [replace(model, name=short) for model, short in zip(models, shown, strict=True)],
         look if callable(source) else None,
     )
 

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from salient_imagenet_data.app.explore import views
 from salient_imagenet_data.app.explore.library import Library
+from salient_imagenet_data.app.explore.opening import open_library
 from salient_imagenet_data.app.explore.predicted import condition_words, kind_of, read_model
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.run.predictions import from_probabilities, to_table, write_tables
@@ -119,3 +121,20 @@ def test_conditions_in_words() -> None:
         condition_words("noise_0.25#2@core_other") == "noise 0.25 on another image's mask as the core pixels, trial 2"
     )
     assert condition_words("something else") == "something else"
+
+
+def test_models_are_called_as_short_as_tells_them_apart(store: Store, tmp_path: Path) -> None:
+    paths = []
+    for number, name in enumerate(("/home/me/robust.safetensors", "/home/me/standard.safetensors")):
+        path = write(tmp_path / f"{number}.parquet", store, store.rows.labels.tolist(), {})
+        paths.append(renamed(path, name))
+    library = open_library(store, predictions=paths)
+    assert [model.name for model in library.models] == ["robust.safetensors", "standard.safetensors"]
+
+
+def renamed(path: Path, name: str) -> Path:
+    """The same predictions, of a model with another name."""
+    table = pq.read_table(path)
+    metadata = {key: value.replace(b"net <b>", name.encode()) for key, value in table.schema.metadata.items()}
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    return path

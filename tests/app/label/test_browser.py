@@ -285,6 +285,33 @@ def _definitions(folder: Path) -> Path:
     return path
 
 
+def test_on_a_phone_the_answers_stay_in_view(chromium: Browser, folder: Path, images: Path) -> None:
+    """From the first photograph to the last the three answers and the button are there, and answer."""
+    server = Server(folder, images, "--annotator", "ada", "--repeats", 0)
+    try:
+        page = chromium.new_page(viewport={"width": 390, "height": 600})
+        page.goto(f"http://127.0.0.1:{server.port}/")
+        page.wait_for_selector("#answer")
+        assert page.evaluate("document.documentElement.scrollHeight") > 900
+        for down in (0, 150, 300):
+            page.evaluate("y => window.scrollTo(0, y)", down)
+            boxes = [one.bounding_box() for one in page.locator(".answers label, .actions .first").all()]
+            assert len(boxes) == 4
+            for box in boxes:
+                assert box is not None and box["y"] >= 0 and box["y"] + box["height"] <= 600 and box["width"] > 40
+                assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+        page.evaluate("window.scrollTo(0, 0)")
+        page.click(".answers label:nth-of-type(3)")
+        page.click(".actions .first")
+        page.wait_for_selector("#said:has-text('Saved')")
+        page.goto(f"http://127.0.0.1:{server.port}/results")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    finally:
+        server.kill()
+    (row,) = read_book(folder.with_name("store.answers.sqlite")).rows
+    assert row.answer == "background"
+
+
 def test_a_page_that_is_left_open_learns_that_the_kinds_were_set(chromium: Browser, folder: Path, images: Path) -> None:
     server = Server(folder, images, "--annotator", "ada", "--repeats", 0)
     try:

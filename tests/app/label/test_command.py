@@ -55,15 +55,17 @@ def start(bare_store: Store, images: Path, tmp_path: Path) -> Iterator[Start]:
         process.wait(10)
 
 
-def test_a_person_answers_and_ends_the_server_with_ctrl_c(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_a_person_answers_and_ends_the_server(start: Start, tmp_path: Path, end: signal.Signals) -> None:
     client, process = start("--annotator", "Ada L.")
     assert client.get("/").headers["location"] == "/label"
     page = client.get("/label").text
     assert 'value="Ada L."' in page
     assert send(client, page, answer="background", confidence="4", reason="only grass").status == 303
-    process.send_signal(signal.SIGINT)
+    process.send_signal(end)
     out, _ = process.communicate(timeout=20)
     assert process.returncode == 0 and out.strip() == f"the answers are in {tmp_path / 'a.sqlite'}"
+    assert not (tmp_path / "a.sqlite-wal").exists()  # one whole file
     (row,) = read_book(tmp_path / "a.sqlite").rows
     assert (row.annotator, row.answer, row.confidence, row.reason) == ("Ada L.", "background", 4, "only grass")
     assert row.seconds is not None and 0 < row.seconds < 60 and len(row.shown) == 4  # the classes have four images

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 
@@ -31,6 +32,8 @@ from salient_imagenet_data.app.label.routes import label_routes
 from salient_imagenet_data.app.serving import access_to
 from salient_imagenet_data.app.site import site
 from salient_imagenet_data.images.folder import FolderSource
+from salient_imagenet_data.names import MANIFEST
+from salient_imagenet_data.places import Folder, upload
 from salient_imagenet_data.store.reading import Store
 from tests.app.conftest import Client, OpenDesk, Serve
 from tests.app.label.reading import hidden, open_page, pair_of, send
@@ -313,6 +316,26 @@ def test_nobody_waits_for_the_page_of_results(desk: OpenDesk, client: Served, mo
     reader.join(20)
     assert "No pair to show has a reason" in shown[0]  # it shows what was there when it was asked for
     assert "2 pairs in the most frequent words" in server.get("/results").text
+
+
+def test_a_store_behind_a_url_is_changed_there_and_not_in_the_cache(
+    bare_store: Store, images: Path, tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_ASSETS_CACHE", str(tmp_path / "assets"))
+    url = f"memory://{uuid4()}/store"
+    upload(bare_store.path, Folder.of(url), last=MANIFEST)
+    cached = Store(url)
+    before = {path: path.read_bytes() for path in cached.path.rglob("*") if path.is_file()}
+    made = open_desk(cached, FolderSource(images), tmp_path / "a.sqlite", annotator="ada", place=url)
+    server = serve(site((made.gallery,), label_routes(made), access_to("127.0.0.1", None)))
+    send(server, server.get("/label").text, answer="background")
+    fields = hidden(server.get("/results").text) | {"majority": "1", "version": "2.0.0"}
+    assert server.post("/apply", fields).status == 303
+    shown = " ".join(server.get("/results").text.split())
+    made.close()
+    assert "1 spurious and 39 without answers" in shown and "(now 2.0.0)" in shown
+    assert Store(url).manifest.data_version == "2.0.0"
+    assert {path: path.read_bytes() for path in cached.path.rglob("*") if path.is_file()} == before
 
 
 def test_a_read_only_store_is_labelled_and_not_applied(

@@ -41,7 +41,7 @@ def test_the_head_is_the_minimum_of_the_penalised_objective(c: float, with_bias:
         objective, np.zeros(2 * k * f + k), jac=True, method="L-BFGS-B", bounds=bounds, options=options
     )
     w, b = parts(wanted.x)
-    weight, bias, steps = sparse_head(torch.from_numpy(x), torch.from_numpy(y), k, c, with_bias=with_bias)
+    weight, bias, steps = sparse_head(torch.from_numpy(x), torch.from_numpy(y), k, c, with_bias=with_bias, flat=1e-6)
     mine = np.concatenate([np.maximum(weight.numpy(), 0).ravel(), np.maximum(-weight.numpy(), 0).ravel(), bias.numpy()])
     assert objective(mine)[0] <= wanted.fun + 1e-4 * abs(wanted.fun) and steps > 0
     assert weight.numpy() == pytest.approx(w, abs=5e-3)
