@@ -14,7 +14,7 @@ from salient_imagenet_data.evaluation.report.page import write_report
 from salient_imagenet_data.evaluation.score.results import Against, Summary
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.store.reading import Store
-from tests.evaluation.results import claim, condition, model, near, of_class, ratio, summary
+from tests.evaluation.results import claim, condition, gap, grouped, model, near, of_class, ratio, summary
 
 
 @pytest.fixture
@@ -58,3 +58,20 @@ def test_nothing_is_written_over_a_strangers_page_and_no_number_that_is_none(
     broken = replace(found, models=(replace(found.models[0], clean_accuracy=near(float("nan"))),))
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_report(broken, tmp_path / "r", store)
+
+
+def test_groups_and_features_that_lift_or_lower_accuracy_are_on_the_page(
+    found: Summary, store: Store, tmp_path: Path
+) -> None:
+    gaps = (gap(1, 0.912, 0.311), gap(2, 0.222, 0.833, kind="core"), gap(3, 0.5, 0.48))
+    model = replace(found.models[0], groups=grouped(0.7, 0.9, 0.321, 0.8), feature_gaps=gaps)
+    page = write_report(replace(found, models=(model, *found.models[1:])), tmp_path, store).read_text()
+    for words in ("0.321", f"{store.class_names[1]}, cue hidden", "0.680", "0.690", "shown are the 0.5 of a class"):
+        assert words in page.partition("<h2>Groups</h2>")[2], words
+    rows = page.partition("<h2>Features that lift accuracy")[2].partition("</table>")[0].split("<tr>")[2:]
+    assert ["0.912" in rows[0], "0.311" in rows[0], "0.601" in rows[0], "confusing" in rows[0]] == [True] * 3 + [False]
+    assert (
+        "0.222" in rows[1] and "0.833" in rows[1] and "-0.611" in rows[1] and "confusing" in rows[1] and len(rows) == 2
+    )
+    plain = write_report(found, tmp_path / "plain", store).read_text()
+    assert "<h2>Groups</h2>" not in plain and "Features that lift accuracy" not in plain
