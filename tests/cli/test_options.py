@@ -113,7 +113,7 @@ def outcome(
         code, out, _ = run(name, given["answers"], *extra)
         return code, out, {}
     if name == "import-official":
-        how = ("--annotations", given["release answers"], "--resize", 60, "--crop", 56, "--processes", 1)
+        how = ("--annotations", given["release answers"], "--resize", 60, "--crop", 56, "--workers", 1)
         code, _, err = run(name, given["release"], "--out", folder / "s", *how, *extra)
         return code, err if code else digest(folder / "s"), {}
     if name == "apply":
