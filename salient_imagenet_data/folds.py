@@ -45,9 +45,11 @@ class Fold:
             raise SalientError("fold", expected=f"N/M with 1 <= N <= M <= {MOST}, such as 1/2", got=text)
         return Fold(int(found[1]), int(found[2]))
 
-    def holds(self, image_ids: Iterable[str]) -> NDArray[np.bool_]:
-        """(n,) whether each image is in it."""
-        here: NDArray[np.bool_] = numbers_of(image_ids) % np.uint64(self.of) == self.number - 1
+    def holds(self, image_ids: Iterable[str], salt: str = "") -> NDArray[np.bool_]:
+        """(n,) whether each image is in it. Of two folds without a salt one lies within the other, or they share
+        nothing, where one `of` divides the other; with a salt, which goes before the ids, a fold cuts all others."""
+        salted = image_ids if not salt else (f"{salt} {image_id}" for image_id in image_ids)
+        here: NDArray[np.bool_] = numbers_of(salted) % np.uint64(self.of) == self.number - 1
         return here
 
 

@@ -8,8 +8,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from salient_imagenet_data.errors import SalientError
+
 UNFINISHED = ".salient.partial"
 """What the names of our files end in while they are written. A file of such a name is ours, and may be removed."""
+
+
+def check_new(path: Path, overwrite: bool = False, *, option: str = "--out", flag: str = "--overwrite") -> None:
+    """Before the work is done: raises SalientError for a file that is there already, unless `overwrite`, or that could
+    not be written. option, flag: where its name is from, and what would overwrite it."""
+    if path.exists() and not overwrite:
+        raise SalientError(f"{path}: exists", expected="a new file", then=f"choose another {option} or use {flag}")
+    if not path.parent.is_dir():
+        raise SalientError(f"{path.parent}: no such folder", expected=f"the folder of {option}", then="make it first")
+    if not os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise SalientError(f"{path.parent}: nothing can be written there", expected=f"a folder of yours for {option}")
 
 
 @contextmanager

@@ -6,13 +6,12 @@ import dataclasses
 import json
 from pathlib import Path
 
-from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.mitigation.finetune import FinetuneConfig, Finetuned
 from salient_imagenet_data.evaluation.mitigation.sweep import Sweep
 from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.joining import Joined
 from salient_imagenet_data.store.manifest import file_sha256
-from salient_imagenet_data.whole_file import write_text
+from salient_imagenet_data.whole_file import check_new, write_text
 
 
 def record_of(out: Path) -> Path:
@@ -22,9 +21,7 @@ def record_of(out: Path) -> Path:
 
 def check_record(out: Path, overwrite: bool) -> None:
     """Raises SalientError where the record of a file of weights is there already, unless `overwrite`."""
-    path = record_of(out)
-    if path.exists() and not overwrite:
-        raise SalientError(f"{path}: exists", expected="a new file", then="choose another --out or use --overwrite")
+    check_new(record_of(out), overwrite)
 
 
 def write_record(

@@ -100,6 +100,7 @@ class ItemBatch:
 
 class Items(Dataset[Item]):
     """Images with their masks of some regions. controlled: the regions that come with another image's masks too.
+    partner: (N,) for each row of the store whose these are, of all regions; None: drawn for each by `partner_rows`.
     pool: each image comes with another one of these. seed: of who is the other."""
 
     def __init__(
@@ -109,11 +110,16 @@ class Items(Dataset[Item]):
         regions: Sequence[RegionOfStore] = (),
         *,
         controlled: Container[str] = (),
+        partner: NDArray[np.int64] | None = None,
         pool: Joined | None = None,
         seed: int = 0,
     ) -> None:
         self.joined, self.preprocessing, self.regions = joined, preprocessing, regions
-        self.partner = {r.name: partner_rows(joined, r, seed) for r in regions if r.name in controlled}
+        self.partner = {
+            r.name: partner_rows(joined, r, seed) if partner is None else partner
+            for r in regions
+            if r.name in controlled
+        }
         self.pool = pool
         self.swapped = None if pool is None else partner_images(pool, seed)
         _ = joined.store.maps
@@ -189,6 +195,17 @@ def partner_rows(joined: Joined, region: RegionOfStore, seed: int) -> NDArray[np
         result[rows] = rows
         return result
     result[rows] = rows[_partners(store, rows, seed)]
+    return result
+
+
+def classmates(store: Store, seed: int) -> NDArray[np.int64]:
+    """(N,) for each row of a store another of its class, whether its image is at hand or not; itself where the class
+    has no other."""
+    result, labels = np.arange(len(store)), store.rows.labels
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        if len(rows) > 1:
+            result[rows] = rows[partners(store.rows.image_ids.take(pa.array(rows)).to_pylist(), seed, condition="class")]
     return result
 
 

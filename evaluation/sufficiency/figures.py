@@ -23,8 +23,8 @@ PARTS = ("core", "spurious", "neither")
 @dataclass(frozen=True)
 class Place:
     """share: of a sufficient subset's pixels that lie in a part of the image. area: that part's own share of the image,
-    which is what random pixels have there. other: share of the subset in the same part of another image, which is what
-    a habitual place has; None for the border, which all images have alike."""
+    which is what random pixels have there. other: share of the subset in the same part of another image of the class,
+    one for all parts, which is what the class's habitual place has; None for the border, which all images have alike."""
 
     share: Estimate
     area: float

@@ -14,10 +14,11 @@ from torch import Tensor
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.numbers.bootstrap import value_average
 from salient_imagenet_data.evaluation.plan.regions import RegionOfStore, labels_of
-from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, ready
+from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, classmates, ready
 from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
 from salient_imagenet_data.evaluation.sufficiency.choices import DILATIONS, SHARES
 from salient_imagenet_data.evaluation.sufficiency.figures import PARTS, OnSubset, Sufficiency, place, wrong_class
+from salient_imagenet_data.evaluation.sufficiency.given import check_images, joined_with, preprocessing_of, sure_sizes
 from salient_imagenet_data.evaluation.sufficiency.orders import Orders
 from salient_imagenet_data.evaluation.sufficiency.select import batches_of
 from salient_imagenet_data.evaluation.sufficiency.selection import composed
@@ -31,7 +32,7 @@ from salient_imagenet_data.evaluation.sufficiency.subsets import (
     size_of,
     sufficient_sizes,
 )
-from salient_imagenet_data.joining import Images, Joined, join, opened
+from salient_imagenet_data.joining import Images, Joined
 from salient_imagenet_data.loaders.corruption.corruptions import image_seeds
 from salient_imagenet_data.names import KINDS, Kind
 from salient_imagenet_data.networks.classifiers import Classifier, checked_logits
@@ -73,36 +74,43 @@ def measure(
 ) -> Sufficiency:
     """The figures of a classifier and its orders. Where the store is not annotated there are none of places.
 
-    Raises SalientError for another classifier than the orders were made with.
+    Raises SalientError for another classifier than the orders were made with, or for a store of other images.
     """
-    store, source = opened(store, images)
-    return measure_joined(classifier, orders, join(store, source, rows=orders.rows.tolist()), asked, settings)
+    return measure_joined(classifier, orders, joined_with(orders, store, images), asked, settings)
 
 
 def measure_joined(
     classifier: Classifier, orders: Orders, joined: Joined, asked: Asked = Asked(), settings: Settings = SMALL
 ) -> Sufficiency:
     """As `measure`, of images that have been found. joined: of the rows of the orders."""
-    store = joined.store
     if classifier.recorded != orders.recipe.model:
         raise SalientError(f"{orders.path}: orders of another classifier", got=str(orders.recipe.model.get("name")))
+    check_images(orders, joined.store)
+    sizes, width = sure_sizes(orders, asked.threshold), asked.edge(orders.recipe.side)[0]
+    columns = columns_of(classifier, orders, joined, sizes, asked, settings)
+    return _figures(columns, orders, sizes, asked, width, joined.store.manifest.annotations_sha256 is not None)
+
+
+def columns_of(
+    classifier: Classifier,
+    orders: Orders,
+    joined: Joined,
+    sizes: NDArray[np.int64],
+    asked: Asked,
+    settings: Settings,
+) -> Columns:
+    """The figures of each image. sizes: as of `sure_sizes`."""
+    store, recipe = joined.store, orders.recipe
     annotated = store.manifest.annotations_sha256 is not None
     regions = [RegionOfStore(k, store.kind_table[k][labels_of(store)]) for k in KINDS] if annotated else []
-    items = Items(
-        joined,
-        classifier.preprocessing or store.manifest.preprocessing,
-        regions,
-        controlled=KINDS,
-        seed=settings.seed,
-    )
-    recipe = orders.recipe
-    width, edge = asked.edge(recipe.side)
-    sizes = sufficient_sizes(orders.confidence, recipe.cells, recipe.step, asked.threshold)
-    sizes = np.where(orders.confidence[:, 0] >= asked.threshold, sizes, -1)
+    mates = classmates(store, settings.seed) if annotated else None
+    items = Items(joined, preprocessing_of(orders), regions, controlled=KINDS, partner=mates, seed=settings.seed)
+    alone = np.zeros(len(orders), dtype=np.bool_) if mates is None else mates[joined.rows] == joined.rows
+    _, edge = asked.edge(recipe.side)
     classifier = classifier.to(settings.device)
     found: list[Columns] = []
     for batch in batches_of(items, [list(range(len(orders)))], settings):
-        of = _Batch(batch, orders, sizes, edge, asked, settings.seed)
+        of = _Batch(batch, orders, sizes, alone, edge, asked, settings.seed)
         x = ready(batch, classifier, settings.device)
         fill = torch.tensor(recipe.fill, dtype=torch.float32, device=x.device)
         columns = of.lying()
@@ -112,18 +120,19 @@ def measure_joined(
                 logits = checked_logits(classifier.model(shown), len(batch), len(store.class_names))
             columns |= of.answers(name, logits)
         found.append(columns)
-    columns = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
-    return _figures(columns, orders, sizes, asked, width, annotated)
+    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
 
 class _Batch:
-    """Some images with their orders and the sizes of their sufficient subsets, negative for those that are not sure."""
+    """Some images with their orders and the sizes of their sufficient subsets, negative for those that are not sure.
+    alone: of all images, those whose class has no other."""
 
     def __init__(
         self,
         batch: ItemBatch,
         orders: Orders,
         sizes: NDArray[np.int64],
+        alone: NDArray[np.bool_],
         edge: NDArray[np.bool_],
         asked: Asked,
         seed: int,
@@ -133,7 +142,7 @@ class _Batch:
         self.order = orders.order(int(rows[0]), int(rows[-1]) + 1)
         self.random = random_orders(orders.recipe.cells, image_seeds(seed, batch.image_ids, "subset"))
         self.sizes, self.labels, self.answered = sizes[rows], orders.labels[rows], orders.classes[rows, 0]
-        self.sure = self.sizes >= 0
+        self.sure, self.alone = self.sizes >= 0, alone[rows]
         self.sufficient = self._kept(self.order, np.maximum(self.sizes, 0))
 
     def _kept(self, order: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -166,7 +175,8 @@ class _Batch:
         }
 
     def lying(self) -> Columns:
-        """Where the sufficient subsets lie: shares of their pixels, of the image, and by another image's masks."""
+        """Where the sufficient subsets lie: shares of their pixels, of the image, and by both masks of one other image of
+        the class."""
         everywhere = np.ones_like(self.sufficient)
         edge = np.broadcast_to(self.edge, everywhere.shape)
         columns = {"border share": self._share(edge, everywhere), "border area": self._area(edge, everywhere)}
@@ -179,7 +189,7 @@ class _Batch:
         ):
             columns[f"{name} share"] = np.where(counts[name], self._share(here, known), np.nan)
             columns[f"{name} area"] = np.where(counts[name], self._area(here, known), np.nan)
-            columns[f"{name} other"] = np.where(counts[name], self._share(there, known), np.nan)
+            columns[f"{name} other"] = np.where(counts[name] & ~self.alone, self._share(there, known), np.nan)
         return columns
 
     def _masks(

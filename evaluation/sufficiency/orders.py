@@ -55,14 +55,16 @@ SCHEMA: Any = pa.schema(
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides the orders of a folder. model: as `Classifier.recorded`. store_sha256: of the store's manifest.
-    images: how many; images_sha256: of their ids, in the order of the rows. side: of the model's crop, in pixels.
-    fill: what masked pixels become, in [0, 1]. The rest as in `Choice` and `Settings`."""
+    """All that decides the orders of a folder. model: as `Classifier.recorded`. images: how many; images_sha256,
+    classes_sha256: what they are, and what a class is (`given`); not the store's masks or answers. preprocessing: the
+    fields of the model's. side: of its crop, in pixels. fill: what masked pixels become, in [0, 1]. The rest as in
+    `Choice` and `Settings`."""
 
     model: dict[str, Any]
-    store_sha256: str
     images: int
     images_sha256: str
+    classes_sha256: str
+    preprocessing: dict[str, Any]
     side: int
     selection: str
     cell: int

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.sufficiency.given import fill_of, joined_with, preprocessing_of, sure_sizes
 from salient_imagenet_data.evaluation.sufficiency.orders import Orders
-from salient_imagenet_data.evaluation.sufficiency.subsets import kept, size_of, sufficient_sizes
-from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.evaluation.sufficiency.subsets import kept, size_of
 from salient_imagenet_data.imagenet import display_names
-from salient_imagenet_data.joining import Images, join, opened
+from salient_imagenet_data.joining import Images
 from salient_imagenet_data.names import KINDS
 from salient_imagenet_data.pictures.overlay import COLOURS, tint
 from salient_imagenet_data.pictures.tiles import Tile, captioned, nothing, stack
@@ -22,24 +21,21 @@ from salient_imagenet_data.whole_file import whole_file
 IMAGES, PANEL, LAST = 6, 128, 0.05
 
 
-def sheet(orders: Orders, store: Store | str | Path, images: Images, threshold: float) -> Image.Image:
+def sheet(orders: Orders, store: Store | str | Path, images: Images, threshold: float) -> Image.Image | None:
     """For at most six images of different classes whose answer is sure: the image, its masks, the order of its pixels
     (white is masked last), its sufficient subset, and the last 5 % of its pixels.
 
-    Masks are there where the store is annotated and the model sees its crop. Raises SalientError without a sure image.
+    Masks are there where the store is annotated and the model sees its crop. None where no answer is sure. Raises
+    SalientError for a store of other images.
     """
-    store, source = opened(store, images)
-    recipe = orders.recipe
-    sizes = sufficient_sizes(orders.confidence, recipe.cells, recipe.step, threshold)
-    sure = np.flatnonzero((orders.confidence[:, 0] >= threshold) & (sizes > 0))
+    recipe, sizes = orders.recipe, sure_sizes(orders, threshold)
+    sure = np.flatnonzero(sizes > 0)
     if not len(sure):
-        raise SalientError(f"no answer with a confidence of {threshold:g} to show", then="choose a lower --tau")
+        return None
     _, first = np.unique(orders.labels[sure], return_index=True)
     chosen = sure[np.sort(first)][:IMAGES]
-    joined = join(store, source, rows=orders.rows[chosen].tolist())
-    recorded = recipe.model.get("preprocessing")
-    preprocessing = Preprocessing(**recorded) if recorded else store.manifest.preprocessing
-    fill = np.rint(np.array(recipe.fill) * 255.0).astype(np.uint8)
+    joined = joined_with(orders, store, images, chosen.tolist())
+    store, preprocessing, fill = joined.store, preprocessing_of(orders), fill_of(orders)
     placed = store.manifest.annotations_sha256 is not None and preprocessing == store.manifest.preprocessing
     names, strips = display_names(store.class_names), []
     for item, position in enumerate(chosen.tolist()):
@@ -71,7 +67,11 @@ def sheet(orders: Orders, store: Store | str | Path, images: Images, threshold: 
     return stack(strips)
 
 
-def save_sheet(orders: Orders, store: Store, images: Images, threshold: float, path: Path) -> None:
-    """Write `sheet` as a PNG."""
+def save_sheet(orders: Orders, store: Store, images: Images, threshold: float, path: Path) -> str:
+    """Write `sheet` as a PNG, where there is something to show. Returns what was done, in words."""
+    picture = sheet(orders, store, images, threshold)
+    if picture is None:
+        return f"no picture: no answer has a confidence of {threshold:g} to show; choose a lower --tau"
     with whole_file(path) as file:
-        sheet(orders, store, images, threshold).save(file, format="PNG", optimize=True)
+        picture.save(file, format="PNG", optimize=True)
+    return f"wrote {path}"

@@ -23,11 +23,12 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.numbers.bootstrap import value_average
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.run.images import unit_images
+from salient_imagenet_data.evaluation.sufficiency.given import fill_of, joined_with, preprocessing_of
 from salient_imagenet_data.evaluation.sufficiency.orders import Orders
 from salient_imagenet_data.evaluation.sufficiency.subsets import border, border_width, kept, random_orders, size_of
 from salient_imagenet_data.folds import Fold
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.joining import Images, Joined, join, opened
+from salient_imagenet_data.joining import Images, Joined
 from salient_imagenet_data.loaders.corruption.corruptions import image_seeds
 from salient_imagenet_data.networks.smallnet import SmallNetModel
 from salient_imagenet_data.store.reading import Store
@@ -35,6 +36,8 @@ from salient_imagenet_data.store.reading import Store
 SHARE = 0.05
 """Of the pixels that are shown, as on CIFAR-10 in the paper; it takes 0.1 on ImageNet."""
 TESTED_AT_ONCE = 250
+TEST = "test"
+"""Of the hash of the fold to test on, so that orders of a fold of the images have images on both sides."""
 RECIPE = TrainConfig(epsilon=0.0, shift=0)
 SHOWN = ("whole", "last", "random", "border")
 """What is shown: the whole image, the pixels masked last, as many random ones, fixed for each image, the border."""
@@ -70,12 +73,12 @@ def retrain(
     """Train on the images of the orders that are not in the fold `test`, and test on those that are.
 
     config: the recipe of training, whose seed draws the random subsets too. border_pixels: width of the border, None:
-    that of `border_width`. Raises SalientError where either side has no image, or images do not fit in memory.
+    that of `border_width`. test: by a hash of its own, so that it cuts any other fold. Raises SalientError for a store
+    of other images, where either side has none, or where images do not fit in memory.
     """
-    store, source = opened(store, images)
     if not 0.0 < share < 1.0:
         raise SalientError("share of the pixels", expected="above 0 and below 1", got=f"{share:g}")
-    tested = test.holds(orders.image_ids)
+    tested = test.holds(orders.image_ids, TEST)
     if not tested.any() or tested.all():
         raise SalientError(
             f"fold {test} of {len(orders)} images",
@@ -84,16 +87,16 @@ def retrain(
             then="choose another --test-fold, or make orders of more images",
         )
     recipe = orders.recipe
-    preprocessing = _preprocessing(orders, store)
-    pixels = _crops(join(store, source, rows=orders.rows.tolist()), preprocessing, config.memory_limit)
+    joined, preprocessing = joined_with(orders, store, images), preprocessing_of(orders)
+    pixels = _crops(joined, preprocessing, config.memory_limit)
     width = border_width(recipe.side) if border_pixels is None else border_pixels
-    fill = np.rint(np.array(recipe.fill) * 255.0).astype(np.uint8)
-    size = size_of(share, recipe.cells)
+    fill = fill_of(orders)
+    size, names = size_of(share, recipe.cells), joined.store.class_names
     found = []
     for name in SHOWN:
         shown = _shown(name, orders, size, width, config.seed)
         changed = pixels if shown is None else np.where(shown[..., None], pixels, fill)
-        model = train(changed[~tested], orders.labels[~tested], store.class_names, preprocessing, config, device)
+        model = train(changed[~tested], orders.labels[~tested], names, preprocessing, config, device)
         accuracy, loss = tested_on(model, changed[tested], orders.labels[tested])
         on_whole, _ = tested_on(model, pixels[tested], orders.labels[tested])
         found.append(Retrained(name, 1.0 if shown is None else float(shown.mean()), accuracy, loss, on_whole))
@@ -130,12 +133,6 @@ def _shown(name: str, orders: Orders, size: int, width: int, seed: int) -> NDArr
     if name == "border":
         return np.broadcast_to(border(recipe.side, width), (len(orders), recipe.side, recipe.side))
     return None
-
-
-def _preprocessing(orders: Orders, store: Store) -> Preprocessing:
-    """How the classifier of the orders wanted its images."""
-    recorded = orders.recipe.model.get("preprocessing")
-    return Preprocessing(**recorded) if recorded else store.manifest.preprocessing
 
 
 def _crops(joined: Joined, preprocessing: Preprocessing, memory_limit: int) -> NDArray[np.uint8]:

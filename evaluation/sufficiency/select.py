@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -19,15 +18,14 @@ from salient_imagenet_data.evaluation.run.found import images_found, say
 from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, ready
 from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
 from salient_imagenet_data.evaluation.sufficiency.choices import Choice
+from salient_imagenet_data.evaluation.sufficiency.given import classes_sha256, ids_at, images_sha256
 from salient_imagenet_data.evaluation.sufficiency.orders import Orders, OrdersWriter, Recipe, claimed, read_orders
 from salient_imagenet_data.evaluation.sufficiency.selection import Selected, backward_selection, gradient_selection
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.joining import Images, Joined, opened
 from salient_imagenet_data.loaders.corruption.corruptions import image_seeds
-from salient_imagenet_data.names import MANIFEST
 from salient_imagenet_data.networks.classifiers import Classifier, Model, checked_logits
 from salient_imagenet_data.progress import progress
-from salient_imagenet_data.store.manifest import file_sha256
 from salient_imagenet_data.store.reading import Store
 
 PASSES_AT_ONCE = 8
@@ -83,7 +81,7 @@ def select_joined(
         if not whole:
             writer = OrdersWriter(folder, recipe)
             _fill(writer, classifier.to(settings.device), items, settings)
-            rows, ids = joined.rows.tolist(), _ids(joined)
+            rows, ids = joined.rows.tolist(), ids_at(store, joined.rows)
             labels = store.rows.labels[joined.rows].tolist()
             keys = ("row", "image_id", "label")
             writer.finish([dict(zip(keys, each, strict=True)) for each in zip(rows, ids, labels, strict=True)])
@@ -103,9 +101,10 @@ def recipe_of(
     step = choice.step_at(side)
     return Recipe(
         model=classifier.recorded,
-        store_sha256=file_sha256(joined.store.path / MANIFEST),
         images=len(joined),
-        images_sha256=hashlib.sha256("\0".join(_ids(joined)).encode()).hexdigest(),
+        images_sha256=images_sha256(joined.store, joined.rows),
+        classes_sha256=classes_sha256(joined.store),
+        preprocessing=dataclasses.asdict(preprocessing),
         side=side,
         selection=choice.selection,
         cell=choice.cell,
@@ -180,8 +179,3 @@ def _selected(model: Model, x: Tensor, classes: NDArray[np.int64], fill: Tensor,
     if recipe.selection == "gradient":
         return gradient_selection(model, x, targets, fill, step=recipe.step, cell=recipe.cell)
     return backward_selection(model, x, targets, fill, cell=recipe.cell, at_once=PASSES_AT_ONCE * len(x))
-
-
-def _ids(joined: Joined) -> list[str]:
-    ids: list[str] = joined.store.rows.image_ids.take(pa.array(joined.rows)).to_pylist()
-    return ids

@@ -40,14 +40,12 @@ def look(
     The photographs of a class are those that show its features most; without --class, of ten classes at most. Of
     --most-spurious and --least-spurious both may be given, for both ends of each class's ranking.
     """
-    from salient_imagenet_data.errors import SalientError
     from salient_imagenet_data.joining import join
     from salient_imagenet_data.looking import choose, choose_ends, sheet, spuriosity_of
     from salient_imagenet_data.store.reading import Store
-    from salient_imagenet_data.whole_file import whole_file
+    from salient_imagenet_data.whole_file import check_new, whole_file
 
-    if out.exists() and not overwrite:
-        raise SalientError(f"{out}: exists", expected="a new file", then="choose another --out or use --overwrite")
+    check_new(out, overwrite)
     opened = Store(store)
     opened.kind_table  # noqa: B018 - says so now if the store is not annotated
     joined = join(opened, images.of(opened), missing="skip")
@@ -94,7 +92,6 @@ def groups(
     With --shown 0.5 the half of a class with the highest spuriosity shows the cue; with `split`, what lies above the
     place where the class's spuriosity falls apart into two.
     """
-    from salient_imagenet_data.errors import SalientError
     from salient_imagenet_data.evaluation.numbers.groups import Rule
     from salient_imagenet_data.evaluation.plan.plan import rows_in
     from salient_imagenet_data.evaluation.report.grouped import figures_words, sizes_words, table_of
@@ -102,10 +99,10 @@ def groups(
     from salient_imagenet_data.evaluation.score.grouping import fold_in, groups_in, json_of, scored, sizes_in
     from salient_imagenet_data.folds import WHOLE
     from salient_imagenet_data.store.reading import Store
-    from salient_imagenet_data.whole_file import write_text
+    from salient_imagenet_data.whole_file import check_new, write_text
 
-    if out is not None and out.exists() and not overwrite:
-        raise SalientError(f"{out}: exists", expected="a new file", then="choose another --out or use --overwrite")
+    if out is not None:
+        check_new(out, overwrite)
     opened, by = Store(store), Rule.parse(rule)
     files = [read_predictions(path, len(opened.class_names)) for path in predictions]
     part = fold_in(files, None if fold is None else fold_of(fold))
@@ -170,12 +167,13 @@ def name(
         return
     if images is None:
         raise SalientError(f"--clip {clip}: looks at images", expected="--images")
-    if out is not None and out.exists() and not overwrite:
-        raise SalientError(f"{out}: exists", expected="a new file", then="choose another --out or use --overwrite")
+    from salient_imagenet_data.whole_file import check_new, write_text
+
+    if out is not None:
+        check_new(out, overwrite)
     from salient_imagenet_data.evaluation.naming.bank import default_bank, read_bank
     from salient_imagenet_data.evaluation.naming.clip_names import csv_of, lines, name_features, open_words
     from salient_imagenet_data.networks.devices import check_device
-    from salient_imagenet_data.whole_file import write_text
 
     on = check_device(device)
     bank = default_bank(opened.class_names) if words is None else read_bank(words)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from salient_imagenet_data.networks.classifiers import Normalised, Reordered
 from salient_imagenet_data.networks.opening import OPENERS
 from salient_imagenet_data.networks.smallnet import SmallNetModel, save_smallnet
 from salient_imagenet_data.networks.weights import save_network
+from salient_imagenet_data.whole_file import check_new
 
 
 def check_out(path: Path, overwrite: bool = False) -> None:
@@ -20,12 +20,7 @@ def check_out(path: Path, overwrite: bool = False) -> None:
     again, or that is there already, unless `overwrite`."""
     if path.suffix != ".safetensors":
         raise SalientError(f"{path}: weights are written as safetensors", expected="a name that ends in .safetensors")
-    if path.exists() and not overwrite:
-        raise SalientError(f"{path}: exists", expected="a new file", then="choose another --out or use --overwrite")
-    if not path.parent.is_dir():
-        raise SalientError(f"{path.parent}: no such folder", expected="the folder of --out", then="make it first")
-    if not os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-        raise SalientError(f"{path.parent}: nothing can be written there", expected="a folder of yours for --out")
+    check_new(path, overwrite)
 
 
 def save_as_read(

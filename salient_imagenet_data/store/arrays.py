@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -73,7 +74,7 @@ def write_rows(path: Path, array: Any, rows: range, values: NDArray[Any]) -> Non
 def sharded_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic], shard_rows: int) -> Any:
     """A Zarr array with shards of so many rows and a checksum of every chunk, made anew or opened to go on with it.
     Raises SalientError where one of another shape or type is there."""
-    if (path / "zarr.json").is_file() and (path / "zarr.json").stat().st_size:  # else emptied by a power cut
+    if _whole_json(path / "zarr.json"):
         with zarr.config.set({"array.write_empty_chunks": True}):  # Zarr 3.1 ignores `config` where an array is opened
             array = zarr.open_array(path, mode="r+")
         if array.shape != shape or array.dtype != dtype:
@@ -84,6 +85,7 @@ def sharded_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic], s
     if shard_rows % CHUNK_ROWS and shard_rows > CHUNK_ROWS:
         raise ValueError(f"shard_rows: expected a multiple of {CHUNK_ROWS}, got {shard_rows}")
     rest = shape[1:]
+    (path / "zarr.json").unlink(missing_ok=True)  # damaged; the shards have checksums of their own and may stay
     return zarr.create_array(
         path,
         shape=shape,
@@ -92,8 +94,15 @@ def sharded_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic], s
         shards=(shard_rows, *rest),
         compressors=_compressors(np.dtype(dtype), rest),
         config={"write_empty_chunks": True},
-        overwrite=(path / "zarr.json").is_file(),
     )
+
+
+def _whole_json(path: Path) -> bool:
+    """Whether a file is there and holds JSON; not if it was emptied or cut, as by a power cut."""
+    try:
+        return isinstance(json.loads(path.read_bytes()), dict)
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def _compressors(dtype: np.dtype[Any], shape: tuple[int, ...]) -> list[Any]:

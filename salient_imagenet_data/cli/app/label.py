@@ -106,14 +106,13 @@ def export_answers(store: str, answers: Path | None, form: Form, out: Path, over
     from salient_imagenet_data.app.label.desk import answers_in, identity_of, unknown_in
     from salient_imagenet_data.app.label.exporting import exported
     from salient_imagenet_data.app.label.opening import place_of_answers
-    from salient_imagenet_data.errors import SalientError, many
+    from salient_imagenet_data.errors import many
     from salient_imagenet_data.store.reading import Store
-    from salient_imagenet_data.whole_file import write_text
+    from salient_imagenet_data.whole_file import check_new, write_text
 
     interface = out.with_name(out.stem + ".labelling.xml") if form == "label-studio" else None
     for path in filter(None, (out, interface)):
-        if path.exists() and not overwrite:
-            raise SalientError(f"{path}: exists", expected="a new file", then="choose another --out or use --overwrite")
+        check_new(path, overwrite)
     place, opened = place_of_answers(store, answers), Store(store)
     ledger = read_book(place, identity_of(opened))
     if line := unknown_in(ledger, opened):
