@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.certificates.certify import Answered, answered, images_of
 from salient_imagenet_data.evaluation.certificates.choices import Asked
 from salient_imagenet_data.evaluation.certificates.figures import OTHER, OWN, RANDOM, SEARCHED
@@ -27,7 +26,7 @@ IMAGES, PANEL, AT_ONCE = 6, 128, 8
 SHOWN = (OWN, OTHER, RANDOM, SEARCHED)
 
 
-def sheet(classifier: Classifier, store: Store, images: Images, asked: Asked, settings: Settings) -> Image.Image:
+def sheet(classifier: Classifier, store: Store, images: Images, asked: Asked, settings: Settings) -> Image.Image | None:
     """For at most six images of different classes that are answered right and have a core mask: what is seen through
     it, of as many pixels where another image's core is, elsewhere, and searched for another class, and of the spurious
     mask. Above each stands the probability of the class, of the searched ones that of the other. Raises SalientError
@@ -44,17 +43,19 @@ def sheet(classifier: Classifier, store: Store, images: Images, asked: Asked, se
                 strips[label] = _strip(batch, place, joined, position, label)
         if len(strips) == IMAGES:
             break
-    if not strips:
-        raise SalientError(f"{classifier.name}: no image with a core mask is answered right", then="draw no picture")
-    return stack([strips[label] for label in sorted(strips)])
+    return stack([strips[label] for label in sorted(strips)]) if strips else None
 
 
 def save_sheet(
     classifier: Classifier, store: Store, images: Images, asked: Asked, settings: Settings, path: Path
-) -> None:
-    """Write `sheet` as a PNG."""
+) -> str:
+    """Write `sheet` as a PNG, where there is something to show. Returns what was done, in words."""
+    picture = sheet(classifier, store, images, asked, settings)
+    if picture is None:
+        return f"no picture: {classifier.name} answers no image with a core mask right"
     with whole_file(path) as file:
-        sheet(classifier, store, images, asked, settings).save(file, format="PNG", optimize=True)
+        picture.save(file, format="PNG", optimize=True)
+    return f"wrote {path}"
 
 
 def _by_turns(joined: Joined) -> Joined:

@@ -205,7 +205,9 @@ def classmates(store: Store, seed: int) -> NDArray[np.int64]:
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         if len(rows) > 1:
-            result[rows] = rows[partners(store.rows.image_ids.take(pa.array(rows)).to_pylist(), seed, condition="class")]
+            result[rows] = rows[
+                partners(store.rows.image_ids.take(pa.array(rows)).to_pylist(), seed, condition="class")
+            ]
     return result
 
 

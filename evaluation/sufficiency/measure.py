@@ -175,8 +175,8 @@ class _Batch:
         }
 
     def lying(self) -> Columns:
-        """Where the sufficient subsets lie: shares of their pixels, of the image, and by both masks of one other image of
-        the class."""
+        """Where the sufficient subsets lie: shares of their pixels, of the image, and by both masks of one other image
+        of the class."""
         everywhere = np.ones_like(self.sufficient)
         edge = np.broadcast_to(self.edge, everywhere.shape)
         columns = {"border share": self._share(edge, everywhere), "border area": self._area(edge, everywhere)}

@@ -62,7 +62,7 @@ from salient_imagenet_data.networks.classes import Reading
 @click.option("--top-images", type=click.IntRange(1), default=65, help="Images of a pair that count as its top.")
 @click.option("--majority", type=click.IntRange(1), default=3, help="Answers that make a feature spurious.")
 @click.option("--data-version", default="1.0.0", help=VERSION)
-@click.option("--precision", type=click.Choice(get_args(Precision)), default="fp32")
+@click.option("--precision", type=click.Choice(get_args(Precision)), default="fp32", help="Of the network's layers.")
 @click.option("--compile", "compiled", is_flag=True, help="Run the network through torch.compile.")
 @click.option(
     "--decoder",
@@ -71,7 +71,11 @@ from salient_imagenet_data.networks.classes import Reading
     help="Of images: the reference, a faster one, or the CUDA device.",
 )
 @click.option("--attacked", type=click.IntRange(0), default=64, help="Images to measure robustness on; 0: none.")
-@click.option("--batch-size", type=click.IntRange(1), help="[default: 64, on a CPU fewer large images]")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    help="Images that go through the network at a time.  [default: 64, on a CPU fewer large images]",
+)
 @click.option("--pilot", type=click.IntRange(0), default=64, help="Images a class ranked first; 0: two passes.")
 @click.option("--candidates", type=click.IntRange(1), default=24, help="Features a class that a pilot chooses.")
 @click.option("--stop-after", type=click.Choice(get_args(Stage)), default="maps", help="Last stage.")

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 VERSION = "Semantic version of the data, and its tag on the Hub: new data needs a new one."
-DEVICE = click.option("--device", help="torch's name of a device.  [default: cuda if there is one, else cpu]")
+DEVICE = click.option(
+    "--device", help="What computes, by torch's name of the device.  [default: cuda if there is one, else cpu]"
+)
 OUTPUTS = "Names of the network's outputs: a text with one a line, a JSON, or `imagenet`, in their order."
 READINGS = "all classes that it knows, or the store's only."
 FOLD = click.option(

@@ -76,7 +76,14 @@ models_options = options(_MODELS)
 @cli.command()
 @models_options
 @click.option("--name", "names", multiple=True, help="What a model is called in the report; one for each, in order.")
-@click.option("--protocol", "protocols", type=click.Choice(PROTOCOLS), multiple=True, default=("iclr2022",))
+@click.option(
+    "--protocol",
+    "protocols",
+    type=click.Choice(PROTOCOLS),
+    multiple=True,
+    default=("iclr2022",),
+    help="Which conditions are measured; repeat for several.",
+)
 @click.option("--sigma", default="0.25", help="Noise levels on the [0, 1] scale, with commas.")
 @click.option(
     "--corruption",
@@ -95,9 +102,9 @@ models_options = options(_MODELS)
 @click.option("--out", type=FOLDER, help="Folder for predictions and report; the same command goes on with it.")
 @click.option("--overwrite", is_flag=True, help="Run again what --out holds.")
 @click.option("--top-k", type=click.IntRange(0), default=5, help="Classes that are kept of each answer; 0 keeps all.")
-@click.option("--batch-size", type=click.IntRange(1), default=64)
+@click.option("--batch-size", type=click.IntRange(1), default=64, help="Images that go through a network at a time.")
 @click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
-@click.option("--seed", type=click.IntRange(0), default=0)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of all that is drawn at random.")
 def evaluate(
     store: str,
     images: GivenImages,
@@ -193,7 +200,7 @@ def score(
 @click.option(
     "--curves", type=click.IntRange(0), default=0, help="Also insertion and deletion, in so many steps of the pixels."
 )
-@click.option("--batch-size", type=click.IntRange(1), default=32)
+@click.option("--batch-size", type=click.IntRange(1), default=32, help="Images that go through a network at a time.")
 @click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
 def align(
     store: str,

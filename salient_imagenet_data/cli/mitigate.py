@@ -51,7 +51,7 @@ _TRAINED = (
     click.option(
         "--classes", type=click.Choice(get_args(Reading)), default="all", help="Among what losses are: " + READINGS
     ),
-    click.option("--seed", type=click.IntRange(0), default=0),
+    click.option("--seed", type=click.IntRange(0), default=0, help="Of all that is drawn at random."),
 )
 
 
@@ -107,7 +107,7 @@ _network = options((*_CHANGED, *_TRAINED))
 @click.option(
     "--adjustment", type=click.FloatRange(0), help=_of("adjustment", "Of a group's loss: this / sqrt(images).", "0")
 )
-@click.option("--batch-size", type=click.IntRange(1), default=64)
+@click.option("--batch-size", type=click.IntRange(1), default=64, help="Images that go through a network at a time.")
 def retrain_head(
     store: str,
     images: GivenImages,
@@ -174,7 +174,7 @@ def _head_method(name: HeadName, chosen: dict[str, Any]) -> Any:
 
 @cli.command()
 @_changed
-@click.option("--batch-size", type=click.IntRange(1), default=64)
+@click.option("--batch-size", type=click.IntRange(1), default=64, help="Images that go through a network at a time.")
 def spufix(
     store: str,
     images: GivenImages,
@@ -239,10 +239,10 @@ def spufix(
 @click.option(
     "--augment", type=click.Choice(BACKGROUNDS), help="Change the background of half of the images that have a mask."
 )
-@click.option("--epochs", type=click.IntRange(1), default=1)
-@click.option("--batch-size", type=click.IntRange(1), default=32)
-@click.option("--learning-rate", type=float, default=1e-4)
-@click.option("--weight-decay", type=click.FloatRange(0), default=1e-4)
+@click.option("--epochs", type=click.IntRange(1), default=1, help="How often each image is trained on.")
+@click.option("--batch-size", type=click.IntRange(1), default=32, help="Images of a step of training.")
+@click.option("--learning-rate", type=float, default=1e-4, help="Of training.")
+@click.option("--weight-decay", type=click.FloatRange(0), default=1e-4, help="Of the weights in training.")
 @click.option("--flip/--no-flip", default=True, help="Mirror half of the images.")
 def finetune(
     store: str,
@@ -315,7 +315,7 @@ def finetune(
 @click.option(
     "--classes", type=click.Choice(get_args(Reading)), default="all", help="Among what answers are: " + READINGS
 )
-@click.option("--batch-size", type=click.IntRange(1), default=64)
+@click.option("--batch-size", type=click.IntRange(1), default=64, help="Images that go through a network at a time.")
 @click.option("--workers", type=click.IntRange(1), default=2, help="Threads that read images.")
 @DEVICE
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, by model.")

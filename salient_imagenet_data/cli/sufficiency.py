@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 @click.option("--ensemble", is_flag=True, help="Also all models as one.")
 @click.option("--input-dropout", type=float, help="Also each model with this share of its input pixels dropped.")
 @click.option("--picture", type=FILE, help="PNG to write, of some images of the first model.")
-@click.option("--batch-size", type=click.IntRange(1), default=32)
+@click.option("--overwrite-picture", is_flag=True, help="Replace a picture that is there.")
+@click.option("--batch-size", type=click.IntRange(1), default=32, help="Images that go through a network at a time.")
 @click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
-@click.option("--seed", type=click.IntRange(0), default=0)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of all that is drawn at random.")
 def sis(
     store: str,
     images: GivenImages,
@@ -60,6 +61,7 @@ def sis(
     ensemble: bool,
     input_dropout: float | None,
     picture: Path | None,
+    overwrite_picture: bool,
     batch_size: int,
     workers: int,
     seed: int,
@@ -73,7 +75,10 @@ def sis(
     from salient_imagenet_data.evaluation.sufficiency.sis import sis as find
     from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.store.reading import Store
+    from salient_imagenet_data.whole_file import check_new
 
+    if picture is not None:
+        check_new(picture, overwrite_picture, option="--picture", flag="--overwrite-picture")
     opened = Store(store)
     source = images.of(opened)
     colour: Any = None if fill is None else numbers(fill, float, "--fill")
@@ -99,8 +104,7 @@ def sis(
     if picture is not None:
         from salient_imagenet_data.evaluation.sufficiency.picture import save_sheet
 
-        save_sheet(next(iter(found.values()))[0], opened, source, tau, picture)
-        tell(f"wrote {picture}")
+        tell(save_sheet(next(iter(found.values()))[0], opened, source, tau, picture))
 
 
 @cli.command("sis-retrain")
@@ -116,12 +120,12 @@ def sis(
     callback=lambda context, parameter, text: fold_of(text),
     help="Part N of M of the images to test on; the others are trained on.",
 )
-@click.option("--epochs", type=click.IntRange(1), default=6)
-@click.option("--batch-size", type=click.IntRange(1), default=128)
-@click.option("--learning-rate", type=float, default=0.2)
+@click.option("--epochs", type=click.IntRange(1), default=6, help="How often each image is trained on.")
+@click.option("--batch-size", type=click.IntRange(1), default=128, help="Images of a step of training.")
+@click.option("--learning-rate", type=float, default=0.2, help="Its highest value in training.")
 @click.option("--widths", default="32,64,128", help="Channels of the stages of the network.")
 @click.option("--stem-stride", type=click.IntRange(1, 2), default=1, help="2 halves the resolution at once.")
-@click.option("--seed", type=click.IntRange(0), default=0)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of all that is drawn at random.")
 @DEVICE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def sis_retrain(
@@ -187,9 +191,10 @@ def sis_retrain(
     help="Cells a side of masks that are searched.  [default: of the store's maps]",
 )
 @click.option("--picture", type=FILE, help="PNG to write, of some images of the first model.")
-@click.option("--batch-size", type=click.IntRange(1), default=32)
+@click.option("--overwrite-picture", is_flag=True, help="Replace a picture that is there.")
+@click.option("--batch-size", type=click.IntRange(1), default=32, help="Images that go through a network at a time.")
 @click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
-@click.option("--seed", type=click.IntRange(0), default=0)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of all that is drawn at random.")
 def certify(
     store: str,
     images: GivenImages,
@@ -205,6 +210,7 @@ def certify(
     steps: int,
     grid: int | None,
     picture: Path | None,
+    overwrite_picture: bool,
     batch_size: int,
     workers: int,
     seed: int,
@@ -225,7 +231,10 @@ def certify(
     from salient_imagenet_data.networks.classifiers import told
     from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.store.reading import Store
+    from salient_imagenet_data.whole_file import check_new
 
+    if picture is not None:
+        check_new(picture, overwrite_picture, option="--picture", flag="--overwrite-picture")
     opened = Store(store)
     source = images.of(opened)
     asked = Asked(alpha, threshold, fill, steps, grid)
@@ -239,8 +248,7 @@ def certify(
             tell(line)
         results[name] = certify_model(classifier, opened, source, asked, settings, report=tell)
         if picture is not None and len(results) == 1:
-            save_sheet(classifier, opened, source, asked, settings, picture)
-            tell(f"wrote {picture}")
+            tell(save_sheet(classifier, opened, source, asked, settings, picture))
     if as_json:
         click.echo(json.dumps({name: found.to_json() for name, found in results.items()}, indent=2))
     else:

@@ -52,7 +52,7 @@ FROM = {
         "--area", type=float, default=0.25, help="Smallest share of an image that a training crop shows."
     ),
     "warmup": click.option("--warmup", type=float, default=1.0, help="Epochs in which the learning rate rises."),
-    "weight_decay": click.option("--weight-decay", type=float, default=1e-4),
+    "weight_decay": click.option("--weight-decay", type=float, default=1e-4, help="Of the weights in training."),
     "average": click.option(
         "--average", type=float, default=0.998, help="Decay of the mean of the weights, which is written; 0: the last."
     ),
@@ -104,10 +104,10 @@ BOTH = ("epsilon", "epochs", "batch_size", "learning_rate")
     "[default: 0.25; with --from l2 3 at 224 pixels, linf 4/255]",
 )
 @click.option("--steps", type=int, default=1, help="Gradient steps of a perturbation.")
-@click.option("--epochs", type=int, help="[default: 6; with --from 10]")
+@click.option("--epochs", type=int, help="How often each image is trained on.  [default: 6; with --from 10]")
 @click.option("--batch-size", type=int, help="Of all processes together.  [default: 128; with --from 64]")
-@click.option("--learning-rate", type=float, help="[default: 0.2; with --from 0.03]")
-@click.option("--seed", type=click.IntRange(0), default=0)
+@click.option("--learning-rate", type=float, help="Its highest value in training.  [default: 0.2; with --from 0.03]")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of all that is drawn at random.")
 @options([*SMALL.values(), *FROM.values()])
 @DEVICE
 @click.pass_context

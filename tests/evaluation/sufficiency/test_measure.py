@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.plan.regions import RegionOfStore, labels_of
-from salient_imagenet_data.evaluation.run.images import partner_rows
+from salient_imagenet_data.evaluation.run.images import classmates
 from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.evaluation.sufficiency.choices import Choice
 from salient_imagenet_data.evaluation.sufficiency.figures import Sufficiency, lines, wrong_class
-from salient_imagenet_data.evaluation.sufficiency.measure import Asked, measure
+from salient_imagenet_data.evaluation.sufficiency.given import sure_sizes
+from salient_imagenet_data.evaluation.sufficiency.measure import Asked, columns_of, measure
 from salient_imagenet_data.evaluation.sufficiency.orders import Orders
 from salient_imagenet_data.evaluation.sufficiency.select import select
 from salient_imagenet_data.images.folder import FolderSource
@@ -57,9 +57,7 @@ def test_every_figure_by_a_loop_over_images(store: Store, images: Path, orders: 
     found = measure(Classifier("m", leaning), orders, store, source, Asked(TAU, border=3), Settings(7))
     assert found.images == 40 and 10 < found.sure < 40, "or the test says nothing"
     fill, nan = torch.tensor(orders.recipe.fill)[:, None, None], math.nan
-    joined = join(store, source)
-    regions = [RegionOfStore(kind, store.kind_table[kind][labels_of(store)]) for kind in KINDS]
-    partner = {region.name: partner_rows(joined, region, 0) for region in regions}
+    partner = classmates(store, 0)
     told: dict[str, list[float]] = {}
 
     def note(name: str, value: float) -> None:
@@ -101,7 +99,7 @@ def test_every_figure_by_a_loop_over_images(store: Store, images: Path, orders: 
         note("on edge", float(subset[edge].sum() / subset.sum()) if size else nan)
         zeros = np.zeros((SIDE, SIDE), dtype=np.float32)
         own = {k: store.mask(row, k) for k in KINDS}
-        others = {k: store.mask(int(partner[k][row]), k) if own[k] is not None else None for k in KINDS}
+        others = {k: store.mask(int(partner[row]), k) if own[k] is not None else None for k in KINDS}
         for which, masks in (("", own), (" other", others)):
             core, spurious = (zeros if masks[k] is None else masks[k] for k in KINDS)
             there = {"core": (core >= 0.5) & (core >= spurious), "spurious": (spurious >= 0.5) & (spurious > core)}
@@ -130,6 +128,33 @@ def test_every_figure_by_a_loop_over_images(store: Store, images: Path, orders: 
         assert place.area == pytest.approx(mean[name + " area"], **close), name
         assert place.other is not None and place.other.value == pytest.approx(mean[name + " other"], **close), name
     assert len({round(p.share.value, 3) for p in found.places.values()}) == 3
+
+
+def test_the_other_parts_are_all_of_one_image_of_the_class(store: Store, images: Path, orders: Orders) -> None:
+    """Every image of the class is tried, whoever drew the partner: one and the same must give all three shares."""
+    joined, sizes = join(store, FolderSource(images)), sure_sizes(orders, TAU)
+    found = columns_of(Classifier("m", leaning), orders, joined, sizes, Asked(TAU), Settings(16))
+    zeros, seen, names = np.zeros((SIDE, SIDE), dtype=np.float32), 0, ("core", "spurious", "neither")
+    for row in np.flatnonzero(sizes > 0).tolist():
+        subset = np.zeros(SIDE * SIDE, dtype=bool)
+        subset[orders.order(row, row + 1)[0, -int(sizes[row]) :]] = True
+        subset = subset.reshape(SIDE, SIDE)
+        measured = [float(found[f"{name} other"][row]) for name in names]
+        if all(math.isnan(value) for value in measured):
+            continue
+        fitting = []
+        for other in np.flatnonzero(orders.labels == orders.labels[row]).tolist():
+            masks = [store.mask(other, kind) for kind in KINDS]
+            core, spurious = (zeros if mask is None else mask for mask in masks)
+            there = [(core >= 0.5) & (core >= spurious), (spurious >= 0.5) & (spurious > core)]
+            there.append(~(there[0] | there[1]))
+            shares = [float(subset[part].sum() / subset.sum()) for part in there]
+            close = [math.isnan(m) or abs(m - share) < 1e-6 for m, share in zip(measured, shares, strict=True)]
+            if other != row and all(close):
+                fitting.append(other)
+        assert fitting, (row, measured)
+        seen += not any(math.isnan(value) for value in measured)
+    assert seen > 3, "or the test says nothing of two masks"
 
 
 def test_a_subset_lies_where_the_classifier_looks(store: Store, images: Path, orders: Orders) -> None:

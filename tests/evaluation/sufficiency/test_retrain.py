@@ -15,14 +15,18 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.evaluation.sufficiency import retrain as module
 from salient_imagenet_data.evaluation.sufficiency.choices import Choice
+from salient_imagenet_data.evaluation.sufficiency.measure import measure
 from salient_imagenet_data.evaluation.sufficiency.orders import Orders
+from salient_imagenet_data.evaluation.sufficiency.picture import sheet
 from salient_imagenet_data.evaluation.sufficiency.retrain import RECIPE, SHOWN, retrain
 from salient_imagenet_data.evaluation.sufficiency.select import select
 from salient_imagenet_data.folds import Fold
 from salient_imagenet_data.images.folder import FolderSource
+from salient_imagenet_data.names import MANIFEST
 from salient_imagenet_data.networks.classifiers import Classifier
+from salient_imagenet_data.store.manifest import file_sha256
 from salient_imagenet_data.store.reading import Store
-from tests.conftest import Run
+from tests.conftest import Run, make_store
 
 TINY = replace(RECIPE, epochs=1, widths=(4, 6), stem_stride=2, flip=False)
 
@@ -62,7 +66,7 @@ def test_what_is_shown_in_training_and_in_the_test(
         orders, store, FolderSource(images), TINY, share=0.1, border_pixels=4, test=Fold(1, 3), report=said.append
     )
     assert tuple(r.shown for r in found) == SHOWN == ("whole", "last", "random", "border") and len(said) == 4
-    in_test = Fold(1, 3).holds(orders.image_ids)
+    in_test = Fold(1, 3).holds(f"test {image_id}" for image_id in orders.image_ids)
     source = FolderSource(images)
     index = {source.entry(i).image_id: i for i in range(len(source))}
     whole = np.stack([store.manifest.preprocessing.apply(source.pixels(index[i])) for i in orders.image_ids])
@@ -121,6 +125,60 @@ def test_what_will_not_do(store: Store, images: Path, orders: Orders) -> None:
         retrain(orders, store, source, TINY, share=1.0)
     with pytest.raises(SalientError, match="images do not fit in memory; expected at most 0 MiB at 56 x 56"):
         retrain(orders, store, source, replace(TINY, memory_limit=1000))
+
+
+def test_orders_of_a_fold_have_images_on_both_sides() -> None:
+    """A fold of the images lies within no fold to test on, though 5 divides 50."""
+    ids = [i for i in (f"class/{n}.png" for n in range(10_000)) if Fold(1, 50).holds([i])[0]]
+    assert len(ids) > 100 and Fold(1, 5).holds(ids).all()
+    assert 0.1 < Fold(1, 5).holds(ids, module.TEST).mean() < 0.3
+
+
+def test_orders_of_other_images_are_refused(
+    store: Store,
+    images: Path,
+    weights: Path,
+    orders: Orders,
+    tmp_path: Path,
+    run: Run,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of fewer images, so that rows mean others: by retraining, measuring and the picture, in one line."""
+    few = tmp_path / "few"
+    for number, path in enumerate(sorted(images.glob("*/*"))):
+        if number != 2:
+            (few / path.parent.name).mkdir(parents=True, exist_ok=True)
+            (few / path.parent.name / path.name).symlink_to(path)
+    other = make_store(few, weights, tmp_path / "other")
+    capsys.readouterr()  # what building says
+    code, out, err = run("sis-retrain", other.path, orders.path, "--images", few)
+    assert code == 2 and out == "" and err.count("\n") == 1
+    assert f"orders of other images than those of {other.path}; expected " in err and "in row" in err
+    for refused in (
+        lambda: retrain(orders, other, FolderSource(few), TINY),
+        lambda: measure(Classifier("m", corner), orders, other, FolderSource(few)),
+        lambda: sheet(orders, other, FolderSource(few), 0.1),
+    ):
+        with pytest.raises(SalientError, match="orders of other images than those of"):
+            refused()
+    wrong = replace(orders, recipe=replace(orders.recipe, classes_sha256="0"))
+    with pytest.raises(SalientError, match="expected the same classes in the same order"):
+        retrain(wrong, store, FolderSource(images), TINY)
+
+
+def test_answers_leave_orders_as_they_are(
+    store: Store, bare_store: Store, images: Path, orders: Orders, tmp_path: Path
+) -> None:
+    """What was made before anybody answered is good afterwards: nothing is made again, and no model is asked."""
+
+    def never(x: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("asked again")
+
+    choice, source = Choice(cell=2, step=98, wrong_class=False), FolderSource(images)
+    select(Classifier("m", corner), bare_store, source, tmp_path / "o", choice, Settings(20))
+    again = select(Classifier("m", never), store, source, tmp_path / "o", choice, Settings(20))
+    assert again.recipe == orders.recipe
+    assert file_sha256(bare_store.path / MANIFEST) != file_sha256(store.path / MANIFEST)
 
 
 def test_the_command(store: Store, images: Path, orders: Orders, run: Run) -> None:

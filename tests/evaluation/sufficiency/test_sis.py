@@ -82,6 +82,30 @@ def test_models_their_ensemble_and_dropout(
     assert code == 0 and json.loads(out)["a"]["wrong_class"] is None
 
 
+def test_a_picture_that_cannot_be_written_is_told_before_the_work(
+    store: Store, images: Path, weights: Path, networks: tuple[Path, Path], tmp_path: Path, run: Run
+) -> None:
+    thesis = tmp_path / "thesis.png"
+    thesis.write_bytes(b"years of work")
+    given = (store.path, "--images", images, "--weights", weights)
+    for command in (("sis", *given, "--out", tmp_path / "o"), ("certify", *given)):
+        for picture, words in (
+            (thesis, "exists; expected a new file; choose another --picture or use --overwrite-picture"),
+            (tmp_path / "no" / "a.png", "no such folder; expected the folder of --picture; make it first"),
+        ):
+            code, out, err = run(*command, "--picture", picture)
+            assert code == 2 and words in err and out == "" and err.count("\n") == 1
+    assert thesis.read_bytes() == b"years of work" and not (tmp_path / "o").exists()
+    given = (store.path, "--images", images, "--weights", networks[0], "--out", tmp_path / "o", "--fold", "1/3")
+    how = ("--step", 600, "--picture", thesis, "--overwrite-picture")
+    code, out, err = run("sis", *given, *how, "--tau", 1)
+    assert code == 0 and "no picture: no answer has a confidence of 1 to show; choose a lower --tau" in err
+    assert out and thesis.read_bytes() == b"years of work"
+    code, out, err = run("sis", *given, *how, "--tau", 0.3)
+    assert code == 0 and f"wrote {thesis}" in err and thesis.read_bytes()[1:4] == b"PNG"
+    assert "too few, so that intervals are too narrow" in out
+
+
 def test_what_a_sheet_shows(store: Store, images: Path, networks: tuple[Path, Path], tmp_path: Path, run: Run) -> None:
     given = (store.path, "--images", images, "--weights", networks[0], "--name", "a", "--out", tmp_path / "o")
     assert run("sis", *given, "--fold", "1/3", "--step", 600, "--tau", 0.3)[0] == 0
