@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,15 +59,11 @@ def check_images(orders: Orders, store: Store) -> None:
         raise SalientError(of, expected=expected, got="others", then=then)
 
 
-def joined_with(
-    orders: Orders, store: Store | str | Path, images: Images, positions: Sequence[int] | None = None
-) -> Joined:
-    """The images of the orders, or of some positions in them, found. Raises SalientError where the store's are
-    others."""
+def joined_with(orders: Orders, store: Store | str | Path, images: Images) -> Joined:
+    """The images of the orders, found. Raises SalientError where the store's are others."""
     store, source = opened(store, images)
     check_images(orders, store)
-    rows = orders.rows if positions is None else orders.rows[list(positions)]
-    return join(store, source, rows=rows.tolist())
+    return join(store, source, rows=orders.rows.tolist())
 
 
 def preprocessing_of(orders: Orders) -> Preprocessing:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from salient_imagenet_data.evaluation.sufficiency.given import fill_of, joined_with, preprocessing_of, sure_sizes
+from salient_imagenet_data.evaluation.sufficiency.given import check_images, fill_of, preprocessing_of, sure_sizes
 from salient_imagenet_data.evaluation.sufficiency.orders import Orders
 from salient_imagenet_data.evaluation.sufficiency.subsets import kept, size_of
 from salient_imagenet_data.imagenet import display_names
-from salient_imagenet_data.joining import Images
+from salient_imagenet_data.joining import Images, join, opened
 from salient_imagenet_data.names import KINDS
 from salient_imagenet_data.pictures.overlay import COLOURS, tint
 from salient_imagenet_data.pictures.tiles import Tile, captioned, nothing, stack
@@ -28,14 +28,16 @@ def sheet(orders: Orders, store: Store | str | Path, images: Images, threshold: 
     Masks are there where the store is annotated and the model sees its crop. None where no answer is sure. Raises
     SalientError for a store of other images.
     """
+    store, source = opened(store, images)
+    check_images(orders, store)
     recipe, sizes = orders.recipe, sure_sizes(orders, threshold)
     sure = np.flatnonzero(sizes > 0)
     if not len(sure):
         return None
     _, first = np.unique(orders.labels[sure], return_index=True)
     chosen = sure[np.sort(first)][:IMAGES]
-    joined = joined_with(orders, store, images, chosen.tolist())
-    store, preprocessing, fill = joined.store, preprocessing_of(orders), fill_of(orders)
+    joined = join(store, source, rows=orders.rows[chosen].tolist())
+    preprocessing, fill = preprocessing_of(orders), fill_of(orders)
     placed = store.manifest.annotations_sha256 is not None and preprocessing == store.manifest.preprocessing
     names, strips = display_names(store.class_names), []
     for item, position in enumerate(chosen.tolist()):
