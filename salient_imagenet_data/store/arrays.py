@@ -85,7 +85,6 @@ def sharded_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic], s
     if shard_rows % CHUNK_ROWS and shard_rows > CHUNK_ROWS:
         raise ValueError(f"shard_rows: expected a multiple of {CHUNK_ROWS}, got {shard_rows}")
     rest = shape[1:]
-    (path / "zarr.json").unlink(missing_ok=True)  # damaged; the shards have checksums of their own and may stay
     return zarr.create_array(
         path,
         shape=shape,
@@ -94,6 +93,7 @@ def sharded_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic], s
         shards=(shard_rows, *rest),
         compressors=_compressors(np.dtype(dtype), rest),
         config={"write_empty_chunks": True},
+        overwrite=(path / "zarr.json").is_file(),
     )
 
 

@@ -65,8 +65,9 @@ def test_a_shard_done_again_is_the_one_that_was_lost(tmp_path: Path, shard: int)
     assert write(writer(tmp_path)) == expected
 
 
-def test_an_emptied_description_of_an_array_begins_it_anew(tmp_path: Path) -> None:
-    os.truncate(half_written(tmp_path) / "maps.zarr" / "peaks" / "zarr.json", 0)
+@pytest.mark.parametrize("left", [0, 100])
+def test_an_emptied_or_cut_description_of_an_array_begins_it_anew(tmp_path: Path, left: int) -> None:
+    os.truncate(half_written(tmp_path) / "maps.zarr" / "peaks" / "zarr.json", left)
     again = writer(tmp_path)
     assert again.missing() == [0, 1]
     again.write_shard(0, MAPS, ZEROS, ZEROS)
