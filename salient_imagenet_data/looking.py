@@ -15,7 +15,7 @@ from salient_imagenet_data.joining import Joined
 from salient_imagenet_data.names import IMAGE, IMAGE_ID, KINDS, LABEL, MASK_COLUMN, SPURIOUS, Kind
 from salient_imagenet_data.pictures.overlay import PANEL, strip
 from salient_imagenet_data.pictures.tiles import stack
-from salient_imagenet_data.ranking.spuriosity import spuriosity
+from salient_imagenet_data.ranking.spuriosity import check_known, spuriosity
 from salient_imagenet_data.store.reading import Store
 
 End = Literal["most", "least"]
@@ -72,8 +72,9 @@ def choose(joined: Joined, classes: Sequence[str] = (), count: int = 2) -> list[
 def spuriosity_of(store: Store) -> NDArray[np.float64]:
     """(N,) spuriosity of each row among all of its class in the store, NaN in a class without a spurious feature.
 
-    Raises SalientError while the store is not annotated.
+    Raises SalientError while the store is not annotated, or where it does not know activations.
     """
+    check_known(store.activations, store.path)
     return spuriosity(store.activations, store.rows.labels, store.kind_table[SPURIOUS])
 
 

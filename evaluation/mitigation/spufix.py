@@ -30,6 +30,7 @@ from salient_imagenet_data.names import SPURIOUS
 from salient_imagenet_data.networks.classifiers import Classifier, Reordered, check_output, network_of
 from salient_imagenet_data.networks.openers.corrected import Correction, correct
 from salient_imagenet_data.networks.opening import inside
+from salient_imagenet_data.ranking.spuriosity import check_known
 from salient_imagenet_data.store.reading import Store
 
 
@@ -97,10 +98,7 @@ def spufix(
     weight = head.weight.detach().double().cpu().numpy()
     outputs = list(network.order) if isinstance(network, Reordered) else list(range(len(weight)))
     labels, activations = labels_of(store)[joined.rows], store.activations[joined.rows].astype(np.float64)
-    if not np.isfinite(activations).all():
-        raise SalientError(
-            f"{store.path}: does not know how strongly its images show a feature", expected="a store that was built"
-        )
+    check_known(activations, store.path)
     matrices, biases, numbers, losses, without = [], [], list[int](), [], 0
     for label in np.unique(labels).tolist():
         mine, slots, output = labels == label, spurious[label], outputs[label]

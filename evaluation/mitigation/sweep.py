@@ -35,7 +35,7 @@ from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.joining import Joined
 from salient_imagenet_data.names import SPURIOUS
 from salient_imagenet_data.networks.classifiers import Classifier, network_of
-from salient_imagenet_data.ranking.spuriosity import spuriosity
+from salient_imagenet_data.ranking.spuriosity import check_known, spuriosity
 
 PARTS = 4
 """One of so many parts is held out."""
@@ -110,6 +110,7 @@ def parted(joined: Joined) -> Parts:
     held = held_out(store.rows.image_ids.take(pa.array(joined.rows)).to_pylist())
     training, testing = joined.take(np.flatnonzero(~held)), joined.take(np.flatnonzero(held))
     labels = labels_of(store)[testing.rows]
+    check_known(store.activations[testing.rows], store.path)
     scores = spuriosity(store.activations[testing.rows], labels, store.kind_table[SPURIOUS])
     least = least_spurious(scores, labels)
     if not len(training) or not len(least):

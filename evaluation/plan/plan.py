@@ -15,7 +15,7 @@ from salient_imagenet_data.evaluation.plan.regions import RegionOfStore, boxed, 
 from salient_imagenet_data.folds import WHOLE, Fold
 from salient_imagenet_data.loaders.corruption.records import corruption_of
 from salient_imagenet_data.names import SPURIOUS
-from salient_imagenet_data.ranking.spuriosity import Ends, ends, spuriosity
+from salient_imagenet_data.ranking.spuriosity import Ends, check_known, ends, spuriosity
 from salient_imagenet_data.store.reading import Store
 
 MOST_TRIALS = 10
@@ -87,6 +87,8 @@ def make_plan(
     if boxes:
         regions |= {box.name: box for box in map(boxed, filter(has_box, list(regions.values())))}
     counted = [region.rows for region in regions.values()]
+    if any(protocol.ends or protocol.every for protocol in chosen) and store.has(SPURIOUS).any():
+        check_known(store.activations[in_fold], store.path)
     if any(protocol.ends for protocol in chosen):
         found = spuriosity_ends(store, in_fold)
         counted += [found.top, found.bottom]

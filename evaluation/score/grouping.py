@@ -20,7 +20,7 @@ from salient_imagenet_data.evaluation.score.records import to_json
 from salient_imagenet_data.evaluation.score.results import FeatureGap, GroupFigures, OfFeature, OfGroup
 from salient_imagenet_data.folds import WHOLE, Fold
 from salient_imagenet_data.names import SPURIOUS
-from salient_imagenet_data.ranking.spuriosity import ends, spuriosity
+from salient_imagenet_data.ranking.spuriosity import check_known, ends, spuriosity
 from salient_imagenet_data.store.reading import Store
 
 USUAL = Rule()
@@ -30,6 +30,7 @@ def groups_in(store: Store, rows: NDArray[np.int64], rule: Rule = USUAL) -> Grou
     """The groups of some rows of a store, ranked among each other. Raises SalientError without answers about features,
     or where no class of them has a spurious feature."""
     spurious, labels = store.kind_table[SPURIOUS], labels_of(store)[rows]
+    check_known(store.activations[rows], store.path)
     groups = groups_of(spuriosity(store.activations[rows], labels, spurious), labels, store.has(SPURIOUS), rule)
     if not groups.counted.any():
         raise SalientError(f"{store.path}: no groups", expected="a class with a spurious feature", got="none")

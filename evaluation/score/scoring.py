@@ -235,10 +235,11 @@ def _gap(clean: Outcome, store: Store, fold: Fold) -> Estimate | None:
 
 
 def _groups(clean: Outcome, store: Store, fold: Fold) -> GroupFigures | None:
-    """Accuracies over the groups of the fold, or None where there are none, or one was not answered."""
+    """Accuracies over the groups of the fold; None where there are none, or not known, or one was not answered."""
     if store.manifest.annotations_sha256 is None:
         return None
     rows = rows_in(store, fold)
-    if not store.has(SPURIOUS)[labels_of(store)[rows]].any():
+    known = np.isfinite(store.activations[rows]).all()  # those of the 2022 release are not
+    if not known or not store.has(SPURIOUS)[labels_of(store)[rows]].any():
         return None
     return group_figures(clean, groups_in(store, rows), rows, store)

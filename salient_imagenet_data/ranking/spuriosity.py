@@ -7,9 +7,12 @@ the feature's activation.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from salient_imagenet_data.errors import SalientError
 
 MOST = 100
 """At most this many images at either end of a class."""
@@ -25,10 +28,20 @@ class Ends:
     labels: NDArray[np.int64]
 
 
+def check_known(activations: NDArray[np.floating], place: Path | str) -> None:
+    """Raise SalientError for activations (n, K) of a store that does not know them, as one of the 2022 release, whose
+    images have no ranking. place: of the store."""
+    if not np.isfinite(activations).all():
+        raise SalientError(
+            f"{place}: does not know how strongly its images show a feature", expected="a store that was built"
+        )
+
+
 def spuriosity(
     activations: NDArray[np.floating], labels: NDArray[np.integer], spurious: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """(n,) spuriosity of each image; NaN in a class without a spurious feature.
+    """(n,) spuriosity of each image; NaN in a class without a spurious feature, or with an activation that is not
+    known (`check_known`).
 
     activations: (n, K) of the class's own features. labels: (n,). spurious: (C, K) bool. The z-score divides by the
     population's standard deviation; a feature that does not vary within the class gives 0.

@@ -279,6 +279,8 @@ def test_every_method_of_a_head_is_one_option_and_says_what_it_did(
         ("dfr", ["--upweight", "4"], "--upweight is read by --method jtt, not by dfr"),
         ("jtt", ["--adjustment", "4"], "--adjustment is read by --method group-dro, not by jtt"),
         ("jtt", ["--most", "4"], "--most is read by --method spuriosity, not by jtt"),
+        ("jtt", ["--upweight", "inf"], "how often an error counts; expected one or more numbers, each at least 1"),
+        ("dfr", ["--penalty", "inf"], "penalty; expected one or more numbers above 0"),
         ("jtt", ["--upweight", "0.5"], "how often an error counts; expected one or more numbers, each at least 1"),
         ("jtt", ["--upweight", "a"], "expected numbers with commas between, got 'a'"),
         ("dfr", ["--penalty", "0"], "penalty; expected one or more numbers above 0"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,20 @@ from salient_imagenet_data.annotation.files import read_annotations
 from salient_imagenet_data.dataset import load_dataset
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.evaluate import evaluate
+from salient_imagenet_data.evaluation.mitigation.heads.dfr import DFR
+from salient_imagenet_data.evaluation.mitigation.heads.fitting import HeadMethod
+from salient_imagenet_data.evaluation.mitigation.heads.group_dro import GroupDRO
+from salient_imagenet_data.evaluation.mitigation.heads.jtt import JTT
+from salient_imagenet_data.evaluation.mitigation.heads.least_spurious import Spuriosity
+from salient_imagenet_data.evaluation.mitigation.heads.retrain import retrain_head
+from salient_imagenet_data.evaluation.plan.plan import make_plan
+from salient_imagenet_data.evaluation.score.grouping import groups_in
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.images.memory import MemorySource
 from salient_imagenet_data.loaders import NumpyLoader, SalientImageNet
+from salient_imagenet_data.looking import spuriosity_of
+from salient_imagenet_data.networks.classifiers import Classifier
 from salient_imagenet_data.official.importing import ImportConfig, import_official
 from salient_imagenet_data.store.comparing import compare
 from salient_imagenet_data.store.manifest import file_sha256
@@ -184,6 +196,23 @@ def test_sizes_from_ones_own_images(imported: Store, archive: Path, tmp_path: Pa
         import_official(archive, tmp_path / "more", images=swapped, config=CONFIG)
 
 
+def test_what_it_does_not_know_is_no_ranking(imported: Store) -> None:
+    """The release has masks and no activations: nothing may be made of the order of the rows instead."""
+    assert np.isnan(imported.activations).all() and imported.has("spurious").any()
+    images, rows = images_of(imported), np.arange(len(imported))
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 1000))
+    classifier = Classifier("net", network)
+    methods: list[HeadMethod] = [Spuriosity(), Spuriosity("most"), DFR(), JTT(), GroupDRO()]
+    calls: list[Callable[[], object]] = [partial(retrain_head, classifier, imported, images, m) for m in methods]
+    calls += [partial(spuriosity_of, imported), partial(groups_in, imported, rows)]
+    calls += [partial(make_plan, imported, [name]) for name in ("spuriosity2023", "groups2020")]
+    for call in calls:
+        with pytest.raises(
+            SalientError, match="does not know how strongly its images show a feature; expected a store"
+        ):
+            call()
+
+
 def test_images_of_some_of_the_classes_take_the_others_out(imported: Store, archive: Path, tmp_path: Path) -> None:
     rows = [i for i, record in enumerate(imported.rows) if record.label == 1]
     ids, source = [imported.rows[i].image_id for i in rows], images_of(imported)
@@ -209,6 +238,7 @@ def test_loaders_and_evaluation_take_it(imported: Store) -> None:
     result = evaluate(lambda x: (x - 0.5).flatten(1) @ weight, imported, source)
     core, spurious = (result.left(name, 0.25) for name in ("core_accuracy", "spurious_accuracy"))
     assert core is not None and core.accuracy.n == 6 and spurious is not None and spurious.accuracy.n == 5
+    assert result.groups is None and result.spurious_gap is None and result.feature_gaps == ()
 
 
 def test_a_built_store_through_the_release_layout_and_back(store: Store, answers_file: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ rest with liblinear, for two classes; here it is one softmax over all of them, w
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,9 +38,11 @@ class DFR:
     draws: int = DRAWS
 
     def __post_init__(self) -> None:
-        if not self.penalties or not all(c > 0.0 for c in self.penalties) or self.draws < 1:
+        if not self.penalties or not all(0.0 < c < math.inf for c in self.penalties) or self.draws < 1:
             expected = "one or more numbers above 0, and at least one draw"
             raise SalientError("penalty", expected=expected, got=f"{self.penalties}, {self.draws} draws")
+
+    ranks = True
 
     def places(
         self, activations: NDArray[np.floating], labels: NDArray[np.integer], spurious: NDArray[np.bool_], seed: int

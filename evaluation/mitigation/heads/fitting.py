@@ -66,6 +66,11 @@ class Data:
 class HeadMethod(Protocol):
     """How a head is fitted anew."""
 
+    @property
+    def ranks(self) -> bool:
+        """Whether it goes by spuriosity."""
+        ...
+
     def places(
         self, activations: NDArray[np.floating], labels: NDArray[np.integer], spurious: NDArray[np.bool_], seed: int
     ) -> NDArray[np.int64]:

@@ -43,6 +43,8 @@ class GroupDRO:
         if not 0.0 <= self.adjustment < math.inf:
             raise SalientError("adjustment", expected="a number, at least 0", got=str(self.adjustment))
 
+    ranks = True
+
     def places(
         self, activations: NDArray[np.floating], labels: NDArray[np.integer], spurious: NDArray[np.bool_], seed: int
     ) -> NDArray[np.int64]:

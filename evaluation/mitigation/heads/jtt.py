@@ -7,6 +7,7 @@ groups choose how much more the errors weigh, as in the paper.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,9 +33,11 @@ class JTT:
     decay: float = DECAY
 
     def __post_init__(self) -> None:
-        if not self.upweights or not all(w >= 1.0 for w in self.upweights):
+        if not self.upweights or not all(1.0 <= w < math.inf for w in self.upweights):
             expected = "one or more numbers, each at least 1"
             raise SalientError("how often an error counts", expected=expected, got=str(self.upweights))
+
+    ranks = True
 
     def places(
         self, activations: NDArray[np.floating], labels: NDArray[np.integer], spurious: NDArray[np.bool_], seed: int

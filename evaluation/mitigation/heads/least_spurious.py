@@ -48,6 +48,11 @@ class Spuriosity:
     most: int = MOST
     decay: float = DECAY
 
+    @property
+    def ranks(self) -> bool:
+        """Whether images are ranked by spuriosity."""
+        return self.choice != "random"
+
     def places(
         self, activations: NDArray[np.floating], labels: NDArray[np.integer], spurious: NDArray[np.bool_], seed: int
     ) -> NDArray[np.int64]:

@@ -24,8 +24,9 @@ from salient_imagenet_data.joining import Images, Joined, opened
 from salient_imagenet_data.names import SPURIOUS
 from salient_imagenet_data.networks.classifiers import Classifier, Reordered, check_output, network_of
 from salient_imagenet_data.networks.grid import linear_head
+from salient_imagenet_data.networks.openers.corrected import CorrectedHead
 from salient_imagenet_data.progress import progress
-from salient_imagenet_data.ranking.spuriosity import spuriosity
+from salient_imagenet_data.ranking.spuriosity import check_known, spuriosity
 from salient_imagenet_data.store.reading import Store
 
 LEAST_SPURIOUS = Spuriosity()
@@ -37,6 +38,11 @@ def head_of(model: nn.Module, images: Tensor) -> tuple[str, nn.Linear]:
     Raises SalientError where there is none, as `linear_head`, or where its weight is made of other parameters, or is
     another layer's too: then it cannot be fitted by itself.
     """
+    if any(isinstance(module, CorrectedHead) for module in model.modules()):
+        raise SalientError(
+            f"{type(model).__name__}: its head has a correction of `spufix`, made for the head as it is",
+            then="give the network that spufix was given",
+        )
     head = linear_head(model, images, type(model).__name__)
     own = head.module._parameters.get("weight")
     shared = sum(p is own for m in model.modules() for p in m._parameters.values())
@@ -95,6 +101,8 @@ def retrain_head(
     preprocessing = classifier.preprocessing or store.manifest.preprocessing
     found = images_found(store, source, settings, rows_in(store, settings.fold))
     labels, activations = labels_of(store)[found.rows], store.activations[found.rows]
+    if method.ranks:
+        check_known(activations, store.path)
     spurious = store.kind_table[SPURIOUS]
     chosen = method.places(activations, labels, spurious, settings.seed)
     joined = found.take(chosen)

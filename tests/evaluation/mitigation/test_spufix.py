@@ -149,7 +149,7 @@ def test_the_file_is_read_by_evaluate_and_by_nothing_that_wants_a_linear_head(
         code == 2 and "its head is corrected by spufix, so no longer linear; build a store with the network as" in err
     )
     code, _, err = run("retrain-head", pca.path, *given, "--out", tmp_path / "h.safetensors")
-    assert code == 2 and "no linear head" in err
+    assert code == 2 and "its head has a correction of `spufix`" in err and "give the network that spufix" in err
 
 
 def test_a_network_of_a_library_with_its_classes_in_another_order(
