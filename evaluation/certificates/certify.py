@@ -130,7 +130,7 @@ def answered(
     store = joined.store
     classifier = classifier.among("store").to(settings.device)
     if isinstance(classifier.model, nn.Module):
-        classifier.model.requires_grad_(False)
+        classifier.model.requires_grad_(False)  # as `open_network` gives it: only the mask has a gradient
     if len(store.class_names) < 2:
         raise SalientError(f"{store.path}: one class, which needs no certificate", expected="two or more")
     preprocessing = classifier.preprocessing or store.manifest.preprocessing

@@ -31,6 +31,7 @@ from salient_imagenet_data.formats.webdataset import WEBDATASET
 from salient_imagenet_data.hub.export import check_images, check_unchanged
 from salient_imagenet_data.hub.target import Target
 from salient_imagenet_data.images.folder import FileSource
+from salient_imagenet_data.images.reference import FiledSource, identity_of
 from salient_imagenet_data.images.source import ImageSource, encoded_bytes
 from salient_imagenet_data.joining import Joined, join
 from salient_imagenet_data.store.locks import end_with_parent
@@ -133,9 +134,12 @@ def _about(store: Store, form: Format, threshold: float | None) -> About:
 
 
 def _key(form: Format, about: About, joined: Joined | None, rows: int) -> str:
-    """What decides the bytes of an export: store, options, names of files, and the versions that write."""
+    """What decides the bytes of an export: store, options, names of files, or the files that are copied (images of a
+    table count by their ids alone), and the versions that write."""
     names = hashlib.sha256()
-    if joined is not None and form.images != "copied, if given":
+    if joined is not None and form.images == "copied, if given":
+        names.update(identity_of(joined.source).encode() if isinstance(joined.source, FiledSource) else b"")
+    elif joined is not None:
         for name in _files(joined, form, 0, len(joined)):
             names.update(os.fsencode(name) + b"\0")
     parts = {

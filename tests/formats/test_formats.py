@@ -149,6 +149,11 @@ def test_pictures_go_along_only_when_they_may(store: Store, photos: Path, tmp_pa
         (member,) = (m for m in tar if m.name == f"{key_of(IDS[2])}.png")
         data = tar.extractfile(member)
         assert data is not None and data.read() == (photos / f"{IDS[2]}.png").read_bytes()
+    made(store, tmp_path / "wds", "webdataset", photos, redistribute=True)  # kept
+    others = Path(shutil.copytree(photos, tmp_path / "others"))
+    Image.new("RGB", Image.open(others / f"{IDS[2]}.png").size).save(others / f"{IDS[2]}.png")
+    with pytest.raises(SalientError, match="wds: exists; expected a new folder, or an export of the same store"):
+        made(store, tmp_path / "wds", "webdataset", others, redistribute=True)
     wnid = wnids()[7]
     theirs = make_store(tmp_path / "s", [f"{wnid}_1"], [0], (wnid,))
     images = write_images(tmp_path / "images", [f"{wnid}/{wnid}_1"])
