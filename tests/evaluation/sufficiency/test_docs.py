@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
 from pathlib import Path
 
+import pytest
+
 from salient_imagenet_data.cli import cli
+from salient_imagenet_data.folds import Fold
+from tests.conftest import Run, make_store
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -20,3 +26,25 @@ def test_the_page_names_every_option_as_it_is() -> None:
         assert {word for word in words if word.startswith("--")} <= known
     for picture in re.findall(r"\]\((\w+\.png)\)", text):
         assert (DOCS / picture).is_file()
+
+
+def test_the_commands_of_the_page_run_one_after_the_other_as_they_stand(
+    images: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    """On 40 images that are all in its fold 1/50."""
+    text = (DOCS / "overinterpretation.md").read_text(encoding="utf-8")
+    demo = tmp_path / "demo"
+    numbers = iter(range(100_000))
+    for path in sorted(images.glob("*/*")):
+        folder = path.parent.name
+        name = next(f"{n}" for n in numbers if Fold(1, 50).holds([f"{folder}/{n}"])[0])
+        (demo / "images" / folder).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, demo / "images" / folder / f"{name}{path.suffix}")
+    make_store(demo / "images", weights, demo / "store")
+    for name in ("standard", "robust"):
+        shutil.copy(weights, demo / f"{name}.safetensors")
+    monkeypatch.chdir(tmp_path)
+    for words in re.findall(r"^salient-imagenet (sis.*)$", text, flags=re.M):
+        code, out, err = run(*shlex.split(words))
+        assert code == 0 and out, err
+    assert "trained on border" in out
