@@ -14,9 +14,14 @@ UNFINISHED = ".salient.partial"
 """What the names of our files end in while they are written. A file of such a name is ours, and may be removed."""
 
 
-def check_new(path: Path, overwrite: bool = False, *, option: str = "--out", flag: str = "--overwrite") -> None:
+def check_new(
+    path: Path, overwrite: bool = False, *, ending: str = "", option: str = "--out", flag: str = "--overwrite"
+) -> None:
     """Before the work is done: raises SalientError for a file that is there already, unless `overwrite`, or that could
-    not be written. option, flag: where its name is from, and what would overwrite it."""
+    not be written, or whose name ends otherwise than what is in it. option, flag: where its name is from, and what
+    would overwrite it."""
+    if not path.name.lower().endswith(ending):
+        raise SalientError(f"{path}: would be of another kind", expected=f"a name that ends in {ending}")
     if path.exists() and not overwrite:
         raise SalientError(f"{path}: exists", expected="a new file", then=f"choose another {option} or use {flag}")
     if not path.parent.is_dir():

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from salient_imagenet_data.whole_file import UNFINISHED, sweep, whole_file, write_bytes, write_text
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.whole_file import UNFINISHED, check_new, sweep, whole_file, write_bytes, write_text
 
 
 def test_a_file_is_there_when_all_of_it_is(tmp_path: Path) -> None:
@@ -72,3 +73,9 @@ def test_sweeping_takes_ours_only(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
     sweep(tmp_path)
     assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["film.mp4.partial", "notes"]
+
+
+def test_a_name_says_what_is_in_the_file(tmp_path: Path) -> None:
+    check_new(tmp_path / "a.PNG", ending=".png")
+    with pytest.raises(SalientError, match="look.jpg: would be of another kind; expected a name that ends in .png"):
+        check_new(tmp_path / "look.jpg", ending=".png")

@@ -45,7 +45,7 @@ def look(
     from salient_imagenet_data.store.reading import Store
     from salient_imagenet_data.whole_file import check_new, whole_file
 
-    check_new(out, overwrite)
+    check_new(out, overwrite, ending=".png")
     opened = Store(store)
     opened.kind_table  # noqa: B018 - says so now if the store is not annotated
     joined = join(opened, images.of(opened), missing="skip")

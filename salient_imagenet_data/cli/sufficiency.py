@@ -78,7 +78,7 @@ def sis(
     from salient_imagenet_data.whole_file import check_new
 
     if picture is not None:
-        check_new(picture, overwrite_picture, option="--picture", flag="--overwrite-picture")
+        check_new(picture, overwrite_picture, ending=".png", option="--picture", flag="--overwrite-picture")
     opened = Store(store)
     source = images.of(opened)
     colour: Any = None if fill is None else numbers(fill, float, "--fill")
@@ -234,7 +234,7 @@ def certify(
     from salient_imagenet_data.whole_file import check_new
 
     if picture is not None:
-        check_new(picture, overwrite_picture, option="--picture", flag="--overwrite-picture")
+        check_new(picture, overwrite_picture, ending=".png", option="--picture", flag="--overwrite-picture")
     opened = Store(store)
     source = images.of(opened)
     asked = Asked(alpha, threshold, fill, steps, grid)
