@@ -27,12 +27,13 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path, *, called: Path | None = None) -> Iterator[None]:
     """Hold an existing folder: the lock goes with the process, however that ends.
 
     The lock is a file in the folder, which nothing but this removes, and it goes with the last act. A process that
     opened it before it went holds a file without a name: it notices, and asks again. On a file system that keeps no
-    locks, one line on stderr says that nobody is kept out. Raises SalientError with the host and process id of the
+    locks, one line on stderr says that nobody is kept out. called: the folder's name in messages, where a person gave
+    another. Raises SalientError with the host and process id of the
     process that holds it, or if the folder may not be written to.
     """
     lock = folder / LOCK
@@ -40,13 +41,13 @@ def held(folder: Path) -> Iterator[None]:
         file = _locked(lock)
     except BlockingIOError as error:
         raise SalientError(
-            f"{folder}: another process is writing here",
+            f"{called or folder}: another process is writing here",
             got=_owner(lock) or "a lock held by another process",
             then="wait for it, or choose another place",
         ) from error
     except OSError as error:
         raise SalientError(
-            f"{folder}: cannot write there", got=error.strerror or str(error), then="choose another place"
+            f"{called or folder}: cannot write there", got=error.strerror or str(error), then="choose another place"
         ) from error
     try:
         os.ftruncate(file, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from salient_imagenet_data.app.explore import views
 from salient_imagenet_data.app.explore.finding import Query
 from salient_imagenet_data.app.explore.library import Library
+from salient_imagenet_data.app.explore.placing import LIST, MADE_BY, placed
 from salient_imagenet_data.app.explore.written import (
     FEATURES,
     HOME,
@@ -24,12 +24,8 @@ from salient_imagenet_data.app.explore.written import (
     image_file,
 )
 from salient_imagenet_data.app.pages import STATIC, page, static_bytes
-from salient_imagenet_data.errors import SalientError, some
 from salient_imagenet_data.progress import counted
-from salient_imagenet_data.whole_file import UNFINISHED, sync_folder
 
-LIST = "site.json"
-"""File of a site that lists its files: by it a site is known as ours, and only what it lists is ever removed."""
 USED = ("base.css", "app.css", "explore.css", "explore.js", "icon.svg")
 MOST_FEATURES = 10_000
 """On the one page that has all of them."""
@@ -37,12 +33,14 @@ MOST_FEATURES = 10_000
 
 @dataclass(frozen=True)
 class WrittenSite:
-    """What was written. photographs: pictures in which one is seen. size: bytes."""
+    """What was written. photographs: whether they show any. size: bytes. left_out: features that the page of all
+    of them does not list, since it would be too long; they have pages of their own."""
 
     pages: int
     pictures: int
     photographs: bool
     size: int
+    left_out: int = 0
 
 
 def write_site(library: Library, out: Path, *, space: bool = False, overwrite: bool = False) -> WrittenSite:
@@ -51,24 +49,15 @@ def write_site(library: Library, out: Path, *, space: bool = False, overwrite: b
 
     space: also a README.md as a Space of static pages needs it. The folder appears whole or not at all. Raises
     SalientError for a folder that holds anything, and with `overwrite` for one that holds what an earlier site of ours
-    did not.
+    did not; for one inside the store; and while another process writes there.
     """
-    old = _files_of_ours(out, overwrite)
-    partial = out.with_name(out.name + UNFINISHED)
-    if partial.exists():  # of a process that was killed; nobody else uses such a name
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
-    try:
-        files = _write(library, partial, space)
-        size = sum((partial / name).stat().st_size for name in files)
-        _remove(out, old)
-        partial.rename(out)
-        sync_folder(out.parent)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with placed(out, library.store.path, overwrite=overwrite) as folder:
+        files = _write(library, folder, space)
+        size = sum((folder / name).stat().st_size for name in files)
     pictures = sum(name.endswith(".jpg") for name in files)
-    return WrittenSite(sum(name.endswith(".html") for name in files), pictures, library.photographs, size)
+    pages = sum(name.endswith(".html") for name in files)
+    left_out = max(len(library.store.features) - MOST_FEATURES, 0)
+    return WrittenSite(pages, pictures, library.photographs, size, left_out)
 
 
 def _write(library: Library, folder: Path, space: bool) -> list[str]:
@@ -89,7 +78,7 @@ def _write(library: Library, folder: Path, space: bool) -> list[str]:
         put(f"static/{name}", static_bytes(*STATIC[name][:2]))
     if space:
         put("README.md", readme(library).encode())
-    listed = {"made_by": "salient-imagenet explore", "photographs": library.photographs, "files": sorted(names)}
+    listed = {"made_by": MADE_BY, "photographs": library.photographs, "files": sorted(names)}
     (folder / LIST).write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
     return names
 
@@ -144,36 +133,3 @@ store of split {json.dumps(library.store.manifest.split)}, version {library.stor
 def _last(place: str) -> str:
     """A store's name without the folders that it lies in, which are nobody else's business."""
     return " ".join(PurePosixPath(place.rstrip("/")).name.split())
-
-
-def _files_of_ours(out: Path, overwrite: bool) -> list[str]:
-    """The files of an earlier site that stands there. Raises SalientError for anything else that does."""
-    if not out.exists():
-        return []
-    if not out.is_dir():
-        raise SalientError(f"{out}: not a folder", expected="a new folder", then="choose another place")
-    found = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if not p.is_dir() or p.is_symlink())
-    if not found:
-        return []
-    try:
-        listed = json.loads((out / LIST).read_text(encoding="utf-8"))["files"]
-        ours = {name for name in listed if isinstance(name, str)}
-    except (OSError, ValueError, KeyError, TypeError):
-        ours = set()
-    if LIST not in ours:
-        raise SalientError(f"{out}: not empty, and not a site of ours", expected="a new folder", got=some(found))
-    if strange := [name for name in found if name not in ours]:
-        raise SalientError(f"{out}: holds files that are not of the site", expected="a new folder", got=some(strange))
-    if not overwrite:
-        raise SalientError(f"{out}: exists", expected="a new folder", then="choose another place or use --overwrite")
-    return found
-
-
-def _remove(out: Path, files: list[str]) -> None:
-    """Remove files that were found below a folder, and the folders that are empty then."""
-    for name in files:
-        (out / name).unlink()
-    if out.exists():
-        for folder in sorted((p for p in out.rglob("*") if p.is_dir()), reverse=True):
-            folder.rmdir()
-        out.rmdir()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from salient_imagenet_data.cli.app.serving import serving_options
 from salient_imagenet_data.cli.commands import FILE, FOLDER, cli, tell
@@ -24,12 +25,16 @@ MANY = 100_000
 @click.option("--other", metavar="STORE", help="Another store of the same images, whose masks are shown beside these.")
 @click.option("--boxes", type=click.Path(path_type=Path), help="People's boxes, as of `localise`.")
 @click.option("--predictions", type=FILE, multiple=True, help="Predictions of `evaluate`; repeat for several models.")
-@click.option("--no-photographs", is_flag=True, help="Show maps alone, although there are images.")
+@click.option(
+    "--no-photographs", is_flag=True, help="Write maps alone to --static or --space, although there are images."
+)
 @click.option("--static", type=FOLDER, help="Write the pages as files to this new folder, and serve nothing.")
 @click.option("--space", type=FOLDER, help="The same as a Space of the Hugging Face Hub.")
 @click.option("--overwrite", is_flag=True, help="Replace pages that were written there before.")
 @serving_options
+@click.pass_context
 def explore(
+    context: click.Context,
     store: str,
     images: GivenImages | None,
     other: str | None,
@@ -45,7 +50,9 @@ def explore(
     no_browser: bool,
 ) -> None:
     """Look into a store in the browser: search features, see their images, maps, masks and numbers."""
+    _check(context, images, [path for path in (static, space) if path is not None])
     from salient_imagenet_data.app.explore.opening import open_library
+    from salient_imagenet_data.app.explore.placing import check_place
     from salient_imagenet_data.app.explore.routes import explore_routes
     from salient_imagenet_data.app.explore.writing import write_site
     from salient_imagenet_data.app.serving import access_to, listen, serve
@@ -55,6 +62,8 @@ def explore(
     access = access_to(host, token)
     writes = [(path, path is space) for path in (static, space) if path is not None]
     opened = Store(store)
+    for path, _ in writes:
+        check_place(path, opened.path, images=None if images is None else Path(images.place), overwrite=overwrite)
 
     def found() -> ImageSource:
         assert images is not None
@@ -76,8 +85,25 @@ def explore(
         if made.photographs:
             tell("photographs are among the pictures: share them only where you may, or write with --no-photographs")
         click.echo(f"wrote {path}: {made.pages} pages, {made.pictures} pictures, {made.size / 1e6:.1f} MB")
+        if made.left_out:
+            tell(
+                f"{path}: {made.left_out} features are not on the page of all features, only on those of their classes"
+            )
     if not writes:
         listening = listen(host, port)
         serve(
             site(library.galleries, explore_routes(library), access), listening, host, token, not no_browser, click.echo
         )
+
+
+def _check(context: click.Context, images: GivenImages | None, writes: list[Path]) -> None:
+    """Raises UsageError for options that do not go together."""
+    if len({path.resolve() for path in writes}) < len(writes):
+        raise click.UsageError("--static and --space name one place: choose another for one of them")
+    of_serving, of_writing = ("host", "port", "token", "no_browser"), ("overwrite", "no_photographs")
+    for name in of_serving if writes else of_writing:
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            what = "does not go with --static or --space" if writes else "needs --static or --space"
+            raise click.UsageError(f"--{name.replace('_', '-')} {what}")
+    if context.params["no_photographs"] and images is None:
+        raise click.UsageError("--no-photographs needs --images")

@@ -78,9 +78,6 @@ def test_the_options_change_what_is_shown(start: Start, store: Store, images: Pa
     for there in ("photo-0-256", "<rect", "What models say", "IoU with the other"):
         assert there in page
     assert "then: " in client.get("/flips/0/0").text
-    process.kill()
-    client, _, _ = start(*given, "--no-photographs")
-    assert "photo-0-256" not in client.get("/image/5").text
 
 
 def test_images_that_are_missing_are_counted(start: Start, store: Store, images: Path, tmp_path: Path) -> None:
@@ -126,3 +123,32 @@ def test_what_cannot_be_done_is_told_in_one_line_before_anything_starts(
     ):
         code, out, err = run("explore", store.path, "--port", 0, "--no-browser", *options)
         assert (code, out) == (2, "") and told in err and err.count("\n") == 1, err
+
+
+def test_options_that_do_not_go_together_are_refused(run: Run, store: Store, images: Path, tmp_path: Path) -> None:
+    site, pictures = tmp_path / "site", ("--images", images)
+    for options, told in (
+        (("--static", site, "--port", 8765), "--port does not go with --static or --space"),
+        (("--space", site, "--token", "0123456789ab"), "--token does not go with"),
+        (("--static", site, "--host", "127.0.0.1"), "--host does not go with"),
+        (("--static", site, "--no-browser"), "--no-browser does not go with"),
+        (("--overwrite",), "--overwrite needs --static or --space"),
+        ((*pictures, "--no-photographs"), "--no-photographs needs --static or --space"),
+        (("--static", site, "--no-photographs"), "--no-photographs needs --images"),
+        (("--static", site, "--space", tmp_path / "x" / ".." / "site"), "--static and --space name one place"),
+        (("--static", Path(store.path) / "site"), "store and export would lie in one another"),
+        ((*pictures, "--static", images / "site"), "images and site would lie in one another"),
+    ):
+        code, out, err = run("explore", store.path, *options)
+        assert (code, out) == (2, "") and told in err and err.count("\n") == 1, err
+    assert not list(tmp_path.iterdir())
+
+
+def test_features_that_a_site_does_not_list_are_told(
+    run: Run, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("salient_imagenet_data.app.explore.writing.MOST_FEATURES", 37)
+    code, _, err = run("explore", store.path, "--static", tmp_path / "site")
+    assert code == 0 and "site: 3 features are not on the page of all features" in err
+    page = (tmp_path / "site" / "features.html").read_text()
+    assert page.count("data-words=") == 37 and "Listed here: the first 37;" in page and 'href=""' not in page

@@ -16,7 +16,8 @@ from urllib.request import urlopen
 import pytest
 
 from salient_imagenet_data.app.explore.opening import open_library
-from salient_imagenet_data.app.explore.writing import LIST, write_site
+from salient_imagenet_data.app.explore.placing import LIST, MADE_BY, placed
+from salient_imagenet_data.app.explore.writing import write_site
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.store.reading import Store
 from tests.app.explore.conftest import HTML
@@ -149,3 +150,64 @@ def test_markup_in_names_is_text_in_files_too(hostile: Store, tmp_path: Path) ->
         assert "<script>alert" not in text and "<img src=x" not in text and "<b>cross" not in text, path
     head = (tmp_path / "site" / "README.md").read_text().partition("\n---\n")[0]
     assert len(head.splitlines()) == 8 and head.count("sdk:") == 1  # a name adds no field of its own
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {p.relative_to(folder).as_posix(): p.read_text() for p in folder.rglob("*") if p.is_file()}
+
+
+def put(folder: Path, text: str) -> None:
+    (folder / "index.html").write_text(text)
+    (folder / LIST).write_text(json.dumps({"made_by": MADE_BY, "files": [LIST, "index.html"]}))
+
+
+def test_the_earlier_site_comes_back_where_the_new_one_cannot_stand(tmp_path: Path) -> None:
+    out, store = tmp_path / "site", tmp_path / "store"
+    with placed(out, store, overwrite=False) as folder:
+        put(folder, "first")
+    before = contents(out)
+    with pytest.raises(FileNotFoundError), placed(out, store, overwrite=True) as folder:
+        folder.rename(tmp_path / "gone")  # so that it cannot be put in its place
+    assert contents(out) == before and not (tmp_path / "site.salient.partial").exists()
+    with (
+        pytest.raises(SalientError, match=r"site: holds files that are not of the site.*got late\.txt"),
+        placed(out, store, overwrite=True) as folder,
+    ):
+        put(folder, "second")
+        (out / "late.txt").write_text("mine")
+    assert contents(out) == {**before, "late.txt": "mine"}
+
+
+def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
+    out, store, partial = tmp_path / "site", tmp_path / "store", tmp_path / "site.salient.partial"
+    for name, text in (("old", "first"), ("new", "half")):
+        (partial / name).mkdir(parents=True)
+        put(partial / name, text)
+    (partial / LIST).write_text(json.dumps({"made_by": MADE_BY}))
+    with pytest.raises(SalientError, match="site: exists.*use --overwrite"), placed(out, store, overwrite=False):
+        pass
+    assert (out / "index.html").read_text() == "first"
+    with placed(out, store, overwrite=True) as folder:
+        assert not list(folder.iterdir())
+        put(folder, "second")
+    assert (out / "index.html").read_text() == "second" and [p.name for p in tmp_path.iterdir()] == ["site"]
+
+
+def test_one_process_writes_at_a_time_and_only_to_a_folder_of_ours(tmp_path: Path) -> None:
+    out, store, partial = tmp_path / "site", tmp_path / "store", tmp_path / "site.salient.partial"
+    with placed(out, store, overwrite=False) as folder:
+        put(folder, "first")
+        with (
+            pytest.raises(SalientError, match=r"/site: another process is writing here"),
+            placed(out, store, overwrite=False),
+        ):
+            pass
+        assert contents(folder)["index.html"] == "first"
+    partial.mkdir()
+    (partial / "letter.txt").write_text("dear")
+    with (
+        pytest.raises(SalientError, match=r"/site: site\.salient\.partial stands beside it, which is not of a site"),
+        placed(out, store, overwrite=True),
+    ):
+        pass
+    assert contents(partial) == {"letter.txt": "dear"} and contents(out)["index.html"] == "first"
