@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.mitigation.heads.fitting import Data, Fitted
-from salient_imagenet_data.evaluation.mitigation.heads.holding_out import choose, everything, part, why
+from salient_imagenet_data.evaluation.mitigation.heads.holding_out import OfAll, choose, part, why
 from salient_imagenet_data.evaluation.mitigation.heads.sparse import FLAT, sparse_minimum
 from salient_imagenet_data.evaluation.numbers.groups import Groups, Rule
 
@@ -30,7 +30,7 @@ DRAWS = 10
 
 
 @dataclass(frozen=True)
-class DFR:
+class DFR(OfAll):
     """rule: the groups. penalties: C, to choose from. draws: heads that are averaged."""
 
     rule: Rule = Rule()  # noqa: RUF009 - frozen
@@ -41,14 +41,6 @@ class DFR:
         if not self.penalties or not all(0.0 < c < math.inf for c in self.penalties) or self.draws < 1:
             expected = "one or more numbers above 0, and at least one draw"
             raise SalientError("penalty", expected=expected, got=f"{self.penalties}, {self.draws} draws")
-
-    ranks = True
-
-    def places(
-        self, activations: NDArray[np.floating], labels: NDArray[np.integer], spurious: NDArray[np.bool_], seed: int
-    ) -> NDArray[np.int64]:
-        """All images."""
-        return everything(labels)
 
     def fit(self, data: Data) -> Fitted:
         """Raises SalientError where an output of the head has no image: nothing would keep it in place."""

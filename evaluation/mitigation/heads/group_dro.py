@@ -16,13 +16,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.mitigation.heads.fitting import DECAY, MOST_STEPS, Data, Fitted, Loss, tune
-from salient_imagenet_data.evaluation.mitigation.heads.holding_out import everything
+from salient_imagenet_data.evaluation.mitigation.heads.holding_out import OfAll
 from salient_imagenet_data.evaluation.numbers.groups import Rule
 
 SOFTNESS = (1.0, 0.1, 0.01)
@@ -32,7 +31,7 @@ ADJUSTMENT = 0.0
 
 
 @dataclass(frozen=True)
-class GroupDRO:
+class GroupDRO(OfAll):
     """rule: the groups. adjustment: for how little a small group says of its loss. decay: as of `fit_head`."""
 
     rule: Rule = Rule()  # noqa: RUF009 - frozen
@@ -42,14 +41,6 @@ class GroupDRO:
     def __post_init__(self) -> None:
         if not 0.0 <= self.adjustment < math.inf:
             raise SalientError("adjustment", expected="a number, at least 0", got=str(self.adjustment))
-
-    ranks = True
-
-    def places(
-        self, activations: NDArray[np.floating], labels: NDArray[np.integer], spurious: NDArray[np.bool_], seed: int
-    ) -> NDArray[np.int64]:
-        """All images."""
-        return everything(labels)
 
     def fit(self, data: Data) -> Fitted:
         """On all images; a class without a cue is one group."""

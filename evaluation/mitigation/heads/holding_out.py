@@ -33,9 +33,16 @@ def why(found: Chosen[T] | None, settings: Sequence[T]) -> str:
     return ", the first, since no group has two images" if len(settings) > 1 else ""
 
 
-def everything(labels: NDArray[np.integer]) -> NDArray[np.int64]:
-    """(n,) places of all images."""
-    return np.arange(len(labels), dtype=np.int64)
+class OfAll:
+    """The part of a `HeadMethod` that goes by groups: all images are needed, ranked by spuriosity."""
+
+    ranks = True
+
+    def places(
+        self, activations: NDArray[np.floating], labels: NDArray[np.integer], spurious: NDArray[np.bool_], seed: int
+    ) -> NDArray[np.int64]:
+        """(n,) places of all images."""
+        return np.arange(len(labels), dtype=np.int64)
 
 
 def halves(index: NDArray[np.integer], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.mitigation.heads.fitting import DECAY, Data, Fitted, fit_head
-from salient_imagenet_data.evaluation.mitigation.heads.holding_out import answers, choose, everything, why
+from salient_imagenet_data.evaluation.mitigation.heads.holding_out import OfAll, answers, choose, why
 from salient_imagenet_data.evaluation.numbers.groups import Groups, Rule
 
 UPWEIGHTS = (4.0, 6.0, 20.0, 50.0, 100.0)
@@ -25,7 +25,7 @@ UPWEIGHTS = (4.0, 6.0, 20.0, 50.0, 100.0)
 
 
 @dataclass(frozen=True)
-class JTT:
+class JTT(OfAll):
     """upweights: how often an error counts, to choose from. rule: the groups that choose. decay: as of `fit_head`."""
 
     upweights: tuple[float, ...] = UPWEIGHTS
@@ -36,14 +36,6 @@ class JTT:
         if not self.upweights or not all(1.0 <= w < math.inf for w in self.upweights):
             expected = "one or more numbers, each at least 1"
             raise SalientError("how often an error counts", expected=expected, got=str(self.upweights))
-
-    ranks = True
-
-    def places(
-        self, activations: NDArray[np.floating], labels: NDArray[np.integer], spurious: NDArray[np.bool_], seed: int
-    ) -> NDArray[np.int64]:
-        """All images."""
-        return everything(labels)
 
     def fit(self, data: Data) -> Fitted:
         """Of several weights the best on images held out. Raises SalientError where the head has nothing wrong."""
