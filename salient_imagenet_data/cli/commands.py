@@ -23,6 +23,9 @@ VERSION = "Semantic version of the data, and its tag on the Hub: new data needs 
 DEVICE = click.option(
     "--device", help="What computes, by torch's name of the device.  [default: cuda if there is one, else cpu]"
 )
+WORKERS = click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
+SEED = click.option("--seed", type=click.IntRange(0), default=0, help="Of all that is drawn at random.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 OUTPUTS = "Names of the network's outputs: a text with one a line, a JSON, or `imagenet`, in their order."
 READINGS = "all classes that it knows, or the store's only."
 FOLD = click.option(
@@ -80,7 +83,7 @@ def demo(out: Path, overwrite: bool, as_json: bool) -> None:
 @cli.command("annotations")
 @click.argument("file", type=FILE)
 @click.option("--majority", type=click.IntRange(1), default=3, help="Answers that make a feature spurious.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def annotations_command(file: Path, majority: int, as_json: bool) -> None:
     """Print what is in a file of answers."""
     from salient_imagenet_data.annotation.files import read_annotations
@@ -91,7 +94,7 @@ def annotations_command(file: Path, majority: int, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("store")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def info(store: str, as_json: bool) -> None:
     """Print what a store holds and how it was made."""
     import dataclasses
@@ -173,6 +176,29 @@ def options(decorators: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
         return command
 
     return give
+
+
+PICTURE = options(
+    [
+        click.option("--picture", type=FILE, help="PNG to write, of some images of the first model."),
+        click.option("--overwrite-picture", is_flag=True, help="Replace a picture that is there."),
+    ]
+)
+
+
+def check_picture(picture: Path | None, overwrite: bool) -> None:
+    """Before the work is done: raises SalientError for a picture that could not be written, or a file that is there."""
+    from salient_imagenet_data.whole_file import check_new
+
+    if picture is not None:
+        check_new(picture, overwrite, ending=".png", option="--picture", flag="--overwrite-picture")
+
+
+def batch_size_option(default: int) -> Callable[[Any], Any]:
+    """How many images go through a network at once, which changes the speed and the memory alone."""
+    return click.option(
+        "--batch-size", type=click.IntRange(1), default=default, help="Images that go through a network at a time."
+    )
 
 
 ATTACK = options(

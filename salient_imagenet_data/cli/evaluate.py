@@ -15,8 +15,12 @@ from salient_imagenet_data.cli.commands import (
     FILE,
     FOLD,
     FOLDER,
+    JSON,
     OUTPUTS,
     READINGS,
+    SEED,
+    WORKERS,
+    batch_size_option,
     cli,
     numbers,
     options,
@@ -65,7 +69,7 @@ _MODELS = (
     FOLD,
     click.option("--skip-missing", is_flag=True, help="Leave out, and count, images not there or not decoding."),
     DEVICE,
-    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    JSON,
 )
 
 
@@ -102,9 +106,9 @@ models_options = options(_MODELS)
 @click.option("--out", type=FOLDER, help="Folder for predictions and report; the same command goes on with it.")
 @click.option("--overwrite", is_flag=True, help="Run again what --out holds.")
 @click.option("--top-k", type=click.IntRange(0), default=5, help="Classes that are kept of each answer; 0 keeps all.")
-@click.option("--batch-size", type=click.IntRange(1), default=64, help="Images that go through a network at a time.")
-@click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of all that is drawn at random.")
+@batch_size_option(64)
+@WORKERS
+@SEED
 def evaluate(
     store: str,
     images: GivenImages,
@@ -179,7 +183,7 @@ def evaluate(
 @click.argument("predictions", type=FILE, nargs=-1, required=True)
 @images_options(help="To show images in the report. " + IMAGES)
 @click.option("--out", type=FOLDER, help="Folder for the report.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def score(
     store: str, predictions: tuple[Path, ...], images: GivenImages | None, out: Path | None, as_json: bool
 ) -> None:
@@ -200,8 +204,8 @@ def score(
 @click.option(
     "--curves", type=click.IntRange(0), default=0, help="Also insertion and deletion, in so many steps of the pixels."
 )
-@click.option("--batch-size", type=click.IntRange(1), default=32, help="Images that go through a network at a time.")
-@click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
+@batch_size_option(32)
+@WORKERS
 def align(
     store: str,
     images: GivenImages,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from salient_imagenet_data.cli.commands import DEVICE, FILE, cli, fold_of, tell
+from salient_imagenet_data.cli.commands import DEVICE, FILE, JSON, cli, fold_of, tell
 from salient_imagenet_data.cli.images import GivenImages, images_options
 from salient_imagenet_data.names import KINDS, Kind
 
@@ -76,7 +76,7 @@ def look(
 @click.option("--adjusted-to", "like", metavar="STORE", help="Also the mean by the sizes of the groups of this store.")
 @click.option("--out", type=FILE, help="Also a CSV of the images: spuriosity, and whether the cue is shown.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def groups(
     store: str,
     predictions: tuple[Path, ...],
@@ -134,7 +134,7 @@ def groups(
 @click.option("--out", type=FILE, help="With --clip: a CSV of the names to write.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 @DEVICE
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def name(
     store: str,
     images: GivenImages | None,

@@ -15,6 +15,9 @@ from salient_imagenet_data.cli.commands import (
     FOLD,
     OUTPUTS,
     READINGS,
+    SEED,
+    WORKERS,
+    batch_size_option,
     cli,
     numbers,
     options,
@@ -43,7 +46,7 @@ _CHANGED = (
     click.option("--out", type=FILE, required=True, help="Weights to write, .safetensors."),
     click.option("--overwrite", is_flag=True, help="Replace weights that are there."),
     FOLD,
-    click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images."),
+    WORKERS,
     click.option("--skip-missing", is_flag=True, help="Leave out images that are not there."),
     DEVICE,
 )
@@ -51,7 +54,7 @@ _TRAINED = (
     click.option(
         "--classes", type=click.Choice(get_args(Reading)), default="all", help="Among what losses are: " + READINGS
     ),
-    click.option("--seed", type=click.IntRange(0), default=0, help="Of all that is drawn at random."),
+    SEED,
 )
 
 
@@ -107,7 +110,7 @@ _network = options((*_CHANGED, *_TRAINED))
 @click.option(
     "--adjustment", type=click.FloatRange(0), help=_of("adjustment", "Of a group's loss: this / sqrt(images).", "0")
 )
-@click.option("--batch-size", type=click.IntRange(1), default=64, help="Images that go through a network at a time.")
+@batch_size_option(64)
 def retrain_head(
     store: str,
     images: GivenImages,
@@ -174,7 +177,7 @@ def _head_method(name: HeadName, chosen: dict[str, Any]) -> Any:
 
 @cli.command()
 @_changed
-@click.option("--batch-size", type=click.IntRange(1), default=64, help="Images that go through a network at a time.")
+@batch_size_option(64)
 def spufix(
     store: str,
     images: GivenImages,
@@ -315,7 +318,7 @@ def finetune(
 @click.option(
     "--classes", type=click.Choice(get_args(Reading)), default="all", help="Among what answers are: " + READINGS
 )
-@click.option("--batch-size", type=click.IntRange(1), default=64, help="Images that go through a network at a time.")
+@batch_size_option(64)
 @click.option("--workers", type=click.IntRange(1), default=2, help="Threads that read images.")
 @DEVICE
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, by model.")

@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from salient_imagenet_data.cli.commands import DEVICE, FILE, FOLDER, cli, fold_of, numbers, settings_of, tell
+from salient_imagenet_data.cli.commands import (
+    DEVICE,
+    FOLDER,
+    JSON,
+    PICTURE,
+    SEED,
+    WORKERS,
+    batch_size_option,
+    check_picture,
+    cli,
+    fold_of,
+    numbers,
+    settings_of,
+    tell,
+)
 from salient_imagenet_data.cli.evaluate import models_options
 from salient_imagenet_data.cli.images import GivenImages, images_options
 from salient_imagenet_data.evaluation.sufficiency.choices import SELECTIONS, Choice
@@ -35,11 +49,10 @@ if TYPE_CHECKING:
 @click.option("--border", type=click.IntRange(1), help="Its width in pixels.  [default: holds 5 % of the pixels]")
 @click.option("--ensemble", is_flag=True, help="Also all models as one.")
 @click.option("--input-dropout", type=float, help="Also each model with this share of its input pixels dropped.")
-@click.option("--picture", type=FILE, help="PNG to write, of some images of the first model.")
-@click.option("--overwrite-picture", is_flag=True, help="Replace a picture that is there.")
-@click.option("--batch-size", type=click.IntRange(1), default=32, help="Images that go through a network at a time.")
-@click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of all that is drawn at random.")
+@PICTURE
+@batch_size_option(32)
+@WORKERS
+@SEED
 def sis(
     store: str,
     images: GivenImages,
@@ -75,10 +88,8 @@ def sis(
     from salient_imagenet_data.evaluation.sufficiency.sis import sis as find
     from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.store.reading import Store
-    from salient_imagenet_data.whole_file import check_new
 
-    if picture is not None:
-        check_new(picture, overwrite_picture, ending=".png", option="--picture", flag="--overwrite-picture")
+    check_picture(picture, overwrite_picture)
     opened = Store(store)
     source = images.of(opened)
     colour: Any = None if fill is None else numbers(fill, float, "--fill")
@@ -125,9 +136,9 @@ def sis(
 @click.option("--learning-rate", type=float, default=0.2, help="Its highest value in training.")
 @click.option("--widths", default="32,64,128", help="Channels of the stages of the network.")
 @click.option("--stem-stride", type=click.IntRange(1, 2), default=1, help="2 halves the resolution at once.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of all that is drawn at random.")
+@SEED
 @DEVICE
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def sis_retrain(
     store: str,
     orders: Path,
@@ -190,11 +201,10 @@ def sis_retrain(
     type=click.IntRange(1),
     help="Cells a side of masks that are searched.  [default: of the store's maps]",
 )
-@click.option("--picture", type=FILE, help="PNG to write, of some images of the first model.")
-@click.option("--overwrite-picture", is_flag=True, help="Replace a picture that is there.")
-@click.option("--batch-size", type=click.IntRange(1), default=32, help="Images that go through a network at a time.")
-@click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of all that is drawn at random.")
+@PICTURE
+@batch_size_option(32)
+@WORKERS
+@SEED
 def certify(
     store: str,
     images: GivenImages,
@@ -231,10 +241,8 @@ def certify(
     from salient_imagenet_data.networks.classifiers import told
     from salient_imagenet_data.networks.opening import open_networks
     from salient_imagenet_data.store.reading import Store
-    from salient_imagenet_data.whole_file import check_new
 
-    if picture is not None:
-        check_new(picture, overwrite_picture, ending=".png", option="--picture", flag="--overwrite-picture")
+    check_picture(picture, overwrite_picture)
     opened = Store(store)
     source = images.of(opened)
     asked = Asked(alpha, threshold, fill, steps, grid)

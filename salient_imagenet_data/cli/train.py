@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from salient_imagenet_data.builder.choices import HeadOf, Norm, PassPrecision, Statistics
-from salient_imagenet_data.cli.commands import DEVICE, FILE, OUTPUTS, cli, numbers, options, tell
+from salient_imagenet_data.cli.commands import DEVICE, FILE, OUTPUTS, SEED, cli, numbers, options, tell
 from salient_imagenet_data.cli.images import IMAGES, GivenImages, images_options
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ BOTH = ("epsilon", "epochs", "batch_size", "learning_rate")
 @click.option("--epochs", type=int, help="How often each image is trained on.  [default: 6; with --from 10]")
 @click.option("--batch-size", type=int, help="Of all processes together.  [default: 128; with --from 64]")
 @click.option("--learning-rate", type=float, help="Its highest value in training.  [default: 0.2; with --from 0.03]")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of all that is drawn at random.")
+@SEED
 @options([*SMALL.values(), *FROM.values()])
 @DEVICE
 @click.pass_context
