@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import os
+import re
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -117,3 +121,31 @@ def desk(bare_store: Store, images: Path, tmp_path: Path) -> Iterator[OpenDesk]:
 def client(serve: Serve) -> Callable[[Desk], Client]:
     """A client of a server with the pages of a desk."""
     return lambda desk: serve(site((desk.gallery,), label_routes(desk), access_to("127.0.0.1", None)))
+
+
+Launched = tuple[Client, "subprocess.Popen[str]", str]
+
+
+@pytest.fixture
+def launch() -> Iterator[Callable[..., Launched]]:
+    """Start a command that serves pages, from the words after `python`: a client, the process, what it told first."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(*words: object) -> Launched:
+        line = [sys.executable, *(str(word) for word in words)]
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ)
+        running.append(process)
+        assert process.stdout is not None
+        told = ""
+        while "open http" not in told:
+            line_read = process.stdout.readline()
+            assert line_read, told
+            told += line_read
+        address = re.search(r"http://127\.0\.0\.1:(\d+)/", told)
+        assert address, told
+        return Client(int(address[1])), process, told
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait(10)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
-import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,22 +19,8 @@ from tests.checkpoints import robustness_checkpoint
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """Address of a folder on loopback, and the folder."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *a: None})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(quiet, directory=folder)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", folder
-        server.shutdown()
-
-
-@pytest.fixture
-def network(served: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Published:
+def network(served: tuple[str, Path], own_cache: None) -> Published:
     """One whose file is served here, with a cache of its own."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_ASSETS_CACHE", str(tmp_path / "assets"))
-    monkeypatch.setattr("huggingface_hub.utils._cache_assets.HF_ASSETS_CACHE", str(tmp_path / "assets"))
     (served[1] / "net.pt").write_bytes(b"first")
     return Published("us2026:net", f"{served[0]}/net.pt?dl=1", "resnet18", "l2", 3.0, 50.0)
 

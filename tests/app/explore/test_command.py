@@ -3,56 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from salient_imagenet_data.store.reading import Store
-from tests.app.conftest import Client
+from tests.app.conftest import Launched
 from tests.app.explore.test_predicted import write
 from tests.conftest import Run
 
-Start = Callable[..., tuple[Client, subprocess.Popen[str], str]]
+Start = Callable[..., Launched]
 
 
 @pytest.fixture
-def start(store: Store) -> Iterator[Start]:
-    """Start the command on a port of the system's choice: a client, the process, what it told first."""
-    running: list[subprocess.Popen[str]] = []
+def start(store: Store, launch: Start) -> Start:
+    """Start the command on a port of the system's choice."""
 
-    def run(*options: object, many: int = 100_000) -> tuple[Client, subprocess.Popen[str], str]:
+    def run(*options: object, many: int = 100_000) -> Launched:
         code = f"from salient_imagenet_data.cli import app, main; app.explore.MANY = {many}; main()"
-        line = [sys.executable, "-c", code, "explore", store.path, "--port", 0, "--no-browser"]
-        process = subprocess.Popen(
-            [str(word) for word in (*line, *options)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=os.environ,
-        )
-        running.append(process)
-        assert process.stdout is not None
-        told = ""
-        while "open http" not in told:
-            line_read = process.stdout.readline()
-            assert line_read, told
-            told += line_read
-        address = re.search(r"http://127\.0\.0\.1:(\d+)/", told)
-        assert address, told
-        return Client(int(address[1])), process, told
+        return launch("-c", code, "explore", store.path, "--port", 0, "--no-browser", *options)
 
-    yield run
-    for process in running:
-        process.kill()
-        process.wait(10)
+    return run
 
 
 def test_the_options_change_what_is_shown(start: Start, store: Store, images: Path, tmp_path: Path) -> None:

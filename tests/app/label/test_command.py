@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +17,7 @@ from salient_imagenet_data.annotation.files import write_annotations
 from salient_imagenet_data.app.label.book import read_book
 from salient_imagenet_data.app.serving import listen
 from salient_imagenet_data.store.reading import Store
-from tests.app.conftest import Client
+from tests.app.conftest import Client, Launched
 from tests.app.label.reading import heading, open_page, pair_of, send
 from tests.conftest import Run
 
@@ -28,31 +25,14 @@ Start = Callable[..., tuple[Client, subprocess.Popen[str]]]
 
 
 @pytest.fixture
-def start(bare_store: Store, images: Path, tmp_path: Path) -> Iterator[Start]:
+def start(bare_store: Store, images: Path, tmp_path: Path, launch: Callable[..., Launched]) -> Start:
     """Start the command on a port of the system's choice."""
-    running: list[subprocess.Popen[str]] = []
 
     def run(*options: object) -> tuple[Client, subprocess.Popen[str]]:
         where = ("--images", images, "--answers", tmp_path / "a.sqlite", "--port", 0, "--no-browser")
-        line = [sys.executable, "-m", "salient_imagenet_data.cli", "label", bare_store.path, *where, *options]
-        process = subprocess.Popen(
-            [str(word) for word in line], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ
-        )
-        running.append(process)
-        assert process.stdout is not None
-        told = ""
-        while "open http" not in told:
-            line_read = process.stdout.readline()
-            assert line_read, told
-            told += line_read
-        address = re.search(r"http://127\.0\.0\.1:(\d+)/", told)
-        assert address, told
-        return Client(int(address[1])), process
+        return launch("-m", "salient_imagenet_data.cli", "label", bare_store.path, *where, *options)[:2]
 
-    yield run
-    for process in running:
-        process.kill()
-        process.wait(10)
+    return run
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
