@@ -34,6 +34,7 @@ from salient_imagenet_data.evaluation.score.results import (
 from salient_imagenet_data.folds import WHOLE, Fold
 from salient_imagenet_data.names import SPURIOUS
 from salient_imagenet_data.networks.classes import Reading
+from salient_imagenet_data.ranking.spuriosity import known
 from salient_imagenet_data.store.reading import Store
 
 Outcomes = dict[Condition, Outcome]
@@ -239,7 +240,6 @@ def _groups(clean: Outcome, store: Store, fold: Fold) -> GroupFigures | None:
     if store.manifest.annotations_sha256 is None:
         return None
     rows = rows_in(store, fold)
-    known = np.isfinite(store.activations[rows]).all()  # those of the 2022 release are not
-    if not known or not store.has(SPURIOUS)[labels_of(store)[rows]].any():
+    if not known(store.activations[rows]) or not store.has(SPURIOUS)[labels_of(store)[rows]].any():
         return None
     return group_figures(clean, groups_in(store, rows), rows, store)

@@ -28,10 +28,14 @@ class Ends:
     labels: NDArray[np.int64]
 
 
+def known(activations: NDArray[np.floating]) -> bool:
+    """Whether a store knows its activations (n, K). One of the 2022 release does not: its images have no ranking."""
+    return bool(np.isfinite(activations).all())
+
+
 def check_known(activations: NDArray[np.floating], place: Path | str) -> None:
-    """Raise SalientError for activations (n, K) of a store that does not know them, as one of the 2022 release, whose
-    images have no ranking. place: of the store."""
-    if not np.isfinite(activations).all():
+    """Raise SalientError for activations that are not `known`. place: of the store."""
+    if not known(activations):
         raise SalientError(
             f"{place}: does not know how strongly its images show a feature", expected="a store that was built"
         )
