@@ -1,4 +1,4 @@
-"""Commands of the evaluation: evaluate = infer + score, score other people's predictions, merge into a leaderboard."""
+"""Commands of the evaluation: evaluate = infer + score, score other people's predictions, where a model looks."""
 
 from __future__ import annotations
 
@@ -266,20 +266,6 @@ def align(
             click.echo(f"{Path(name).name[:28]:<28} {key:<18} {e.n if e else 0:>6}  {value}")
     if fold != WHOLE:
         click.echo(f"only fold {fold} of the images")
-
-
-@cli.command()
-@click.argument("folder", type=FOLDER)
-@click.option("--out", type=FILE, help="Page to write.  [default: leaderboard.html in the folder]")
-def leaderboard(folder: Path, out: Path | None) -> None:
-    """Merge the reports at and below a folder into one sortable page."""
-    from salient_imagenet_data.errors import SalientError
-    from salient_imagenet_data.evaluation.report.leaderboard import PAGE, write_leaderboard
-
-    if not folder.is_dir():
-        raise SalientError(f"{folder}: not a folder", expected="a folder with report.json files at or below it")
-    path = out or folder / PAGE
-    click.echo(f"wrote {path}: {write_leaderboard(folder, path)} models")
 
 
 def _finish(
