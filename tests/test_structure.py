@@ -75,6 +75,7 @@ TORCH_INSIDE = {"cli", "demo"}
 LISTS = {
     "salient_imagenet_data.builder.choices",
     "salient_imagenet_data.evaluation.mitigation.choices",
+    "salient_imagenet_data.evaluation.numbers.choices",
     "salient_imagenet_data.evaluation.plan.protocols",
     "salient_imagenet_data.evaluation.saliency.methods",
     "salient_imagenet_data.evaluation.sufficiency.choices",

@@ -6,12 +6,22 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.plan.vocabulary import BY_KEY, better, corrupted_words, corruption_words
+from salient_imagenet_data.evaluation.published.joining import check_same_as
+from salient_imagenet_data.evaluation.published.robustness import (
+    LEAST_TO_CORRELATE,
+    Lines,
+    OfModel,
+    Published,
+    published,
+)
 from salient_imagenet_data.evaluation.report.answer import short_names
 from salient_imagenet_data.evaluation.report.page import REPORT_JSON, ROOM
+from salient_imagenet_data.evaluation.score.records import plain
 from salient_imagenet_data.evaluation.score.results import FAMILY, ModelResult, StoreFacts, Summary
 from salient_imagenet_data.pictures.page import check_page, render
 from salient_imagenet_data.whole_file import write_text
@@ -38,11 +48,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """One table: a store, the columns, and models sorted by the first of them."""
+    """One table: a store, the columns, and models sorted by the first of them. published: what tables of published
+    results say of them; None where none were given."""
 
     store: StoreFacts
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    published: Published | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, JSON-ready."""
+        found: dict[str, Any] = plain(self)
+        return found
 
 
 def read_summaries(folder: Path) -> dict[str, Summary]:
@@ -72,12 +89,19 @@ def read_summaries(folder: Path) -> dict[str, Summary]:
     return found
 
 
-def boards(summaries: Mapping[str, Summary]) -> list[Board]:
+def boards(
+    summaries: Mapping[str, Summary], lines: Lines | None = None, same_as: Mapping[str, str] | None = None
+) -> list[Board]:
     """One table a store (its weights, annotations and split) and fold. summaries: by file. Several evaluations of one
-    model, under other protocols or conditions, are merged.
+    model, under other protocols or conditions, are merged. lines: of published results; same_as: which of them are of
+    which of our models, where the user says so (`evaluation.published`).
 
-    Raises SalientError, naming both files, where one store has two different results of one model.
+    Raises SalientError, naming both files, where one store has two different results of one model, and for names in
+    `same_as` that there are not.
     """
+    if lines is not None:
+        ours = tuple(dict.fromkeys(model.name for summary in summaries.values() for model in summary.models))
+        check_same_as(same_as or {}, ours, lines.shifts)
     stores: dict[tuple[object, ...], StoreFacts] = {}
     models: dict[tuple[object, ...], dict[str, tuple[str, ModelResult]]] = {}
     for file, summary in summaries.items():
@@ -94,7 +118,9 @@ def boards(summaries: Mapping[str, Summary]) -> list[Board]:
                     then="keep one of them",
                 )
             rows[model.name] = (before, both)
-    return [_board(stores[key], [model for _, model in rows.values()]) for key, rows in models.items()]
+    return [
+        _board(stores[key], [model for _, model in rows.values()], lines, same_as or {}) for key, rows in models.items()
+    ]
 
 
 def merge(first: ModelResult, second: ModelResult) -> ModelResult | None:
@@ -124,13 +150,29 @@ def merge(first: ModelResult, second: ModelResult) -> ModelResult | None:
     )
 
 
-def _board(store: StoreFacts, models: Sequence[ModelResult]) -> Board:
+def _board(store: StoreFacts, models: Sequence[ModelResult], lines: Lines | None, same_as: Mapping[str, str]) -> Board:
     names = [model.name for model in models]
     shown = zip(names, short_names(names), models, strict=True)
     rows = [Row(name, short, cells(model)) for name, short, model in shown]
     columns = tuple(dict.fromkeys(column for row in rows for column in row.cells))
+    said = None
+    if lines is not None:
+        ours = {c: {row.name: row.cells[c].estimate.value for row in rows if c in row.cells} for c in columns}
+        said = published({model.name: model.model for model in models}, ours, lines, same_as)
+        for row in rows:
+            row.cells.update(_published_cells(said.joined.get(row.name)))
+        columns = tuple(dict.fromkeys(column for row in rows for column in (*columns, *row.cells)))
     rows.sort(key=lambda row: (-row.cells[columns[0]].estimate.value, row.name))
-    return Board(store, columns, tuple(rows))
+    return Board(store, columns, tuple(rows), said)
+
+
+def _published_cells(model: OfModel | None) -> dict[str, Cell]:
+    """Effective robustness by column, on the sets that have the model."""
+    found = {}
+    for name, on in model.on.items() if model else ():
+        words = f"{on.shifted:.3f}, {on.expected:.3f} expected of {on.clean:.3f}"
+        found[f"{BY_KEY['effective_robustness'].name}, {name}"] = Cell(on.effective, words)
+    return found
 
 
 def cells(model: ModelResult) -> dict[str, Cell]:
@@ -152,12 +194,14 @@ def cells(model: ModelResult) -> dict[str, Cell]:
     return found
 
 
-def write_leaderboard(folder: Path, out: Path) -> int:
-    """Write the page over all evaluations below `folder`; returns how many models are on it.
+def write_leaderboard(
+    folder: Path, out: Path, lines: Lines | None = None, same_as: Mapping[str, str] | None = None
+) -> list[Board]:
+    """Write the page over all evaluations below `folder`; returns what is on it. lines, same_as: as of `boards`.
 
     Raises SalientError if a page that we did not make stands at `out`.
     """
     check_page(out)
-    tables = boards(read_summaries(folder))
-    write_text(out, render(ROOM, "leaderboard.html", boards=tables, better=better))
-    return sum(len(table.rows) for table in tables)
+    tables = boards(read_summaries(folder), lines, same_as)
+    write_text(out, render(ROOM, "leaderboard.html", boards=tables, better=better, least=LEAST_TO_CORRELATE))
+    return tables

@@ -8,13 +8,8 @@ from itertools import combinations
 import numpy as np
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.numbers.paired import (
-    LEAST_MODELS,
-    LEAST_SPREAD,
-    compare,
-    effective_robustness,
-    spread,
-)
+from salient_imagenet_data.evaluation.numbers.lines import LEAST_MODELS, LEAST_SPREAD
+from salient_imagenet_data.evaluation.numbers.paired import compare, effective_robustness, spread
 from salient_imagenet_data.evaluation.plan.condition import CLEAN, Condition
 from salient_imagenet_data.evaluation.run.predictions import PredictionsFile
 from salient_imagenet_data.evaluation.score.outcomes import line_up

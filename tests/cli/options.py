@@ -10,6 +10,7 @@ RUN_ONLY: dict[str, set[str]] = {
     "sheets": {"verbose", "device"},
     "evaluate": {"verbose", "skip_missing", "device", "as_json", "overwrite", "workers"},
     "score": {"verbose", "as_json"},
+    "leaderboard": {"as_json"},
     "align": {"verbose", "skip_missing", "device", "as_json", "workers"},
     "export": {"verbose", "workers", "overwrite"},
     "publish": {"verbose", "workers", "overwrite"},
@@ -110,6 +111,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     | {"outputs": "subsets/test_outputs.py"},
     "look": dict.fromkeys(("count", "classes", "most_spurious", "least_spurious"), "test_looking.py"),
     "groups": dict.fromkeys(("rule", "fold", "like"), "evaluation/score/test_grouping.py"),
+    "leaderboard": dict.fromkeys(("results", "same_as", "scale", "line_of"), "evaluation/published/test_robustness.py"),
     "export": {"redistribute": "hub/test_export.py"},
     "train": {"weights": "cli/test_train.py", "autoattack": "cli/test_train.py", "outputs": "subsets/test_outputs.py"},
 }

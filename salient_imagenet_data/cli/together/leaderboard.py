@@ -1,23 +1,75 @@
-"""leaderboard: the reports of a folder in one page."""
+"""leaderboard: the reports of a folder in one page, beside published results of the same models."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import get_args
 
 import click
 
-from salient_imagenet_data.cli.commands import FILE, FOLDER, cli
+from salient_imagenet_data.cli.commands import FILE, FOLDER, JSON, cli, tell
+from salient_imagenet_data.evaluation.numbers.choices import Scale
 
 
 @cli.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--out", type=FILE, help="Page to write.  [default: leaderboard.html in the folder]")
-def leaderboard(folder: Path, out: Path | None) -> None:
-    """Merge the reports at and below a folder into one sortable page."""
+@click.option(
+    "--results",
+    type=FILE,
+    multiple=True,
+    help="Table of published results, named as in timm's results/; repeat: results-imagenet.csv and shifted sets.",
+)
+@click.option(
+    "--as",
+    "same_as",
+    multiple=True,
+    metavar="OURS=NAME",
+    help="A model of the folder is this one of the tables, by timm's name; repeat for several.",
+)
+@click.option("--scale", type=click.Choice(get_args(Scale)), default="logit", help="On which lines are fitted.")
+@click.option(
+    "--line-of", multiple=True, metavar="PATTERN", help="Only models of such names make lines, as '*.a1_in1k'."
+)
+@JSON
+def leaderboard(
+    folder: Path,
+    out: Path | None,
+    results: tuple[Path, ...],
+    same_as: tuple[str, ...],
+    scale: Scale,
+    line_of: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Merge the reports at and below a folder into one sortable page, beside published results where they are given."""
     from salient_imagenet_data.errors import SalientError
+    from salient_imagenet_data.evaluation.published.printing import lines as in_lines
+    from salient_imagenet_data.evaluation.published.robustness import fit_lines
+    from salient_imagenet_data.evaluation.published.tables import read_table, shifts
     from salient_imagenet_data.evaluation.report.leaderboard import PAGE, write_leaderboard
 
     if not folder.is_dir():
         raise SalientError(f"{folder}: not a folder", expected="a folder with report.json files at or below it")
+    if not results and (same_as or line_of):
+        raise SalientError("--as and --line-of say how published results are read", then="give --results")
     path = out or folder / PAGE
-    click.echo(f"wrote {path}: {write_leaderboard(folder, path)} models")
+    lines = fit_lines(shifts([read_table(table) for table in results]), scale, line_of) if results else None
+    boards = write_leaderboard(folder, path, lines, dict(_pair(text) for text in same_as))
+    wrote = f"wrote {path}: {sum(len(board.rows) for board in boards)} models"
+    if as_json:
+        tell(wrote)
+        click.echo(json.dumps([board.to_json() for board in boards], indent=2))
+        return
+    click.echo(wrote)
+    for board in boards:
+        if board.published is not None:
+            click.echo(f"\n{board.store.name}")
+            click.echo(in_lines(board.published))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    ours, _, name = text.rpartition("=")
+    if not ours or not name:
+        raise click.BadParameter(f"expected OURS=NAME, got {text!r}", param_hint="--as")
+    return ours, name

@@ -12,8 +12,7 @@ from scipy import stats
 from salient_imagenet_data.evaluation.numbers.paired import (
     compare,
     effective_robustness,
-    fit_logit_line,
-    logit,
+    inside,
     mcnemar_exact,
 )
 
@@ -51,11 +50,9 @@ def test_logit_line_against_scipy() -> None:
     assert residuals[1] == pytest.approx(0.5 - 1 / (1 + math.exp(-z)))
 
 
-def test_logit_at_the_ends_and_too_few_models() -> None:
-    assert logit(1.0, 50) == pytest.approx(math.log(99)) and logit(0.0, 50) == pytest.approx(-math.log(99))
-    with pytest.raises(ValueError, match="inside"):
-        logit(1.0)
-    with pytest.raises(ValueError, match="3 or more models"):
-        fit_logit_line([0.5, 0.6], [0.4, 0.5], 100)
-    with pytest.raises(ValueError, match="different clean accuracy"):
-        fit_logit_line([0.5, 0.5, 0.5], [0.4, 0.5, 0.6], 100)
+def test_shares_at_the_ends_count_as_half_an_image_from_them() -> None:
+    assert (inside(1.0, 50), inside(0.0, 50), inside(0.3, 50)) == (0.99, 0.01, 0.3)
+    line, residuals = effective_robustness([0.5, 0.7, 1.0], [0.4, 0.5, 1.0], 50)
+    reference = stats.linregress([0.0, math.log(7 / 3), math.log(99)], [math.log(2 / 3), 0.0, math.log(99)])
+    assert (line.slope, line.intercept) == pytest.approx((reference.slope, reference.intercept))
+    assert residuals[2] == pytest.approx(1.0 - line.at(0.99))

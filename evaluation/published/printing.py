@@ -1,0 +1,33 @@
+"""What tables of published results say of the models of a board, in lines of text."""
+
+from __future__ import annotations
+
+from salient_imagenet_data.evaluation.published.robustness import LEAST_TO_CORRELATE, Published
+from salient_imagenet_data.store.describing import in_columns
+
+
+def lines(found: Published) -> str:
+    """Each line with what was left out, which models have results, and the rank correlations."""
+    rows = [expectation.words for expectation in found.expectations]
+    table: list[tuple[str, ...]] = [("model", "published", "set", "accuracy", "expected", "effective robustness")]
+    for ours, model in found.joined.items():
+        for name, on in model.on.items():
+            figures = (f"{on.shifted:.3f}", f"{on.expected:.3f}", on.effective.words)
+            table.append((ours, model.published, name, *figures))
+    if found.joined:
+        rows.append(in_columns(table))
+    rows += [f"{ours}: {model.note}" for ours, model in found.joined.items() if model.note]
+    rows += [f"without a published result: {ours}: {why}" for ours, why in found.left_out.items()]
+    few = sorted({c.models for c in found.correlations if c.models < LEAST_TO_CORRELATE})
+    if few:
+        counts = " or ".join(map(str, few))
+        rows.append(f"no rank correlation over {counts} models: at least {LEAST_TO_CORRELATE} are needed")
+    given = [c for c in found.correlations if c.models >= LEAST_TO_CORRELATE]
+    if given:
+        table = [("rank correlation with effective robustness", "set", "models", "value")]
+        table += [
+            (c.figure, c.name, str(c.models), "one value for all" if c.estimate is None else c.estimate.words)
+            for c in given
+        ]
+        rows.append(in_columns(table))
+    return "\n".join(rows)
