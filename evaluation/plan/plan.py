@@ -15,23 +15,25 @@ from salient_imagenet_data.evaluation.plan.regions import RegionOfStore, boxed, 
 from salient_imagenet_data.folds import WHOLE, Fold
 from salient_imagenet_data.loaders.corruption.records import corruption_of
 from salient_imagenet_data.names import SPURIOUS
+from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut
 from salient_imagenet_data.ranking.spuriosity import Ends, check_known, ends, spuriosity
 from salient_imagenet_data.store.reading import Store
 
 MOST_TRIALS = 10
 
 
-def rows_in(store: Store, fold: Fold) -> NDArray[np.int64]:
-    """Store rows of a fold, ascending. Raises SalientError where there are none."""
-    if fold == WHOLE:
+def rows_in(store: Store, fold: Fold, left_out: LeftOut = NOTHING) -> NDArray[np.int64]:
+    """Store rows of a fold that count, ascending. Raises SalientError where there are none."""
+    if fold == WHOLE and not left_out:
         return np.arange(len(store))
-    rows = np.flatnonzero(fold.holds(store.rows.image_ids.to_pylist()))
+    ids = store.rows.image_ids.to_pylist()
+    rows = np.flatnonzero(fold.holds(ids) & ~left_out.holds(ids))
     if not len(rows):
         raise SalientError(
             f"fold {fold} of {store.path}: no images",
             expected="some",
             got=f"0 of {len(store)}",
-            then="make fewer folds",
+            then="make fewer folds" + (", or leave out less" if left_out else ""),
         )
     return rows
 
@@ -68,10 +70,13 @@ def make_plan(
     boxes: bool = False,
     trials: int = 1,
     fold: Fold = WHOLE,
+    left_out: LeftOut = NOTHING,
 ) -> Plan:
     """Regions and conditions of the protocols. corruptions: names, as in a condition's; two of one corruption count
     once. boxes: also the bounding box of every region that is not a complement or a single feature. trials: of what is
-    random, where the protocol gives a ratio, which is then of the mean accuracies. fold: no other images.
+    random, where the protocol gives a ratio, which is then of the mean accuracies. fold: no other images. left_out: of
+    the scores; these images are answered like the others, and so are those that become the most and the least spurious
+    without them, so that one file of predictions gives the scores with and without them.
 
     Controls are run on the protocol's own regions, not on single features. Raises SalientError for a protocol that is
     not known or where no image counts.
@@ -90,8 +95,9 @@ def make_plan(
     if any(protocol.ends or protocol.every for protocol in chosen) and store.has(SPURIOUS).any():
         check_known(store.activations[in_fold], store.path)
     if any(protocol.ends for protocol in chosen):
-        found = spuriosity_ends(store, in_fold)
-        counted += [found.top, found.bottom]
+        for out in {NOTHING, left_out}:
+            found = spuriosity_ends(store, rows_in(store, fold, out))
+            counted += [found.top, found.bottom]
     if any(protocol.every for protocol in chosen) and store.has(SPURIOUS).any():
         counted.append(in_fold)
     rows = np.unique(np.concatenate(counted)) if counted else np.zeros(0, dtype=np.int64)
@@ -126,9 +132,9 @@ class Conditions:
     boxes: bool = False
     trials: int = 1
 
-    def plan(self, store: Store, fold: Fold = WHOLE) -> Plan:
-        """The plan for a store, or a fold of its images. Raises SalientError for levels, names or a store that will not
-        do."""
+    def plan(self, store: Store, fold: Fold = WHOLE, left_out: LeftOut = NOTHING) -> Plan:
+        """The plan for a store, or a fold of its images. left_out: of the scores. Raises SalientError for levels, names
+        or a store that will not do."""
         if not self.sigmas or not all(0 < sigma <= 1 for sigma in self.sigmas):
             expected = "one or more numbers above 0 and at most 1, the span of an image's values"
             raise SalientError(
@@ -144,6 +150,7 @@ class Conditions:
             boxes=self.boxes,
             trials=self.trials,
             fold=fold,
+            left_out=left_out,
         )
 
 

@@ -23,6 +23,7 @@ from salient_imagenet_data.joining import join
 from salient_imagenet_data.loaders.region import shaped
 from salient_imagenet_data.masks import union_in_crop
 from salient_imagenet_data.pictures.overlay import NEUTRAL, tint
+from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut
 from salient_imagenet_data.store.reading import Store
 
 THUMBNAIL = 112
@@ -57,15 +58,20 @@ def largest_drops(result: ModelResult, count: int = 6) -> list[Example]:
     return ordered[:count]
 
 
-def with_images(examples: Sequence[Example], store: Store, source: ImageSource, count: int = 3) -> list[Example]:
-    """The same with up to `count` pairs of images each. Images that the source lacks, or that no longer decode, are
-    left out: both were told, or refused, when the models ran."""
+def with_images(
+    examples: Sequence[Example], store: Store, source: ImageSource, count: int = 3, left_out: LeftOut = NOTHING
+) -> list[Example]:
+    """The same with up to `count` pairs of images each, of those that count. Images that the source lacks, or that no
+    longer decode, are left out: both were told, or refused, when the models ran."""
     regions = every_region(store)
     labels = labels_of(store)
+    ids = store.rows.image_ids.to_pylist() if left_out else []
+    out = set(np.flatnonzero(left_out.holds(ids)).tolist())
     result = []
     for example in examples:
         region = regions.get(example.region)
-        rows = [] if region is None else [r for r in region.rows.tolist() if labels[r] == example.of.class_index]
+        mine = [] if region is None else [r for r in region.rows.tolist() if labels[r] == example.of.class_index]
+        rows = [row for row in mine if row not in out]
         pairs = [] if region is None else _pairs(store, source, region, rows, count)
         result.append(replace(example, images=tuple(pairs)))
     return result

@@ -126,7 +126,7 @@ def boards(
 def merge(first: ModelResult, second: ModelResult) -> ModelResult | None:
     """Two evaluations of one model as one; None where they contradict each other. Other protocols may look at other
     images: the clean accuracy is then of the larger part."""
-    same = all(getattr(first, part) == getattr(second, part) for part in ("name", "model", "seed", "fold"))
+    same = all(getattr(first, part) == getattr(second, part) for part in ("name", "model", "seed", "fold", "left_out"))
     if not same or (first.images == second.images and first.clean_accuracy != second.clean_accuracy):
         return None
     first, second = (first, second) if first.images >= second.images else (second, first)

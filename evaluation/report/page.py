@@ -17,6 +17,7 @@ from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.pictures.charts import COLOURS
 from salient_imagenet_data.pictures.page import check_page, render
+from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.whole_file import write_text
 
@@ -24,10 +25,13 @@ ROOM = "salient_imagenet_data.evaluation.report"
 REPORT_JSON, REPORT_PAGE, FIGURES = "report.json", "index.html", "figures"
 
 
-def write_report(summary: Summary, folder: Path, store: Store, source: ImageSource | None = None) -> Path:
+def write_report(
+    summary: Summary, folder: Path, store: Store, source: ImageSource | None = None, left_out: LeftOut = NOTHING
+) -> Path:
     """Write report.json, figures/*.svg and index.html below `folder`; returns the page's path.
 
-    summary: of `together.summarise`. source: the user's images; without it the page shows none. Each file is there
+    summary: of `together.summarise`. source: the user's images; without it the page shows none. left_out:
+    images that it does not show, those of the summary. Each file is there
     whole or not at all. Raises SalientError if a page that we did not make is there.
     """
     check_page(folder / REPORT_PAGE)
@@ -39,7 +43,7 @@ def write_report(summary: Summary, folder: Path, store: Store, source: ImageSour
     examples = {}
     for model in summary.models:
         drops = largest_drops(model)
-        examples[model.name] = drops if source is None else with_images(drops, store, source)
+        examples[model.name] = drops if source is None else with_images(drops, store, source, left_out=left_out)
     ratios = [(p, [m for m in summary.models if p.ratio.name in m.ratios]) for p in REGISTERED if p.ratio is not None]
     names = display_names(store.class_names)
     drawn = {"figures": figures, "examples": examples, "ratios": ratios, "names": names, "colours": COLOURS}

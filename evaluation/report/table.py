@@ -41,6 +41,7 @@ def table(models: Sequence[ModelResult], classes: int) -> str:
         lines += [
             f"{name:<28} {corrupted_words(claim.corruption, claim.region)}: {claim.verdict}" for claim in model.controls
         ]
+    lines += sorted({model.left_out.words for model in models if model.left_out is not None})
     for rule in sorted({model.groups.rule for model in models if model.groups is not None}):
         what = "(class, cue shown or hidden), counted in the place of classes"
         lines.append(f"groups: {what}; {Rule.parse(rule).words}")

@@ -20,6 +20,7 @@ from salient_imagenet_data.evaluation.score.records import to_json
 from salient_imagenet_data.evaluation.score.results import FeatureGap, GroupFigures, OfFeature, OfGroup
 from salient_imagenet_data.folds import WHOLE, Fold
 from salient_imagenet_data.names import SPURIOUS
+from salient_imagenet_data.ranking.left_out import LeftOutFacts
 from salient_imagenet_data.ranking.spuriosity import check_known, ends, spuriosity
 from salient_imagenet_data.store.reading import Store
 
@@ -79,14 +80,17 @@ def sizes_in(groups: Groups, store: Store) -> dict[tuple[str, bool], int]:
     return {(store.class_names[n // 2], bool(n % 2)): size for n, size in groups.sizes().items()}
 
 
-def json_of(groups: Groups, store: Store, scored: Mapping[str, GroupFigures]) -> dict[str, Any]:
-    """Groups with their sizes, and figures by model, JSON-ready."""
+def json_of(
+    groups: Groups, store: Store, scored: Mapping[str, GroupFigures], left_out: LeftOutFacts | None = None
+) -> dict[str, Any]:
+    """Groups with their sizes, and figures by model, JSON-ready. left_out: what is in none of them on request."""
     listed = [
         {"class_index": n // 2, "class_name": store.class_names[n // 2], "shown": bool(n % 2), "images": size}
         for n, size in groups.sizes().items()
     ]
     without = int((~groups.counted).sum())
-    return {"rule": str(groups.rule), "groups": listed, "images_without": without, "models": to_json(dict(scored))}
+    found = {"rule": str(groups.rule), "groups": listed, "images_without": without, "models": to_json(dict(scored))}
+    return found | {"left_out": to_json(left_out)}
 
 
 def group_figures(

@@ -19,6 +19,7 @@ from salient_imagenet_data.evaluation.plan.condition import CLEAN
 from salient_imagenet_data.evaluation.plan.regions import labels_of
 from salient_imagenet_data.evaluation.run.predictions import Answers, PredictionsFile
 from salient_imagenet_data.evaluation.score.results import Calibration
+from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut
 from salient_imagenet_data.store.reading import Store
 
 
@@ -64,14 +65,23 @@ class Outcome:
         )
 
 
-def line_up(file: PredictionsFile, store: Store) -> dict[str, Outcome]:
-    """Outcomes by condition. Raises SalientError for an image that the store lacks, or a file without clean answers."""
+def line_up(file: PredictionsFile, store: Store, left_out: LeftOut = NOTHING) -> dict[str, Outcome]:
+    """Outcomes by condition, without the images that are left out. Raises SalientError for an image that the store
+    lacks, a file without clean answers, or a condition of which no image is left."""
     if CLEAN not in file.conditions:
         raise SalientError(
             f"{file.path}: no clean answers", expected=f"a condition {CLEAN!r}", got=", ".join(sorted(file.conditions))
         )
     labels = labels_of(store)
-    return {name: _outcome(answers, labels, store, file) for name, answers in file.conditions.items()}
+    found = {name: _outcome(answers, labels, store, file) for name, answers in file.conditions.items()}
+    if not left_out:
+        return found
+    out = left_out.holds(store.rows.image_ids.to_pylist())
+    kept = {name: outcome.take(np.flatnonzero(~out[outcome.rows])) for name, outcome in found.items()}
+    for name, outcome in kept.items():
+        if not len(outcome.rows):
+            raise SalientError(f"{file.path}, condition {name}: all images are left out", expected="some that are not")
+    return kept
 
 
 def _outcome(answers: Answers, labels: NDArray[np.int64], store: Store, file: PredictionsFile) -> Outcome:

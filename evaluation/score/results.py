@@ -15,6 +15,7 @@ from salient_imagenet_data.evaluation.plan.protocols import LEFT_OF
 from salient_imagenet_data.evaluation.plan.regions import rank_of
 from salient_imagenet_data.evaluation.score.records import from_json, to_json
 from salient_imagenet_data.networks.classes import Reading
+from salient_imagenet_data.ranking.left_out import LeftOutFacts
 
 FAMILY = "salient-imagenet-evaluation/"
 """What the format of every version's report.json begins with."""
@@ -235,7 +236,8 @@ class ModelResult:
     features. outputs: how many classes the model
     knows. classes: of the store. reading: among what its answers are, all these or the store's classes. by_reading:
     clean accuracy under both readings, and outside: clean answers among all outputs that are no class of the store;
-    empty and None where the model knows the store's classes only.
+    empty and None where the model knows the store's classes only. left_out: what no figure is of, of the fold's images;
+    None where nothing was to be left out.
     """
 
     name: str
@@ -258,6 +260,7 @@ class ModelResult:
     reading: Reading
     by_reading: dict[str, Estimate]
     outside: int | None
+    left_out: LeftOutFacts | None = None
 
     def __str__(self) -> str:
         """As `evaluate` prints it."""
@@ -296,7 +299,7 @@ class Failure:
 @dataclass(frozen=True)
 class StoreFacts:
     """Which store, and which part of its images, an evaluation is of. reading: among what answers are: all outputs of a
-    network, or the store's classes."""
+    network, or the store's classes. left_out: as of a `ModelResult`."""
 
     name: str
     images: int
@@ -306,11 +309,13 @@ class StoreFacts:
     split: str
     fold: str
     reading: Reading
+    left_out: LeftOutFacts | None = None
 
     @property
-    def identity(self) -> tuple[str, str | None, str, int, str, str]:
+    def identity(self) -> tuple[object, ...]:
         """What two evaluations share whose models may stand in one table."""
-        return (self.weights_sha256, self.annotations_sha256, self.split, self.images, self.fold, self.reading)
+        parts = (self.weights_sha256, self.annotations_sha256, self.split, self.images, self.fold, self.reading)
+        return (*parts, self.left_out)
 
 
 @dataclass(frozen=True)

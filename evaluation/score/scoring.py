@@ -34,16 +34,19 @@ from salient_imagenet_data.evaluation.score.results import (
 from salient_imagenet_data.folds import WHOLE, Fold
 from salient_imagenet_data.names import SPURIOUS
 from salient_imagenet_data.networks.classes import Reading
+from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut
 from salient_imagenet_data.ranking.spuriosity import known
 from salient_imagenet_data.store.reading import Store
 
 Outcomes = dict[Condition, Outcome]
 
 
-def score(file: PredictionsFile, store: Store) -> ModelResult:
-    """All that one model's predictions say. Raises SalientError for conditions or images that the store lacks."""
-    outcomes = line_up(file, store)
+def score(file: PredictionsFile, store: Store, left_out: LeftOut = NOTHING) -> ModelResult:
+    """All that one model's predictions say, of images that are not left out. Raises SalientError for conditions or
+    images that the store lacks."""
+    outcomes = line_up(file, store, left_out)
     fold = Fold.parse(str(file.metadata.get("fold", WHOLE)))
+    chosen = rows_in(store, fold, left_out)
     clean = outcomes.pop(CLEAN)
     every = {Condition.parse(name): outcome for name, outcome in outcomes.items()}
     by_condition = {c: outcome for c, outcome in every.items() if c.trial == 1}
@@ -60,14 +63,15 @@ def score(file: PredictionsFile, store: Store) -> ModelResult:
         ratios={name: rows for name, ratio in RATIOS.items() if (rows := _sensitivities(every, ratio))},
         curves=_curves(by_condition, clean),
         controls=tuple(_claim(c, by_condition, clean) for c in by_condition if not c.control and _controlled(c)),
-        spurious_gap=_gap(clean, store, fold),
-        groups=_groups(clean, store, fold),
-        feature_gaps=feature_gaps(clean, store, rows_in(store, fold)),
+        spurious_gap=_gap(clean, store, chosen),
+        groups=_groups(clean, store, chosen),
+        feature_gaps=feature_gaps(clean, store, chosen),
         outputs=file.outputs or len(store.class_names),
         classes=len(store.class_names),
         reading=file.reading,
         by_reading=_by_reading(clean, file.reading),
         outside=None if clean.outside is None else int(clean.outside.sum()),
+        left_out=left_out.facts(store.rows.image_ids.take(rows_in(store, fold)).to_pylist()),
     )
 
 
@@ -223,11 +227,11 @@ def verdict(region: str, drop: Estimate, random: Against | None, other: Against 
     return True, f"It loses more on {what} than on the {words}.{tail}"
 
 
-def _gap(clean: Outcome, store: Store, fold: Fold) -> Estimate | None:
+def _gap(clean: Outcome, store: Store, rows: NDArray[np.int64]) -> Estimate | None:
     """Spurious gap on the clean answers, or None where the ends of the classes were not all answered."""
     if store.manifest.annotations_sha256 is None or not store.has(SPURIOUS).any():
         return None
-    found = spuriosity_ends(store, rows_in(store, fold))
+    found = spuriosity_ends(store, rows)
     if not len(found.top) or not np.isin(np.concatenate([found.top, found.bottom]), clean.rows).all():
         return None
     hit = np.zeros(len(store), dtype=np.bool_)
@@ -235,11 +239,10 @@ def _gap(clean: Outcome, store: Store, fold: Fold) -> Estimate | None:
     return spurious_gap(hit[found.top], hit[found.bottom], found.labels)
 
 
-def _groups(clean: Outcome, store: Store, fold: Fold) -> GroupFigures | None:
-    """Accuracies over the groups of the fold; None where there are none, or not known, or one was not answered."""
+def _groups(clean: Outcome, store: Store, rows: NDArray[np.int64]) -> GroupFigures | None:
+    """Accuracies over the groups of some rows; None where there are none, or not known, or one was not answered."""
     if store.manifest.annotations_sha256 is None:
         return None
-    rows = rows_in(store, fold)
     if not known(store.activations[rows]) or not store.has(SPURIOUS)[labels_of(store)[rows]].any():
         return None
     return group_figures(clean, groups_in(store, rows), rows, store)

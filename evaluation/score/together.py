@@ -23,14 +23,17 @@ from salient_imagenet_data.evaluation.score.results import (
 )
 from salient_imagenet_data.evaluation.score.scoring import score
 from salient_imagenet_data.folds import WHOLE
+from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut
 from salient_imagenet_data.store.reading import Store
 
 
-def summarise(files: Sequence[PredictionsFile], store: Store, failed: Sequence[Failure] = ()) -> Summary:
+def summarise(
+    files: Sequence[PredictionsFile], store: Store, failed: Sequence[Failure] = (), left_out: LeftOut = NOTHING
+) -> Summary:
     """Everything about some models on one store: what the report and the leaderboard read.
 
-    failed: models that gave no predictions. Raises SalientError if two files name the same model, or are of different
-    folds or readings.
+    failed: models that gave no predictions. left_out: images that no figure is of. Raises SalientError if two files
+    name the same model, or are of different folds or readings.
     """
     names = [file.model for file in files]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -38,7 +41,7 @@ def summarise(files: Sequence[PredictionsFile], store: Store, failed: Sequence[F
         raise SalientError(
             f"two predictions files are of one model, {twice[0]}", then="rename one file or leave it out"
         )
-    results = tuple(score(file, store) for file in files)
+    results = tuple(score(file, store, left_out) for file in files)
     folds = sorted({result.fold for result in results})
     if len(folds) > 1:
         raise SalientError("predictions of different folds", expected="one part of the images", got=", ".join(folds))
@@ -57,13 +60,14 @@ def summarise(files: Sequence[PredictionsFile], store: Store, failed: Sequence[F
         manifest.split,
         folds[0] if folds else str(WHOLE),
         readings[0] if readings else "all",
+        results[0].left_out if results else None,
     )
-    return Summary(facts, results, tuple(failed), comparisons(files, store), robustness(results))
+    return Summary(facts, results, tuple(failed), comparisons(files, store, left_out), robustness(results))
 
 
-def comparisons(files: Sequence[PredictionsFile], store: Store) -> tuple[Comparison, ...]:
+def comparisons(files: Sequence[PredictionsFile], store: Store, left_out: LeftOut = NOTHING) -> tuple[Comparison, ...]:
     """Paired tests of every two models, clean and under each condition that is no control, on the images of both."""
-    lined = {file.model: line_up(file, store) for file in files}
+    lined = {file.model: line_up(file, store, left_out) for file in files}
     rows = []
     for first, second in combinations(lined, 2):
         for name in lined[first]:

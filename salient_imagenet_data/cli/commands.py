@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from salient_imagenet_data.folds import Fold
     from salient_imagenet_data.joining import Missing
     from salient_imagenet_data.networks.classes import Reading
+    from salient_imagenet_data.ranking.left_out import LeftOut
     from salient_imagenet_data.store.reading import Store
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -34,6 +35,13 @@ FOLD = click.option(
     metavar="N/M",
     callback=lambda context, parameter, text: fold_of(text),
     help="Only part N of M of the images, by a hash of their ids.",
+)
+
+
+LEAVE_OUT = click.option(
+    "--leave-out",
+    type=FILE,
+    help="Images that no figure is of: a CSV with a column image_id, as of `label-errors`, or one id a line.",
 )
 
 
@@ -146,6 +154,16 @@ def fold_of(text: str) -> Fold:
     from salient_imagenet_data.folds import Fold
 
     return Fold.parse(text)
+
+
+def left_out_of(file: Path | None, store: Store) -> LeftOut:
+    """The images of a store that a file names, none without a file; others that it names are told. Raises SalientError
+    for a file that names none of them, or all."""
+    from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut
+
+    if file is None:
+        return NOTHING
+    return LeftOut.read(file).among(store.rows.image_ids.to_pylist(), str(store.path), tell)
 
 
 def settings_of(

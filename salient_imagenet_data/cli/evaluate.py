@@ -16,12 +16,14 @@ from salient_imagenet_data.cli.commands import (
     FOLD,
     FOLDER,
     JSON,
+    LEAVE_OUT,
     OUTPUTS,
     READINGS,
     SEED,
     WORKERS,
     batch_size_option,
     cli,
+    left_out_of,
     numbers,
     options,
     settings_of,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from salient_imagenet_data.evaluation.score.results import Failure
     from salient_imagenet_data.folds import Fold
     from salient_imagenet_data.images.source import ImageSource
+    from salient_imagenet_data.ranking.left_out import LeftOut
     from salient_imagenet_data.store.reading import Store
 
 
@@ -103,6 +106,7 @@ models_options = options(_MODELS)
     "--classes", type=click.Choice(get_args(Reading)), default="all", help="Among what a network answers: " + READINGS
 )
 @click.option("--frame", type=click.Choice(["model", "store"]), default="model", help="Whose resize and crop.")
+@LEAVE_OUT
 @click.option("--out", type=FOLDER, help="Folder for predictions and report; the same command goes on with it.")
 @click.option("--overwrite", is_flag=True, help="Run again what --out holds.")
 @click.option("--top-k", type=click.IntRange(0), default=5, help="Classes that are kept of each answer; 0 keeps all.")
@@ -127,6 +131,7 @@ def evaluate(
     fold: Fold,
     classes: Reading,
     frame: str,
+    leave_out: Path | None,
     out: Path | None,
     overwrite: bool,
     top_k: int,
@@ -146,10 +151,11 @@ def evaluate(
     from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
+    left_out = left_out_of(leave_out, opened)
     source = images.of(opened)
     levels = numbers(sigma, float, "--sigma")
     conditions = Conditions(protocols, levels, corruptions, controls, single_features, boxes, trials)
-    plan = conditions.plan(opened, fold)
+    plan = conditions.plan(opened, fold, left_out)
     openers = open_networks(
         opened, models, weights, architecture, own_preprocessing=frame == "model", names=names or None, outputs=outputs
     )
@@ -173,7 +179,7 @@ def evaluate(
         raise click.exceptions.Exit(2)
     if out is not None:  # the page is of all that the folder holds, this run's models first
         files += earlier(out / "predictions", files, opened, tell)
-    _finish(files, failed, opened, out, source, as_json, list(plan.protocols))
+    _finish(files, failed, opened, out, source, as_json, list(plan.protocols), left_out)
     if failed:
         raise click.exceptions.Exit(1)
 
@@ -182,18 +188,25 @@ def evaluate(
 @click.argument("store")
 @click.argument("predictions", type=FILE, nargs=-1, required=True)
 @images_options(help="To show images in the report. " + IMAGES)
+@LEAVE_OUT
 @click.option("--out", type=FOLDER, help="Folder for the report.")
 @JSON
 def score(
-    store: str, predictions: tuple[Path, ...], images: GivenImages | None, out: Path | None, as_json: bool
+    store: str,
+    predictions: tuple[Path, ...],
+    images: GivenImages | None,
+    leave_out: Path | None,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Score predictions files, of `evaluate` or of anybody; needs no torch."""
     from salient_imagenet_data.evaluation.run.predictions import read_predictions
     from salient_imagenet_data.store.reading import Store
 
     opened = Store(store)
+    left_out = left_out_of(leave_out, opened)
     files = [read_predictions(path, len(opened.class_names)) for path in predictions]
-    _finish(files, [], opened, out, None if images is None else images.of(opened), as_json, None)
+    _finish(files, [], opened, out, None if images is None else images.of(opened), as_json, None, left_out)
 
 
 @cli.command()
@@ -276,16 +289,17 @@ def _finish(
     source: ImageSource | None,
     as_json: bool,
     protocols: Sequence[str] | None,
+    left_out: LeftOut,
 ) -> None:
     """Score, write the report where asked, and print."""
     from salient_imagenet_data.evaluation.report.table import table
     from salient_imagenet_data.evaluation.score.together import summarise
 
-    summary = summarise(files, store, failed)
+    summary = summarise(files, store, failed, left_out)
     if out is not None:
         from salient_imagenet_data.evaluation.report.page import write_report
 
-        page = write_report(summary, out, store, source)
+        page = write_report(summary, out, store, source, left_out)
         tell(f"wrote {page}")
     if not as_json:
         click.echo(table(summary.models, summary.store.classes))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from salient_imagenet_data.cli.commands import DEVICE, FILE, JSON, cli, fold_of, tell
+from salient_imagenet_data.cli.commands import DEVICE, FILE, JSON, LEAVE_OUT, cli, fold_of, left_out_of, tell
 from salient_imagenet_data.cli.images import GivenImages, images_options
 from salient_imagenet_data.names import KINDS, Kind
 
@@ -73,6 +73,7 @@ def look(
     help="The images of a class, by spuriosity, that show its cue.",
 )
 @click.option("--fold", metavar="N/M", help="Only this part of the images.  [default: that of the predictions, or all]")
+@LEAVE_OUT
 @click.option("--adjusted-to", "like", metavar="STORE", help="Also the mean by the sizes of the groups of this store.")
 @click.option("--out", type=FILE, help="Also a CSV of the images: spuriosity, and whether the cue is shown.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
@@ -82,6 +83,7 @@ def groups(
     predictions: tuple[Path, ...],
     rule: str,
     fold: str | None,
+    leave_out: Path | None,
     like: str | None,
     out: Path | None,
     overwrite: bool,
@@ -106,7 +108,9 @@ def groups(
     opened, by = Store(store), Rule.parse(rule)
     files = [read_predictions(path, len(opened.class_names)) for path in predictions]
     part = fold_in(files, None if fold is None else fold_of(fold))
-    rows = rows_in(opened, part)
+    left_out = left_out_of(leave_out, opened)
+    facts = left_out.facts(opened.rows.image_ids.take(rows_in(opened, part)).to_pylist())
+    rows = rows_in(opened, part, left_out)
     found = groups_in(opened, rows, by)
     other = None
     if like is not None:
@@ -117,9 +121,12 @@ def groups(
         write_text(out, table_of(found, rows, opened))
         tell(f"wrote {out}: {len(rows)} images")
     if as_json:
-        click.echo(json.dumps(json_of(found, opened, models), indent=2))
+        click.echo(json.dumps(json_of(found, opened, models, facts), indent=2))
         return
-    click.echo("\n\n".join([sizes_words(found, opened), *(figures_words(n, f, opened) for n, f in models.items())]))
+    words = [facts.words] if facts else []
+    click.echo(
+        "\n\n".join([*words, sizes_words(found, opened), *(figures_words(n, f, opened) for n, f in models.items())])
+    )
 
 
 @cli.command()

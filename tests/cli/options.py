@@ -110,13 +110,16 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "certify": dict.fromkeys(("names", "picture"), "evaluation/certificates/test_certify.py")
     | {"outputs": "subsets/test_outputs.py"},
     "look": dict.fromkeys(("count", "classes", "most_spurious", "least_spurious"), "test_looking.py"),
-    "groups": dict.fromkeys(("rule", "fold", "like"), "evaluation/score/test_grouping.py"),
+    "groups": dict.fromkeys(("rule", "fold", "like"), "evaluation/score/test_grouping.py")
+    | {"leave_out": "evaluation/score/test_left_out.py"},
+    "score": {"leave_out": "evaluation/score/test_left_out.py"},
     "leaderboard": dict.fromkeys(("results", "same_as", "scale", "line_of"), "evaluation/published/test_robustness.py"),
     "export": {"redistribute": "hub/test_export.py"},
     "train": {"weights": "cli/test_train.py", "autoattack": "cli/test_train.py", "outputs": "subsets/test_outputs.py"},
 }
 """Options that need more than a tiny store, and the file of tests that gives them to the command."""
 SPLITS, WEIGHTS, BOXES = "a folder of splits", "weights of a plain state dict", "people's boxes"
+LEFT_OUT = "images to leave out"
 """Stand for paths in what is given."""
 PLAIN = ("--weights", WEIGHTS, "--architecture", "resnet18")
 SCENES = ("--scenes", 30)
@@ -151,6 +154,7 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
         "trials": ("--protocol", "corm2022", "--trials", 2),
         "boxes": ("--boxes",),
         "frame": ("--frame", "store"),
+        "leave_out": ("--leave-out", LEFT_OUT),
         "top_k": ("--top-k", 2),
         "batch_size": ("--batch-size", 7),
         "seed": ("--seed", 1),

@@ -29,6 +29,7 @@ from tests.cli.options import (
     CHANGES,
     ELSEWHERE,
     INPUTS,
+    LEFT_OUT,
     NETWORK,
     REFUSED,
     RUN_ONLY,
@@ -73,6 +74,7 @@ def others(
         copy.symlink_to(path)
     torch.manual_seed(0)
     torch.save(torchvision.models.resnet18(num_classes=10).state_dict(), folder / "resnet18.pt")
+    (folder / "left_out.txt").write_text("\n".join(store.rows.image_ids.to_pylist()[::6]) + "\n")
     answers = [
         Answer(f"p{person}", WNIDS[k], k, feature, rank, "main_object" if person < 2 else "background", 4, "so")
         for k, features in FEATURES.items()
@@ -90,6 +92,7 @@ def others(
         SPLITS: folder / "splits",
         WEIGHTS: folder / "resnet18.pt",
         BOXES: folder / "boxes.csv",
+        LEFT_OUT: folder / "left_out.txt",
         "release": write_zip(folder / "release.zip", release()),
         "release answers": folder / "release.csv",
     }
@@ -100,7 +103,7 @@ def outcome(
 ) -> tuple[int, Any, dict[str, Any]]:
     """Exit status, what a command made or said, and the figures in it that a batch size must leave."""
     store, images, weights = given["store"], given["images"], given["weights"]
-    named = {SPLITS: given[SPLITS], WEIGHTS: given[WEIGHTS], BOXES: given[BOXES], NETWORK: weights}
+    named = {name: given[name] for name in (SPLITS, WEIGHTS, BOXES, LEFT_OUT)} | {NETWORK: weights}
     extra = tuple(named.get(str(word), word) for word in extra)
     if name == "build":
         how = ("--group-by", "label", "--top-features", 4, "--annotations", given["answers"], "--trust-annotations")
