@@ -1,0 +1,247 @@
+"""What the options of every command are where nothing is said: their values, what they take, which must be given. All
+that a command has is in here, so that a new option or another value is seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+_SEEN: dict[str, Any] = {"--fold": "1/1", "--workers": 0}
+_SERVED = {"--host": "127.0.0.1", "--port": 8765}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "align": {**_SEEN, "--saliency": "grad_cam", "--curves": 0, "--batch-size": 32},
+    "annotations": {"--majority": 3},
+    "apply": {"--majority": 3},
+    "build": {
+        "--split": "train",
+        "--edition": "full",
+        "--group-by": "prediction",
+        "--classes": "all",
+        "--top-features": 5,
+        "--top-images": 65,
+        "--majority": 3,
+        "--data-version": "1.0.0",
+        "--precision": "fp32",
+        "--decoder": "pillow",
+        "--attacked": 64,
+        "--pilot": 64,
+        "--candidates": 24,
+        "--stop-after": "maps",
+        "--engine": "local",
+    },
+    "certify": {
+        **_SEEN,
+        "--alpha": 0.9,
+        "--threshold": 0.5,
+        "--fill": "fill_gray",
+        "--steps": 8,
+        "--batch-size": 32,
+        "--seed": 0,
+    },
+    "demo": {"--out": Path("demo")},
+    "evaluate": {
+        **_SEEN,
+        "--protocol": ("iclr2022",),
+        "--sigma": "0.25",
+        "--controls": True,
+        "--trials": 1,
+        "--classes": "all",
+        "--frame": "model",
+        "--top-k": 5,
+        "--batch-size": 64,
+        "--seed": 0,
+    },
+    "explore": _SERVED,
+    "export": {"--repo": "ORG/NAME", "--format": "hub", "--workers": 1},
+    "export-answers": {"--format": "csv"},
+    "finetune": {
+        **_SEEN,
+        "--classes": "all",
+        "--loss": "energy",
+        "--loss-weight": 10.0,
+        "--annotated-fraction": 1.0,
+        "--epochs": 1,
+        "--batch-size": 32,
+        "--learning-rate": 1e-4,
+        "--weight-decay": 1e-4,
+        "--flip": True,
+        "--seed": 0,
+    },
+    "groups": {"--shown": "0.5"},
+    "import-official": {
+        "--grid": "7x7",
+        "--majority": 3,
+        "--resize": 256,
+        "--crop": 224,
+        "--feature-count": 2048,
+        "--split": "train",
+        "--data-version": "1.0.0",
+    },
+    "label": {**_SERVED, "--repeats": 0.05, "--generalise": 0},
+    "leaderboard": {"--scale": "logit"},
+    "look": {"-n": 2, "--out": Path("look.png")},
+    "name": {"-n": 5},
+    "publish": {"--workers": 1},
+    "retrain-head": {**_SEEN, "--classes": "all", "--method": "spuriosity", "--batch-size": 64, "--seed": 0},
+    "sis": {
+        **_SEEN,
+        "--selection": "gradient",
+        "--cell": 1,
+        "--wrong-class": True,
+        "--tau": 0.9,
+        "--batch-size": 32,
+        "--seed": 0,
+    },
+    "sis-retrain": {
+        "--share": 0.05,
+        "--test-fold": "1/5",
+        "--epochs": 6,
+        "--batch-size": 128,
+        "--learning-rate": 0.2,
+        "--widths": "32,64,128",
+        "--stem-stride": 1,
+        "--seed": 0,
+    },
+    "spufix": {**_SEEN, "--batch-size": 64},
+    "spurious-score": {"--split": "val", "--classes": "all", "--batch-size": 64, "--workers": 2},
+    "train": {
+        "--split": "train",
+        "--test-split": "test",
+        "--steps": 1,
+        "--seed": 0,
+        "--scene-seed": 1,
+        "--correlation": 0.9,
+        "--widths": "32,64,128",
+        "--blocks": 2,
+        "--shift": 2,
+        "--input-dropout": 0.0,
+        "--stem-stride": 1,
+        "--norm": "l2",
+        "--replays": 1,
+        "--area": 0.25,
+        "--warmup": 1.0,
+        "--weight-decay": 1e-4,
+        "--average": 0.998,
+        "--statistics": "batch",
+        "--attacked": 2000,
+    },
+}
+"""By what is typed. What is not in here is nothing, or off."""
+
+
+def _from(first: int, *flags: str) -> dict[str, tuple[int, int | None]]:
+    return dict.fromkeys(flags, (first, None))
+
+
+_TRAINED = _from(0, "--workers", "--seed")
+RANGES: dict[str, dict[str, tuple[int, int | None]]] = {
+    "align": {**_from(0, "--curves", "--workers"), **_from(1, "--batch-size")},
+    "annotations": _from(1, "--majority"),
+    "apply": _from(1, "--majority"),
+    "build": {
+        **_from(0, "--attacked", "--pilot"),
+        **_from(1, "--resize", "--crop", "--top-features", "--top-images", "--majority", "--batch-size"),
+        **_from(1, "--candidates", "--workers", "--threads"),
+    },
+    "certify": {**_TRAINED, **_from(0, "--steps"), **_from(1, "--grid", "--batch-size")},
+    "evaluate": {**_TRAINED, "--trials": (1, 10), **_from(0, "--top-k"), **_from(1, "--batch-size")},
+    "explore": {"--port": (0, 65535)},
+    "export": {"--threshold": (0, 1), **_from(1, "--workers")},
+    "finetune": {
+        **_TRAINED,
+        **_from(0, "--loss-weight", "--weight-decay"),
+        "--annotated-fraction": (0, 1),
+        **_from(1, "--epochs", "--batch-size"),
+    },
+    "import-official": _from(1, "--majority", "--resize", "--crop", "--feature-count", "--workers"),
+    "label": {
+        "--annotators-per-pair": (1, 100),
+        "--repeats": (0, 1),
+        **_from(0, "--generalise"),
+        "--port": (0, 65535),
+    },
+    "look": {"-n": (1, 50)},
+    "name": _from(1, "-n"),
+    "publish": _from(1, "--workers"),
+    "retrain-head": {**_TRAINED, **_from(0, "--adjustment"), **_from(1, "--most", "--batch-size")},
+    "sis": {**_TRAINED, **_from(1, "--cell", "--step", "--border", "--batch-size")},
+    "sis-retrain": {**_from(1, "--border", "--epochs", "--batch-size"), "--stem-stride": (1, 2), **_from(0, "--seed")},
+    "spufix": {**_from(0, "--workers"), **_from(1, "--batch-size")},
+    "spurious-score": _from(1, "--batch-size", "--workers"),
+    "train": {
+        **_from(0, "--seed", "--scene-seed"),
+        "--correlation": (0, 1),
+        "--stem-stride": (1, 2),
+        **_from(1, "--resize", "--crop", "--scenes", "--attacked", "--autoattack"),
+    },
+}
+"""The first and the last number that an option takes."""
+OPEN = {("export", "--threshold"), ("finetune", "--annotated-fraction")}
+"""Whose first number is itself refused."""
+NEEDED = {
+    "align": {"--images"},
+    "build": {"--images", "--weights", "--out"},
+    "certify": {"--images"},
+    "evaluate": {"--images"},
+    "export": {"--out"},
+    "export-answers": {"--out"},
+    "finetune": {"--images", "--out"},
+    "import-official": {"--out"},
+    "label": {"--images"},
+    "localise": {"--boxes"},
+    "look": {"--images"},
+    "publish": {"--repo"},
+    "retrain-head": {"--images", "--out"},
+    "sheets": {"--images", "--out"},
+    "sis": {"--images", "--out"},
+    "sis-retrain": {"--images"},
+    "spufix": {"--images", "--out"},
+    "spurious-score": {"--images", "--spurious"},
+    "train": {"--out"},
+}
+"""What a command cannot do without."""
+_IMAGES, _MODELS = {"--verbose"}, {"--verbose", "--skip-missing", "--json"}
+SWITCHES = {
+    "align": _MODELS,
+    "annotations": {"--json"},
+    "build": _IMAGES | {"--trust-annotations", "--compile", "--resume", "--overwrite"},
+    "certify": _MODELS | {"--overwrite-picture"},
+    "compare": {"--json"},
+    "demo": {"--overwrite", "--json"},
+    "evaluate": _MODELS | {"--single-features", "--boxes", "--overwrite"},
+    "explore": _IMAGES | {"--no-photographs", "--overwrite", "--no-browser"},
+    "export": _IMAGES | {"--redistribute", "--overwrite"},
+    "export-answers": {"--overwrite"},
+    "finetune": _IMAGES | {"--overwrite", "--skip-missing"},
+    "groups": {"--overwrite", "--json"},
+    "import-official": _IMAGES | {"--skip-broken", "--resume", "--overwrite"},
+    "info": {"--json"},
+    "label": _IMAGES | {"--no-browser"},
+    "leaderboard": {"--json"},
+    "localise": {"--json"},
+    "look": _IMAGES | {"--most-spurious", "--least-spurious", "--overwrite"},
+    "name": _MODELS | {"--overwrite"},
+    "publish": _IMAGES | {"--private", "--gated", "--redistribute", "--overwrite"},
+    "retrain-head": _IMAGES | {"--overwrite", "--skip-missing"},
+    "score": _IMAGES | {"--json"},
+    "score-discovery": {"--json"},
+    "sheets": _IMAGES,
+    "sis": _MODELS | {"--overwrite", "--ensemble", "--overwrite-picture"},
+    "sis-retrain": _IMAGES | {"--json"},
+    "spufix": _IMAGES | {"--overwrite", "--skip-missing"},
+    "spurious-score": _IMAGES | {"--json"},
+    "train": _IMAGES | {"--overwrite", "--resume"},
+}
+"""Off until they are given, without a value. Those that are on, or that `--no-` turns off, have a default."""
+_SPECS = {"--model", "--weights", "--class-names"}
+REPEATED = {
+    "align": _SPECS,
+    "certify": _SPECS | {"--name"},
+    "evaluate": _SPECS | {"--name", "--protocol", "--corruption"},
+    "explore": {"--predictions"},
+    "leaderboard": {"--results", "--as", "--line-of"},
+    "look": {"--class"},
+    "sis": _SPECS | {"--name"},
+    "spurious-score": {"--model", "--weights"},
+}
+"""Options that are given several times for several values."""
