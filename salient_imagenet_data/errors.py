@@ -55,6 +55,7 @@ EXTRAS = {
     "timm": "timm",
     "transformers": "hf",
     "open_clip": "clip",
+    "cleanlab": "labels",
     "ray": "ray",
     "simplejpeg": "jpeg",
     "pyautoattack": "autoattack",

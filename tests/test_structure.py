@@ -74,6 +74,7 @@ TORCH_INSIDE = {"cli", "demo"}
 """Rooms that import torch, and rooms with torch, inside functions only."""
 LISTS = {
     "salient_imagenet_data.builder.choices",
+    "salient_imagenet_data.evaluation.labels.choices",
     "salient_imagenet_data.evaluation.mitigation.choices",
     "salient_imagenet_data.evaluation.numbers.choices",
     "salient_imagenet_data.evaluation.plan.protocols",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -84,16 +86,25 @@ def line_up(file: PredictionsFile, store: Store, left_out: LeftOut = NOTHING) ->
     return kept
 
 
-def _outcome(answers: Answers, labels: NDArray[np.int64], store: Store, file: PredictionsFile) -> Outcome:
-    ids = pa.array(answers.image_ids, pa.string())
-    rows = pc.fill_null(pc.index_in(ids, value_set=store.rows.image_ids), -1).to_numpy().astype(np.int64)
+def rows_of(image_ids: Sequence[str], store: Store, path: Path) -> NDArray[np.int64]:
+    """(n,) store rows of images in a file of predictions. Raises SalientError, naming the file, for one that the store
+    lacks."""
+    ids = pa.array(image_ids, pa.string())
+    rows: NDArray[np.int64] = (
+        pc.fill_null(pc.index_in(ids, value_set=store.rows.image_ids), -1).to_numpy().astype(np.int64)
+    )
     unknown = np.flatnonzero(rows < 0)
     if len(unknown):
         raise SalientError(
-            f"{file.path}: {len(unknown)} images are not in {store.path}",
+            f"{path}: {len(unknown)} images are not in {store.path}",
             expected=f"ids such as {store.rows[0].image_id}",
-            got=answers.image_ids[int(unknown[0])],
+            got=image_ids[int(unknown[0])],
         )
+    return rows
+
+
+def _outcome(answers: Answers, labels: NDArray[np.int64], store: Store, file: PredictionsFile) -> Outcome:
+    rows = rows_of(answers.image_ids, store, file.path)
     classes, other = len(store.class_names), answers.other_reading
     whole = answers.with_label(labels[rows], file.among(classes))
     over_all = answers.predicted if file.reading == "all" else other

@@ -141,7 +141,7 @@ def retrain_head(
 
     how = _head_method(method, {name: value for name, value in chosen.items() if value is not None})
     check_out(out, overwrite)
-    inputs = _inputs(store, images, model, weights, architecture, outputs)
+    inputs = inputs_of(store, images, model, weights, architecture, outputs)
     settings = settings_of(batch_size, workers, device, skip_missing, fold, seed=seed, classes=classes)
     network, fitted = retrain(*inputs, method=how, settings=settings)
     save_as_read(network, out, model, inputs[0].class_names)
@@ -198,7 +198,7 @@ def spufix(
     from salient_imagenet_data.networks.saving import check_out, save_as_read
 
     check_out(out, overwrite)
-    inputs = _inputs(store, images, model, weights, architecture, outputs)
+    inputs = inputs_of(store, images, model, weights, architecture, outputs)
     network, taken = corrected(*inputs, settings=settings_of(batch_size, workers, device, skip_missing, fold))
     save_as_read(network, out, model, inputs[0].class_names)
     if taken.without:
@@ -291,7 +291,7 @@ def finetune(
     if grid and given == click.core.ParameterSource.COMMANDLINE:
         raise SalientError("the weight is said twice", expected="--loss-weight or --sweep", got="both")
     truth = None if boxes is None else read_truth(boxes)
-    classifier, opened, source = _inputs(store, images, model, weights, architecture, outputs)
+    classifier, opened, source = inputs_of(store, images, model, weights, architecture, outputs)
     settings = settings_of(batch_size, workers, device, skip_missing, fold, seed=seed, classes=classes)
     joined = found_for(classifier, opened, source, settings)
     chosen = None
@@ -363,7 +363,7 @@ def spurious_score(
     click.echo(json.dumps(by_name, indent=2) if as_json else table(scores))
 
 
-def _inputs(
+def inputs_of(
     store: str,
     images: GivenImages,
     model: str | None,

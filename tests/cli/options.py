@@ -28,6 +28,7 @@ RUN_ONLY: dict[str, set[str]] = {
     "spurious-score": {"verbose", "workers", "device", "as_json"},
     "sis": {"verbose", "skip_missing", "device", "as_json", "overwrite", "overwrite_picture", "workers"},
     "sis-retrain": {"verbose", "device", "as_json"},
+    "label-errors": {"verbose", "skip_missing", "device", "as_json", "overwrite", "workers", "batch_size"},
     "certify": {"verbose", "skip_missing", "device", "as_json", "overwrite_picture", "workers"},
     "import-official": {"verbose", "skip_broken", "workers", "resume", "overwrite"},
     "compare": {"as_json"},
@@ -65,6 +66,7 @@ INPUTS: dict[str, set[str]] = {
     "spurious-score": {"models", "images", "layout", "spurious", *_MODEL},
     "sis": {"models", "out", *_READ, *_MODEL},
     "sis-retrain": {"orders", *_READ},
+    "label-errors": {"predictions", "model", "out", *_READ, *_MODEL},
     "certify": {"models", *_READ, *_MODEL},
     "import-official": {"release", "out", "annotations", "images", "layout"},
     "compare": {"store_a", "store_b"},
@@ -106,6 +108,8 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "name": dict.fromkeys(("clip", "words", "count", "kind"), "evaluation/naming/test_clip_names.py"),
     "export-answers": {"form": "app/label/test_exporting.py"},
     "sis": dict.fromkeys(("names", "ensemble", "input_dropout", "picture"), "evaluation/sufficiency/test_sis.py")
+    | {"outputs": "subsets/test_outputs.py"},
+    "label-errors": dict.fromkeys(("folds", "decay", "prune", "fold"), "evaluation/labels/test_probabilities.py")
     | {"outputs": "subsets/test_outputs.py"},
     "certify": dict.fromkeys(("names", "picture"), "evaluation/certificates/test_certify.py")
     | {"outputs": "subsets/test_outputs.py"},

@@ -14,7 +14,9 @@ from tests.subsets.networks import TEN, knowing_network
 from tests.subsets.truth import averaged, truth
 
 
-@pytest.mark.parametrize("name", ["build", "evaluate", "align", "retrain-head", "finetune", "sis", "train"])
+@pytest.mark.parametrize(
+    "name", ["build", "evaluate", "align", "label-errors", "retrain-head", "finetune", "sis", "train"]
+)
 def test_what_outputs_are_called_is_said_to_each_command(
     name: str, store: Path, nette: Path, thousand: Path, tmp_path: Path, run: Run
 ) -> None:

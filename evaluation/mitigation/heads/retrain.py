@@ -66,6 +66,19 @@ def features_and_logits(model: nn.Module, head: nn.Linear, images: Tensor) -> tu
     return seen[-1], logits
 
 
+def body_and_head(
+    classifier: Classifier, crop: int, classes: int, device: str
+) -> tuple[nn.Module, nn.Linear, nn.Module]:
+    """A classifier's network as its head sees it, the head, and the whole network, on a device. crop: pixels of a side.
+    classes: of the store. Raises SalientError for a network that answers otherwise, or without a linear head."""
+    network = network_of(classifier).to(device).eval()
+    check_output(network, crop, classifier.outputs(classes), device)
+    example = torch.rand(2, 3, crop, crop, generator=torch.Generator().manual_seed(0))
+    # A network in another order of classes has its head in its own.
+    inner = network.net if isinstance(network, Reordered) else network
+    return inner, head_of(inner, example.to(device))[1], network
+
+
 def head_inputs(
     model: nn.Module, head: nn.Linear, joined: Joined, preprocessing: Preprocessing, settings: Settings
 ) -> Tensor:
@@ -97,7 +110,6 @@ def retrain_head(
     store, source = opened(store, images)
     device = settings.device
     classifier = classifier.among(settings.classes)
-    network = network_of(classifier).to(device).eval()
     preprocessing = classifier.preprocessing or store.manifest.preprocessing
     found = images_found(store, source, settings, rows_in(store, settings.fold))
     labels, activations = labels_of(store)[found.rows], store.activations[found.rows]
@@ -106,11 +118,7 @@ def retrain_head(
     spurious = store.kind_table[SPURIOUS]
     chosen = method.places(activations, labels, spurious, settings.seed)
     joined = found.take(chosen)
-    check_output(network, preprocessing.crop, classifier.outputs(len(store.class_names)), device)
-    example = torch.rand(2, 3, preprocessing.crop, preprocessing.crop, generator=torch.Generator().manual_seed(0))
-    # A network in another order of classes has its head in its own.
-    inner = network.net if isinstance(network, Reordered) else network
-    _, head = head_of(inner, example.to(device))
+    inner, head, network = body_and_head(classifier, preprocessing.crop, len(store.class_names), device)
     outputs = list(network.order if isinstance(network, Reordered) else range(head.out_features))
     features = head_inputs(inner, head, joined, preprocessing, settings).clone()  # not an inference tensor
     targets = torch.from_numpy(labels[chosen]).to(device)

@@ -1,0 +1,1 @@
+"""The command about labels that may be wrong."""
