@@ -18,6 +18,7 @@ from salient_imagenet_data.evaluation.run.found import images_found, say
 from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, ready
 from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
 from salient_imagenet_data.evaluation.sufficiency.choices import Choice
+from salient_imagenet_data.evaluation.sufficiency.folding import folded
 from salient_imagenet_data.evaluation.sufficiency.given import classes_sha256, ids_at, images_sha256
 from salient_imagenet_data.evaluation.sufficiency.orders import Orders, OrdersWriter, Recipe, claimed, read_orders
 from salient_imagenet_data.evaluation.sufficiency.selection import Selected, backward_selection, gradient_selection
@@ -149,7 +150,8 @@ def _fill(writer: OrdersWriter, classifier: Classifier, items: Items, settings: 
     missing = writer.missing()
     batches = batches_of(items, [list(writer.rows(shard)) for shard in missing], settings)
     done = recipe.images - sum(len(writer.rows(shard)) for shard in missing)
-    with progress((), total=recipe.images, what=classifier.name) as bar:
+    example = torch.rand(2, 3, recipe.side, recipe.side, generator=torch.Generator().manual_seed(0)).to(device)
+    with folded(model, example), progress((), total=recipe.images, what=classifier.name) as bar:
         bar.update(done)
         for shard in missing:
             parts: dict[str, list[NDArray[np.generic]]] = {name: [] for name in recipe.arrays}
@@ -160,18 +162,27 @@ def _fill(writer: OrdersWriter, classifier: Classifier, items: Items, settings: 
                     answered = checked_logits(model(x), len(batch), classes).argmax(dim=1).cpu().numpy()
                 seeds = image_seeds(recipe.seed, batch.image_ids, "wrong class")
                 wrong = wrong_classes(answered, labels[batch.positions], classes, seeds)
-                own = _selected(model, x, answered, fill, recipe)
+                asked = [answered, wrong] if recipe.wrong_class else [answered]
+                own, *others = _selected_for(model, x, asked, fill, recipe, settings.batch_size)
                 parts["order"].append(own.order.cpu().numpy())
                 parts["confidence"].append(own.confidence.cpu().numpy())
-                if recipe.wrong_class:
-                    other = _selected(model, x, wrong, fill, recipe).confidence.cpu().numpy()
-                else:
-                    wrong = np.full_like(wrong, -1)
-                    other = np.full_like(parts["confidence"][-1], np.nan)
-                parts["classes"].append(np.stack([answered, wrong], axis=1))
+                other = others[0].confidence.cpu().numpy() if others else np.full_like(parts["confidence"][-1], np.nan)
+                parts["classes"].append(np.stack([answered, wrong if others else np.full_like(wrong, -1)], axis=1))
                 parts["wrong_confidence"].append(other)
                 bar.update(len(batch))
             writer.write(shard, {name: np.concatenate(values) for name, values in parts.items()})
+
+
+def _selected_for(
+    model: Model, x: Tensor, asked: list[NDArray[np.int64]], fill: Tensor, recipe: Recipe, at_once: int
+) -> list[Selected]:
+    """Of the same images for one class each after another, or for all of these together where that is no more than
+    `at_once` images."""
+    if len(asked) * len(x) > at_once:
+        return [_selected(model, x, classes, fill, recipe) for classes in asked]
+    together = _selected(model, torch.cat([x] * len(asked)), np.concatenate(asked), fill, recipe)
+    parts = (slice(k * len(x), (k + 1) * len(x)) for k in range(len(asked)))
+    return [Selected(together.order[part], together.confidence[part]) for part in parts]
 
 
 def _selected(model: Model, x: Tensor, classes: NDArray[np.int64], fill: Tensor, recipe: Recipe) -> Selected:

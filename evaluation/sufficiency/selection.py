@@ -40,23 +40,26 @@ def gradient_selection(
     for a model without a gradient or with logits that are not finite.
     """
     away, masked = _colour(fill) - images, _nothing(images, cell)
-    n = masked.shape[1]
+    n, pixels = masked.shape[1], _pixels(images, cell)
+    shown, flat_fill = composed(images, masked, fill, cell), fill.reshape(1, 3, 1)  # shown: changed where it changes
     order = torch.empty_like(masked, dtype=torch.int64)
     odds = []
     for start in range(0, n, step):
-        here, gradient = _odds_and_gradient(model, composed(images, masked, fill, cell), classes)
+        here, gradient = _odds_and_gradient(model, shown, classes)
         effect = (gradient * away).sum(dim=1, keepdim=True)
         if not bool(torch.isfinite(effect.sum())):
             raise SalientError("the model's gradient holds NaN or infinities", expected="finite numbers")
         if cell > 1:
             effect = F.avg_pool2d(effect, cell)  # by which sums are ordered too
-        scores = effect.flatten(1).masked_fill(masked, -torch.inf)
+        scores = effect.flatten(1).masked_fill_(masked, -torch.inf)
         chosen = scores.topk(min(step, n - start), dim=1).indices
         order[:, start : start + step] = chosen
         masked.scatter_(1, chosen, True)
+        gone = pixels[chosen].flatten(1)[:, None].expand(-1, 3, -1)
+        shown.view(len(images), 3, -1).scatter_(2, gone, flat_fill.expand_as(gone))
         odds.append(here)
     with torch.no_grad():
-        odds.append(_odds(model, composed(images, masked, fill, cell), classes))
+        odds.append(_odds(model, shown, classes))
     return Selected(order, torch.stack(odds, dim=1).sigmoid().float())
 
 
@@ -123,6 +126,13 @@ def _odds_and_gradient(model: Model, images: Tensor, classes: Tensor) -> tuple[T
 def _nothing(images: Tensor, cell: int) -> Tensor:
     """(B, n) bool: no cell is masked."""
     return torch.zeros(len(images), (images.shape[-1] // cell) ** 2, dtype=torch.bool, device=images.device)
+
+
+def _pixels(images: Tensor, cell: int) -> Tensor:
+    """(n, cell * cell) int64: the pixels of each cell, by row and column of the image."""
+    side = images.shape[-1]
+    index = torch.arange(side * side, device=images.device).view(1, 1, side, side).double()
+    return F.unfold(index, cell, stride=cell)[0].T.long()
 
 
 def _colour(fill: Tensor) -> Tensor:
