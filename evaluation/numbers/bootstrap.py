@@ -7,6 +7,7 @@ difference or ratio, because both were measured on the same images.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,17 +41,27 @@ def resampled(
     Drawing n_c images of a class with replacement makes the counts of its distinct joint outcomes multinomial, which
     is what is drawn. Raises ValueError without an image.
     """
+    total, classes = np.zeros((draws, len(outcomes))), 0
+    for counts, joint in resampled_classes(outcomes, labels, draws=draws, seed=seed):
+        total += counts @ joint.astype(np.float64) / counts[0].sum()
+        classes += 1
+    return total / classes
+
+
+def resampled_classes(
+    outcomes: NDArray[np.bool_], labels: NDArray[np.integer], *, draws: int = DRAWS, seed: int = 0
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
+    """Bootstrap samples of the images of one class after the other: (draws, J) how many images of each distinct joint
+    outcome, and (J, A) these. outcomes, labels, draws and errors as of `resampled`."""
     count, images = outcomes.shape
     if not images or not count:
         raise ValueError(f"resampled: expected outcomes of at least one image, got shape {outcomes.shape}")
     codes, joint = _joint(outcomes)
-    rng, total, present = np.random.default_rng(seed), np.zeros((draws, count)), np.unique(labels)
-    for label in present:
+    rng = np.random.default_rng(seed)
+    for label in np.unique(labels):
         seen, cells = np.unique(codes[labels == label], return_counts=True)
-        hit = joint[seen].astype(np.float64)
         size = int(cells.sum())
-        total += rng.multinomial(size, cells / size, size=draws) @ hit / size
-    return total / len(present)
+        yield rng.multinomial(size, cells / size, size=draws), joint[seen]
 
 
 def _joint(outcomes: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -35,21 +35,12 @@ def summarise(
     failed: models that gave no predictions. left_out: images that no figure is of. Raises SalientError if two files
     name the same model, or are of different folds or readings.
     """
-    names = [file.model for file in files]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise SalientError(
-            f"two predictions files are of one model, {twice[0]}", then="rename one file or leave it out"
-        )
+    check_models(files)
     results = tuple(score(file, store, left_out) for file in files)
     folds = sorted({result.fold for result in results})
     if len(folds) > 1:
         raise SalientError("predictions of different folds", expected="one part of the images", got=", ".join(folds))
-    readings = sorted({result.reading for result in results})
-    if len(readings) > 1:
-        raise SalientError(
-            "predictions among different classes", expected="all models' among all, or the store's", got=str(readings)
-        )
+    readings = [result.reading for result in results]
     manifest = store.manifest
     facts = StoreFacts(
         store.path.name,
@@ -63,6 +54,21 @@ def summarise(
         results[0].left_out if results else None,
     )
     return Summary(facts, results, tuple(failed), comparisons(files, store, left_out), robustness(results))
+
+
+def check_models(files: Sequence[PredictionsFile]) -> None:
+    """Raises SalientError for files that cannot stand beside each other: two of one model, or of different readings."""
+    names = [file.model for file in files]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SalientError(
+            f"two predictions files are of one model, {twice[0]}", then="rename one file or leave it out"
+        )
+    readings = sorted({file.reading for file in files})
+    if len(readings) > 1:
+        raise SalientError(
+            "predictions among different classes", expected="all models' among all, or the store's", got=str(readings)
+        )
 
 
 def comparisons(files: Sequence[PredictionsFile], store: Store, left_out: LeftOut = NOTHING) -> tuple[Comparison, ...]:

@@ -11,6 +11,7 @@ RUN_ONLY: dict[str, set[str]] = {
     "evaluate": {"verbose", "skip_missing", "device", "as_json", "overwrite", "workers"},
     "score": {"verbose", "as_json"},
     "leaderboard": {"as_json"},
+    "overlap": {"as_json", "overwrite_picture"},
     "align": {"verbose", "skip_missing", "device", "as_json", "workers"},
     "export": {"verbose", "workers", "overwrite"},
     "publish": {"verbose", "workers", "overwrite"},
@@ -49,6 +50,7 @@ INPUTS: dict[str, set[str]] = {
     "score": {"predictions", "out", *_READ},
     "align": {"models", *_READ, *_MODEL},
     "leaderboard": {"folder", "out"},
+    "overlap": {"store", "predictions"},
     "export": {"out", *_READ},
     "publish": {"out", *_READ},
     "localise": {"store"},
@@ -117,6 +119,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "groups": dict.fromkeys(("rule", "fold", "like"), "evaluation/score/test_grouping.py")
     | {"leave_out": "evaluation/score/test_left_out.py"},
     "score": {"leave_out": "evaluation/score/test_left_out.py"},
+    "overlap": dict.fromkeys(("conditions", "picture", "leave_out"), "evaluation/failures/test_overlap.py"),
     "leaderboard": dict.fromkeys(("results", "same_as", "scale", "line_of"), "evaluation/published/test_robustness.py"),
     "export": {"redistribute": "hub/test_export.py"},
     "train": {"weights": "cli/test_train.py", "autoattack": "cli/test_train.py", "outputs": "subsets/test_outputs.py"},

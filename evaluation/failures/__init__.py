@@ -1,0 +1,1 @@
+"""Whether several models fail on the same images, by what was corrupted in them."""
