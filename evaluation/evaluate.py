@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.plan.condition import CLEAN
 from salient_imagenet_data.evaluation.plan.plan import USUAL, Conditions, Plan
@@ -17,9 +19,9 @@ from salient_imagenet_data.evaluation.run.settings import DEFAULT, Settings
 from salient_imagenet_data.evaluation.score.results import Failure, ModelResult
 from salient_imagenet_data.evaluation.score.scoring import score
 from salient_imagenet_data.images.source import ImageSource
-from salient_imagenet_data.joining import Images, opened
+from salient_imagenet_data.joining import Images, Joined, opened
 from salient_imagenet_data.networks.classifiers import Classifier, Model, told
-from salient_imagenet_data.networks.opening import Opener
+from salient_imagenet_data.networks.opening import Opener, asked
 from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut
 from salient_imagenet_data.store.locks import held
 from salient_imagenet_data.store.reading import Store
@@ -84,14 +86,29 @@ def run_models(
                 opened = opener()
                 for line in told(opened.details):
                     report(line)
+                questions = asked(opened)
+                if questions is not None:
+                    report(f"{name}: {cost(len(questions.prompts), joined, plan)}")
                 path = folder / file_name(name)
                 done = infer(opened, joined, plan, path, settings, pool=pool, overwrite=overwrite)
                 files.append(done)
+                if questions is not None:
+                    report(f"{name}: {questions.told()}")
                 report(f"{name}: {len(done.conditions[CLEAN].image_ids)} images, {len(done.conditions)} conditions")
             except Exception as error:  # a stranger's model may raise anything, and the others are to go on
                 failed.append(Failure(name, one_line(error)))
                 report(f"{name}: failed: {failed[-1].reason}")
     return files, failed
+
+
+def cost(questions: int, joined: Joined, plan: Plan) -> str:
+    """What a model is asked that answers one question after the other, in words, before it begins."""
+    rows = [plan.rows, *(plan.regions[condition.region].rows for condition in plan.conditions)]
+    shown = sum(len(np.intersect1d(each, joined.rows)) for each in rows)
+    return (
+        f"{questions} questions about {shown} images under {len(rows)} conditions, {questions * shown} answers, "
+        "less those that are there"
+    )
 
 
 def earlier(

@@ -17,8 +17,9 @@ _HTTP_LIBRARIES = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urll
 
 
 @contextmanager
-def hub_errors(repo: str, doing: str) -> Iterator[None]:
-    """Turn what the Hub's client raises into a SalientError that names the repository and the remedy."""
+def hub_errors(repo: str, doing: str, kind: str = "data set") -> Iterator[None]:
+    """Turn what the Hub's client raises into a SalientError that names the repository and the remedy. kind: of
+    repository."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -37,14 +38,14 @@ def hub_errors(repo: str, doing: str) -> Iterator[None]:
     except GatedRepoError as error:
         raise SalientError(
             what,
-            expected="access to a gated data set",
+            expected=f"access to a gated {kind}",
             got=_status(error),
             then=f"accept its terms on its page, then `hf auth login` or set HF_TOKEN, and {again}",
         ) from error
     except (RepositoryNotFoundError, LocalTokenNotFoundError) as error:
         raise SalientError(
             what,
-            expected="a data set on the Hub (or an existing folder) that you may use",
+            expected=f"a {kind} on the Hub (or an existing folder) that you may use",
             got=_status(error),
             then="check the name; if it is private, `hf auth login` or set HF_TOKEN",
         ) from error

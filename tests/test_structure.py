@@ -84,6 +84,7 @@ LISTS = {
     "salient_imagenet_data.loaders.corruption.records",
     "salient_imagenet_data.loaders.region",
     "salient_imagenet_data.networks.classes",
+    "salient_imagenet_data.networks.words.asking",
 }
 """Modules of rooms with torch that load none themselves, so that the command line takes its lists of names from them."""
 ALLOWED_UP: dict[str, set[str]] = {

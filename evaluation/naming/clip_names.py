@@ -26,8 +26,8 @@ from salient_imagenet_data.joining import Images, Joined, Missing, join
 from salient_imagenet_data.masks import dequantise
 from salient_imagenet_data.names import Kind
 from salient_imagenet_data.networks.classifiers import Classifier
-from salient_imagenet_data.networks.openers.clip import ZeroShot
 from salient_imagenet_data.networks.opening import inside, open_network
+from salient_imagenet_data.networks.words.zero_shot import ZeroShot
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.describing import in_columns
 from salient_imagenet_data.store.features import Feature
@@ -152,10 +152,9 @@ def _pictures(joined: Joined, feature: Feature, classifier: Classifier, count: i
 
 @torch.inference_mode()
 def _cosines(classifier: Classifier, pictures: NDArray[np.float32], device: str) -> NDArray[np.float64]:
-    """(B, S, S, 3) -> (B, W): the zero-shot head's logits without their scale."""
+    """(B, S, S, 3) -> (B, W): the zero-shot head's logits without their scale and bias."""
     x = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(device)
-    logits = classifier.model(x) / inside_words(classifier).clip.logit_scale.exp()
-    cosines: NDArray[np.float64] = logits.double().cpu().numpy()
+    cosines: NDArray[np.float64] = inside_words(classifier).cosines(classifier.model(x)).double().cpu().numpy()
     return cosines
 
 

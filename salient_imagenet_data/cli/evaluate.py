@@ -34,6 +34,7 @@ from salient_imagenet_data.evaluation.plan.protocols import PROTOCOLS
 from salient_imagenet_data.evaluation.saliency.methods import DEPTHS, METHODS
 from salient_imagenet_data.loaders.corruption.records import FORMS
 from salient_imagenet_data.networks.classes import Reading
+from salient_imagenet_data.networks.words.asking import MOST, QUESTION, Asking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +59,7 @@ _MODELS = (
         "models",
         multiple=True,
         metavar="SPEC",
-        help="timm:NAME, torchvision:NAME, hf:NAME, clip:NAME or MODULE:FUNCTION; repeat for several.",
+        help="timm:NAME, torchvision:NAME, hf:NAME, clip:NAME, vlm:hf:NAME or MODULE:FUNCTION; repeat for several.",
     ),
     click.option(
         "--weights",
@@ -105,6 +106,14 @@ models_options = options(_MODELS)
 @click.option(
     "--classes", type=click.Choice(get_args(Reading)), default="all", help="Among what a network answers: " + READINGS
 )
+@click.option(
+    "--question", help=f"What vlm:hf:NAME is asked about each class, with {{}} for its name.  [default: {QUESTION}]"
+)
+@click.option(
+    "--most-classes",
+    type=click.IntRange(1),
+    help=f"How many classes vlm:hf:NAME may be asked about, each by itself, for each image.  [default: {MOST}]",
+)
 @click.option("--frame", type=click.Choice(["model", "store"]), default="model", help="Whose resize and crop.")
 @LEAVE_OUT
 @click.option("--out", type=FOLDER, help="Folder for predictions and report; the same command goes on with it.")
@@ -130,6 +139,8 @@ def evaluate(
     trials: int,
     fold: Fold,
     classes: Reading,
+    question: str | None,
+    most_classes: int | None,
     frame: str,
     leave_out: Path | None,
     out: Path | None,
@@ -156,8 +167,16 @@ def evaluate(
     levels = numbers(sigma, float, "--sigma")
     conditions = Conditions(protocols, levels, corruptions, controls, single_features, boxes, trials)
     plan = conditions.plan(opened, fold, left_out)
+    given = question is not None or most_classes is not None
     openers = open_networks(
-        opened, models, weights, architecture, own_preprocessing=frame == "model", names=names or None, outputs=outputs
+        opened,
+        models,
+        weights,
+        architecture,
+        own_preprocessing=frame == "model",
+        names=names or None,
+        outputs=outputs,
+        asking=Asking(QUESTION if question is None else question, most_classes or MOST) if given else None,
     )
     if out is not None:
         check_page(out / REPORT_PAGE)  # before hours of inference

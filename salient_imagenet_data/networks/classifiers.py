@@ -62,8 +62,12 @@ class Classifier:
 
 
 def told(details: dict[str, Any]) -> list[str]:
-    """What a person should hear of an opened network: whence its normalisation is, and how its classes were matched."""
+    """What a person should hear of an opened network: whence its normalisation is, what it is asked, and how its
+    classes were matched."""
     lines = []
+    if "question" in details:
+        words = "; ".join(f"{word}: {', '.join(map(repr, tokens))}" for word, tokens in details["answers"].items())
+        lines.append(f"{details['spec']}: asked {details['prompt']!r} and so on; {words}")
     if "normalisation" in details:
         mean, std = (", ".join(f"{v:.4g}" for v in details["normalisation"][key]) for key in ("mean", "std"))
         lines.append(f"{details['spec']}: images minus {mean}, over {std}: {details['normalisation']['from']}")

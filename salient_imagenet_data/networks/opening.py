@@ -25,7 +25,10 @@ from salient_imagenet_data.networks.openers.published import called_as, download
 from salient_imagenet_data.networks.openers.records import Published
 from salient_imagenet_data.networks.openers.timm import open_timm
 from salient_imagenet_data.networks.openers.torchvision import open_torchvision
+from salient_imagenet_data.networks.openers.vlm import open_vlm
 from salient_imagenet_data.networks.smallnet import SmallNetModel, read_smallnet
+from salient_imagenet_data.networks.words.answering import YesNo
+from salient_imagenet_data.networks.words.asking import Asking
 from salient_imagenet_data.store.reading import Store
 
 OPENERS: dict[str, Callable[[str, tuple[str, ...] | None, Checkpoint | None], Opened]] = {
@@ -33,7 +36,10 @@ OPENERS: dict[str, Callable[[str, tuple[str, ...] | None, Checkpoint | None], Op
     "torchvision": open_torchvision,
     "hf": open_hf,
     "clip": open_clip,
+    "vlm": open_vlm,
 }
+WORDS = "vlm"
+"""The opener of models that are asked something."""
 
 
 def open_network(
@@ -45,17 +51,19 @@ def open_network(
     outputs: Sequence[str] | None = None,
     revision: str | None = None,
     sha256: str | None = None,
+    asking: Asking | None = None,
 ) -> Classifier:
     """The network that a spec, a file of weights, or both name; whoever asks, it is the same.
 
-    spec: timm:NAME[,OPTION=NUMBER], torchvision:NAME[:WEIGHTS], hf:NAME-OR-FOLDER, clip:NAME[:PRETRAINED], or
-    MODULE:FUNCTION, whose function is called without arguments and returns a model over images in [0, 1] in the store's
-    crop; its attribute `preprocessing`, a `geometry.Preprocessing`, asks for another. None: of a file that says itself
-    what it is, as of `salient-imagenet train` or `build --probe`. weights: a file, `hf://owner/name/file[@revision]`,
-    or the name of a published network, which says its architecture, to load exactly instead of the library's download,
-    in any layout that `load_into` finds, with the normaliser that it brings. class_names: of the
-    store: outputs are put into their order by name, before those that are no class of the store. outputs: names of the
-    network's outputs, in order, instead of its own. sha256: refuse any other file.
+    spec: timm:NAME[,OPTION=NUMBER], torchvision:NAME[:WEIGHTS], hf:NAME-OR-FOLDER, clip:NAME[:PRETRAINED],
+    clip:hf-hub:OWNER/NAME, clip:local-dir:FOLDER, vlm:hf:NAME-OR-FOLDER, or MODULE:FUNCTION, whose function is called
+    without arguments and returns a model over images in [0, 1] in the store's crop; its attribute `preprocessing`, a
+    `geometry.Preprocessing`, asks for another. None: of a file that says itself what it is, as of `salient-imagenet
+    train` or `build --probe`. weights: a file, `hf://owner/name/file[@revision]`, or the name of a published network,
+    which says its architecture, to load exactly instead of the library's download, in any layout that `load_into`
+    finds, with the normaliser that it brings. class_names: of the store: outputs are put into their order by name,
+    before those that are no class of the store. outputs: names of the network's outputs, in order, instead of its own.
+    sha256: refuse any other file. asking: what `vlm` is asked.
 
     `details` of the result says what was opened: spec, weights_sha256, network_sha256 (of the loaded state), the
     library's version, the normalisation and where it is from, how classes were matched, how a probe was fitted that is
@@ -86,7 +94,7 @@ def open_network(
         record = record or _record_of(checkpoint, spec)
         if record is not None:
             checkpoint = replace(checkpoint, normaliser=record.normaliser)
-    opened, ours = _opened(spec, class_names if outputs is None else tuple(outputs), checkpoint)
+    opened, ours = _opened(spec, class_names if outputs is None else tuple(outputs), checkpoint, asking)
     if record is not None and record.preprocessing is not None:
         opened = replace(opened, preprocessing=record.preprocessing)
     what = name or _called(spec, checkpoint)
@@ -157,8 +165,14 @@ def inside(model: nn.Module) -> nn.Module:
     return model
 
 
+def asked(classifier: Classifier) -> YesNo | None:
+    """The model that answers in words in a classifier, None where it is none."""
+    model = inside(classifier.model) if isinstance(classifier.model, nn.Module) else None
+    return model if isinstance(model, YesNo) else None
+
+
 def _opened(
-    spec: str | None, class_names: tuple[str, ...] | None, checkpoint: Checkpoint | None
+    spec: str | None, class_names: tuple[str, ...] | None, checkpoint: Checkpoint | None, asking: Asking | None
 ) -> tuple[Opened, bool]:
     """Also whether its layout is one of ours, and not a stranger's function's."""
     if spec is None:
@@ -179,6 +193,8 @@ def _opened(
             got=spec,
             then="leave it out",
         )
+    if kind == WORDS:
+        return open_vlm(rest, class_names, checkpoint, asking), True
     return OPENERS[kind](rest, class_names, checkpoint), True
 
 
@@ -200,17 +216,21 @@ def open_networks(
     own_preprocessing: bool = True,
     names: Sequence[str] | None = None,
     outputs: Sequence[str] = (),
+    asking: Asking | None = None,
 ) -> dict[str, Opener]:
     """What opens each network, by its name: nothing is read before it is called, so that one is in memory at a time.
 
     models: specs of `open_network`. weights: files, one for each spec, or alone, then of `architecture` or of
     `salient-imagenet train`. own_preprocessing: images as the network wants them, else the store's crop; the network
     that the store was built with wants the store's. names: what they are called, one each; by default after spec and
-    file. outputs: lists of names of their outputs (`labels.read_labels`), one each or one for all. Raises SalientError
-    for numbers that do not fit, or a name given twice.
+    file. outputs: lists of names of their outputs (`labels.read_labels`), one each or one for all. asking: what those
+    are asked that answer in words. Raises SalientError for numbers that do not fit, a name given twice, or something to
+    ask where none of them answers in words.
     """
     given = _given(models, weights, architecture, names, outputs)
-    return {name: partial(_for_store, store, *of, name, own_preprocessing) for name, of in given.items()}
+    if asking is not None and not any(str(spec).startswith(f"{WORDS}:") for spec, _, _ in given.values()):
+        raise SalientError("a question, and no model that answers in words", expected="--model vlm:hf:NAME")
+    return {name: partial(_for_store, store, *of, name, own_preprocessing, asking) for name, of in given.items()}
 
 
 def classifiers_of(
@@ -267,8 +287,9 @@ def _for_store(
     outputs: tuple[str, ...] | None,
     name: str,
     own_preprocessing: bool,
+    asking: Asking | None,
 ) -> Classifier:
-    opened = open_network(spec, store.class_names, weights, name=name, outputs=outputs)
+    opened = open_network(spec, store.class_names, weights, name=name, outputs=outputs, asking=asking)
     wanted: Preprocessing | None = opened.preprocessing if own_preprocessing else None
     if wanted is not None and weights and opened.details["weights_sha256"] == store.manifest.weights_sha256:
         wanted = store.manifest.preprocessing

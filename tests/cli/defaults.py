@@ -145,7 +145,7 @@ RANGES: dict[str, dict[str, tuple[int, int | None]]] = {
         **_from(1, "--candidates", "--workers", "--threads"),
     },
     "certify": {**_TRAINED, **_from(0, "--steps"), **_from(1, "--grid", "--batch-size")},
-    "evaluate": {**_TRAINED, "--trials": (1, 10), **_from(0, "--top-k"), **_from(1, "--batch-size")},
+    "evaluate": {**_TRAINED, "--trials": (1, 10), **_from(0, "--top-k"), **_from(1, "--batch-size", "--most-classes")},
     "explore": {"--port": (0, 65535)},
     "export": {"--threshold": (0, 1), **_from(1, "--workers")},
     "finetune": {

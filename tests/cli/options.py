@@ -98,6 +98,8 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         "names": "cli/test_evaluate.py",
         "classes": "subsets/test_readings.py",
         "outputs": "subsets/test_outputs.py",
+        "question": "networks/openers/test_vlm.py",
+        "most_classes": "networks/openers/test_vlm.py",
     },
     "align": {"outputs": "subsets/test_outputs.py"},
     "retrain-head": {"classes": "subsets/test_readings.py", "outputs": "subsets/test_outputs.py"},

@@ -24,7 +24,7 @@ from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.classifiers import Classifier
 from salient_imagenet_data.networks.openers.hf import hf_preprocessing
 from salient_imagenet_data.networks.opening import open_network
-from salient_imagenet_data.networks.prompts import TEMPLATES, zero_shot_weights
+from salient_imagenet_data.networks.words.prompts import TEMPLATES, zero_shot_weights
 from salient_imagenet_data.store.reading import Store
 from tests.checkpoints import robustness_checkpoint
 

@@ -170,7 +170,8 @@ def test_networks_that_will_not_do(tmp_path: Path) -> None:
     with pytest.raises(SalientError, match="torchvision has no such classifier"):
         load_model(tmp_path / "w.pt", architecture="resnet51")
     with pytest.raises(
-        SalientError, match="keras:resnet50 cannot be imported; expected timm:, torchvision:, hf:, clip: and a name"
+        SalientError,
+        match="keras:resnet50 cannot be imported; expected timm:, torchvision:, hf:, clip:, vlm: and a name",
     ):
         load_model(tmp_path / "w.pt", architecture="keras:resnet50")
     with pytest.raises(SalientError, match="not an address on the Hub"):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from salient_imagenet_data.errors import not_installed
+from salient_imagenet_data.errors import SalientError, not_installed
 from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.hub_errors import cached_where_offline
 from salient_imagenet_data.networks.classifiers import Model, Normalised
 from salient_imagenet_data.networks.normalisers import Normaliser
 
@@ -44,3 +46,17 @@ def needed(package: str) -> Any:
         return importlib.import_module(package)
     except ImportError as error:
         raise not_installed(package) from error
+
+
+@contextmanager
+def opening(what: str, then: str = "") -> Iterator[None]:
+    """Turn what a library raises of a name, a folder or a repository that it cannot open into one line. what: the spec.
+    then: what may be done about it."""
+    try:
+        with cached_where_offline(f"{what}: cannot be opened"):
+            yield
+    except SalientError:
+        raise
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError) as error:
+        said = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise SalientError(f"{what}: cannot be opened", got=said[0][:300], then=then) from error

@@ -17,7 +17,7 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.naming.bank import COMMON_CUES, default_bank, read_bank
 from salient_imagenet_data.evaluation.naming.clip_names import name_features, open_words, weighted
 from salient_imagenet_data.networks.classifiers import Classifier
-from salient_imagenet_data.networks.prompts import TEMPLATES
+from salient_imagenet_data.networks.words.prompts import TEMPLATES
 from salient_imagenet_data.store.reading import Store
 from tests.conftest import Run
 

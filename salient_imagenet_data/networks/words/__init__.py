@@ -1,0 +1,1 @@
+"""Networks that know classes by their words: prompts, towers of images and of words, questions and answers."""
