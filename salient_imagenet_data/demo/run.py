@@ -47,10 +47,10 @@ MARK = '{"made_by": "salient-imagenet demo"}\n'
 
 def run(out: Path, *, overwrite: bool = False) -> DemoResult:
     """Do everything below `out` and return what was found. Raises SalientError if `out` exists."""
-    from salient_imagenet_data.builder.build import build
+    _prepare(out, overwrite)
+    from salient_imagenet_data.builder.build import build  # loads torch: a refusal above comes at once
     from salient_imagenet_data.networks.robust import load_model
 
-    _prepare(out, overwrite)
     seconds: dict[str, float] = {}
     scenes = SceneSource(SCENES, seed=SEED, correlation=0.9)
     with _timed(seconds, "scenes"):
