@@ -86,7 +86,7 @@ def demo(out: Path, overwrite: bool, as_json: bool) -> None:
     from salient_imagenet_data.demo.run import run
 
     result = run(out, overwrite=overwrite)
-    click.echo(json.dumps(result.to_json(), indent=2) if as_json else words(result, out))
+    click.echo(in_json(result.to_json()) if as_json else words(result, out))
 
 
 @cli.command("annotations")
@@ -148,6 +148,11 @@ def verify(store: str) -> None:
 def tell(line: str) -> None:
     """Say something on stderr."""
     click.echo(line, err=True)
+
+
+def in_json(value: Any) -> str:
+    """A result as JSON that a person can read too."""
+    return json.dumps(value, indent=2)
 
 
 def fold_of(text: str) -> Fold:
@@ -263,7 +268,7 @@ def numbers(text: str, kind: type[Any], option: str) -> tuple[Any, ...]:
 
 def _print(fields: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(fields, indent=2))
+        click.echo(in_json(fields))
         return
     width = max(map(len, fields))
     for name, value in fields.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -23,6 +22,7 @@ from salient_imagenet_data.cli.commands import (
     WORKERS,
     batch_size_option,
     cli,
+    in_json,
     left_out_of,
     numbers,
     options,
@@ -289,7 +289,7 @@ def align(
         part = {} if fold == WHOLE else {"fold": str(fold)}
         drawn = {name: {"curves": plain(f.curves)} if f.curves else {} for name, f in results.items()}
         found = {name: part | plain(figures) | drawn[name] for name, figures in results.items()}
-        click.echo(json.dumps(found, indent=2))
+        click.echo(in_json(found))
         return
     click.echo(f"{'classifier':<28} {'figure':<18} {'n':>6}  {'value':>6}  95 % interval")
     for name, figures in results.items():
@@ -330,7 +330,7 @@ def _finish(
     results = {
         m.name: {"weights_sha256": m.model.get("weights_sha256"), **extra, **m.to_json()} for m in summary.models
     }
-    click.echo(json.dumps(results, indent=2))
+    click.echo(in_json(results))
 
 
 def _tell_absent(store: Store, protocols: Sequence[str] | None) -> None:

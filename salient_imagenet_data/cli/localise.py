@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from salient_imagenet_data.cli.commands import FILE, cli
+from salient_imagenet_data.cli.commands import FILE, cli, in_json
 
 if TYPE_CHECKING:
     from salient_imagenet_data.store.reading import Store
@@ -52,7 +51,7 @@ def localise(store: str, boxes: Path, as_json: bool) -> None:
     from salient_imagenet_data.store.reading import Store
 
     found = localise_store(Store(store), read_truth(boxes))
-    click.echo(json.dumps(found.to_json(), indent=2) if as_json else lines(found))
+    click.echo(in_json(found.to_json()) if as_json else lines(found))
 
 
 @cli.command("score-discovery")
@@ -71,4 +70,4 @@ def score_discovery(store: str, claims: Path, as_json: bool) -> None:
     from salient_imagenet_data.store.reading import Store
 
     found = score(Store(store), read_claims(claims))
-    click.echo(json.dumps(found.to_json(), indent=2) if as_json else lines(found))
+    click.echo(in_json(found.to_json()) if as_json else lines(found))

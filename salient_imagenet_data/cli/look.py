@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from salient_imagenet_data.cli.commands import DEVICE, FILE, JSON, LEAVE_OUT, cli, fold_of, left_out_of, tell
+from salient_imagenet_data.cli.commands import DEVICE, FILE, JSON, LEAVE_OUT, cli, fold_of, in_json, left_out_of, tell
 from salient_imagenet_data.cli.images import GivenImages, images_options
 from salient_imagenet_data.names import KINDS, Kind
 
@@ -121,7 +120,7 @@ def groups(
         write_text(out, table_of(found, rows, opened))
         tell(f"wrote {out}: {len(rows)} images")
     if as_json:
-        click.echo(json.dumps(json_of(found, opened, models, facts), indent=2))
+        click.echo(in_json(json_of(found, opened, models, facts)))
         return
     words = [facts.words] if facts else []
     click.echo(
@@ -170,7 +169,7 @@ def name(
         given = {"--images": images, "--weights": weights, "--words": words, "--out": out}
         if alone := [option for option, value in given.items() if value is not None]:
             raise SalientError(f"{alone[0]}: is about naming by a network", then="give --clip too, or leave it out")
-        click.echo(json.dumps(names_json(opened, kind), indent=2) if as_json else names_table(opened, kind))
+        click.echo(in_json(names_json(opened, kind)) if as_json else names_table(opened, kind))
         return
     if images is None:
         raise SalientError(f"--clip {clip}: looks at images", expected="--images")
@@ -192,4 +191,4 @@ def name(
     if out is not None:
         write_text(out, csv_of(found.names))
         tell(f"wrote {out}")
-    click.echo(json.dumps(found.to_json(), indent=2) if as_json else lines(found, opened))
+    click.echo(in_json(found.to_json()) if as_json else lines(found, opened))

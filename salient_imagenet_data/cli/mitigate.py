@@ -19,6 +19,7 @@ from salient_imagenet_data.cli.commands import (
     WORKERS,
     batch_size_option,
     cli,
+    in_json,
     numbers,
     options,
     settings_of,
@@ -341,8 +342,6 @@ def spurious_score(
     Of the probability of the class, as area under the ROC curve and as average precision, 1 for a classifier that is
     not misled, averaged over the classes that --spurious has folders of.
     """
-    import json
-
     from salient_imagenet_data.evaluation.run.settings import Settings
     from salient_imagenet_data.evaluation.spurious_score import spurious_score as measured
     from salient_imagenet_data.evaluation.spurious_score import table
@@ -360,7 +359,7 @@ def spurious_score(
             tell(line)
         scores.append(measured(classifier, own, others, settings=settings))
     by_name = {score.model["name"]: score.to_json() for score in scores}
-    click.echo(json.dumps(by_name, indent=2) if as_json else table(scores))
+    click.echo(in_json(by_name) if as_json else table(scores))
 
 
 def inputs_of(

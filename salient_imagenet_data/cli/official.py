@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from salient_imagenet_data.cli.commands import VERSION, cli, tell
+from salient_imagenet_data.cli.commands import VERSION, cli, in_json, tell
 from salient_imagenet_data.cli.images import GivenImages, images_options
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def compare(store_a: str, store_b: str, as_json: bool) -> None:
     from salient_imagenet_data.store.reading import Store
 
     result = compare_stores(Store(store_a), Store(store_b))
-    click.echo(json.dumps(result, indent=2) if as_json else table(result))
+    click.echo(in_json(result) if as_json else table(result))
 
 
 def _grid(text: str) -> tuple[int, int] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from salient_imagenet_data.cli.commands import (
     check_picture,
     cli,
     fold_of,
+    in_json,
     numbers,
     settings_of,
     tell,
@@ -109,7 +109,7 @@ def sis(
         report=tell,
     )
     if as_json:
-        click.echo(json.dumps({name: figures.to_json() for name, (_, figures) in found.items()}, indent=2))
+        click.echo(in_json({name: figures.to_json() for name, (_, figures) in found.items()}))
     else:
         click.echo("\n\n".join(lines(name, figures) for name, (_, figures) in found.items()))
     if picture is not None:
@@ -186,7 +186,7 @@ def sis_retrain(
         report=tell if as_json else click.echo,
     )
     if as_json:
-        click.echo(json.dumps([each.to_json() for each in found], indent=2))
+        click.echo(in_json([each.to_json() for each in found]))
 
 
 @cli.command()
@@ -258,6 +258,6 @@ def certify(
         if picture is not None and len(results) == 1:
             tell(save_sheet(classifier, opened, source, asked, settings, picture))
     if as_json:
-        click.echo(json.dumps({name: found.to_json() for name, found in results.items()}, indent=2))
+        click.echo(in_json({name: found.to_json() for name, found in results.items()}))
     else:
         click.echo("\n\n".join(lines(name, found) for name, found in results.items()))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import get_args
 
 import click
 
-from salient_imagenet_data.cli.commands import FILE, FOLDER, JSON, cli, tell
+from salient_imagenet_data.cli.commands import FILE, FOLDER, JSON, cli, in_json, tell
 from salient_imagenet_data.evaluation.numbers.choices import Scale
 
 
@@ -59,7 +58,7 @@ def leaderboard(
     wrote = f"wrote {path}: {sum(len(board.rows) for board in boards)} models"
     if as_json:
         tell(wrote)
-        click.echo(json.dumps([board.to_json() for board in boards], indent=2))
+        click.echo(in_json([board.to_json() for board in boards]))
         return
     click.echo(wrote)
     for board in boards:

@@ -12,6 +12,7 @@ from salient_imagenet_data.store.reading import Store
 from tests.app.conftest import Client
 from tests.cli.app.conftest import Served
 from tests.conftest import Run
+from tests.hub.stores import make_store, write_images
 
 
 def image_6(client: Client) -> str:
@@ -53,13 +54,16 @@ def test_many_images_are_looked_for_behind_the_first_page(
 
 
 def test_a_site_of_many_images_knows_which_are_missing(
-    run: Run, store: Store, lacking: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("salient_imagenet_data.cli.app.explore.MANY", 39)
-    code, out, err = run("explore", store.path, "--images", lacking, "--static", tmp_path / "site")
+    monkeypatch.setattr("salient_imagenet_data.cli.app.explore.MANY", 3)
+    ids = ["bar/0", "cross/0", "ring/0", "star/0"]
+    make_store(tmp_path / "store", ids, [0, 1, 2, 3])
+    images, site = write_images(tmp_path / "images", ids[1:]), tmp_path / "site"
+    code, out, err = run("explore", tmp_path / "store", "--images", images, "--static", site)
     assert code == 0 and err.splitlines() == [
-        "1 of 40 images are not there; their maps are shown alone",
+        "1 of 4 images are not there; their maps are shown alone",
         "photographs are among the pictures: share them only where you may, or write with --no-photographs",
     ]
-    size = sum(path.stat().st_size for path in (tmp_path / "site").rglob("*") if path.is_file())
-    assert out.startswith(f"wrote {tmp_path / 'site'}: ") and out.endswith(f" pictures, {size / 1e6:.1f} MB\n")
+    size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
+    assert out.startswith(f"wrote {site}: ") and out.endswith(f" pictures, {size / 1e6:.1f} MB\n")
