@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,9 @@ from salient_imagenet_data.store.reading import Store
 from tests.hub.conftest import IDS, LABELS
 from tests.hub.stores import make_store, write_images
 from tests.hub_server import TOKEN, Fault, HubServer, Repository, serve
+from tests.warm import Warm
 
 REPO = "org/name"
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass
@@ -33,6 +32,7 @@ class Client:
 
     server: HubServer
     home: Path
+    warm: Warm
 
     def run(self, *arguments: object, token: str | None = TOKEN) -> subprocess.CompletedProcess[str]:
         settings = {
@@ -43,13 +43,11 @@ class Client:
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "HF_HUB_ETAG_TIMEOUT": "5",
-            "PYTHONPATH": str(ROOT),
         }
         env = {k: v for k, v in os.environ.items() if not k.startswith("HF_")} | settings
         if token:
             env["HF_TOKEN"] = token
-        command = [sys.executable, "-m", *map(str, arguments)]
-        return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=180)
+        return self.warm.run("-m", *arguments, env=env, timeout=180)
 
     def publish(self, store: Store, *options: object) -> subprocess.CompletedProcess[str]:
         out = self.home / "export"
@@ -78,10 +76,25 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
     return lines[0]
 
 
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Warm]:
+    """With what the clients import, but for themselves: they read their settings then."""
+    process = Warm(
+        *("aiohttp", "dill", "fsspec", "httpx", "multiprocess", "pandas", "pyarrow.dataset", "pyarrow.parquet"),
+        *("requests", "xxhash", "zarr", "salient_imagenet_data.cli", "salient_imagenet_data.store.reading"),
+    )
+    assert (
+        process.run("-c", "import sys; sys.exit(bool({'datasets', 'huggingface_hub'} & {*sys.modules}))").returncode
+        == 0
+    )
+    yield process
+    process.close()
+
+
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[Client]:
+def client(tmp_path: Path, warm: Warm) -> Iterator[Client]:
     with serve() as server:
-        yield Client(server, tmp_path / "home")
+        yield Client(server, tmp_path / "home", warm)
 
 
 def offered(server: HubServer, folder: Path) -> None:
