@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import NormalDist
 
 import numpy as np
@@ -62,6 +63,18 @@ class Fit:
     def models(self) -> int:
         return len(self.x)
 
+    @cached_property
+    def drawn(self) -> NDArray[np.float64]:
+        """(at most `DRAWS`, 2) slopes and intercepts of lines through as many models, drawn with replacement. Draws of
+        models of one clean accuracy make none and are left out."""
+        rng, found = np.random.default_rng(0), []
+        for part in np.array_split(np.arange(DRAWS), max(1, DRAWS * self.models // 1_000_000)):
+            rows = rng.integers(0, self.models, (len(part), self.models))
+            x, y = self.x[rows], self.y[rows]
+            there = np.ptp(x, axis=1) >= LEAST_SPREAD
+            found.append(np.stack(_least_squares(x[there], y[there]), axis=1))
+        return np.concatenate(found)
+
 
 def fit_line(clean: NDArray[np.float64], shifted: NDArray[np.float64], scale: Scale = "logit") -> Fit:
     """Fit a line to accuracies (models,) inside (0, 1). Raises ValueError for fewer than three models, or models of one
@@ -76,20 +89,13 @@ def fit_line(clean: NDArray[np.float64], shifted: NDArray[np.float64], scale: Sc
     return Fit(Line(float(slope), float(intercept), scale), x, y, explained)
 
 
-def above(fit: Fit, clean: float, shifted: float, draws: int = DRAWS, seed: int = 0) -> Estimate:
+def above(fit: Fit, clean: float, shifted: float) -> Estimate:
     """A model's shifted accuracy minus what the line gives for its clean accuracy, inside (0, 1). n: models of the
-    line. The interval is of the line: percentiles over lines through models drawn with replacement; draws of models of
-    one clean accuracy make none and are left out. What the model's own accuracies vary by chance is not in it."""
-    z, rng = to_scale(clean, fit.line.scale), np.random.default_rng(seed)
-    values = []
-    for part in np.array_split(np.arange(draws), max(1, draws * fit.models // 1_000_000)):
-        drawn = rng.integers(0, fit.models, (len(part), fit.models))
-        x, y = fit.x[drawn], fit.y[drawn]
-        there = np.ptp(x, axis=1) >= LEAST_SPREAD
-        slope, intercept = _least_squares(x[there], y[there])
-        values.append(slope * z + intercept)
-    low, high = np.quantile(np.concatenate(values), [0.025, 0.975])  # the scale keeps their order
+    line. The interval is of the line: percentiles over `Fit.drawn`. What the model's own accuracies vary by chance is
+    not in it."""
     scale = fit.line.scale
+    values = fit.drawn @ [to_scale(clean, scale), 1.0]
+    low, high = np.quantile(values, [0.025, 0.975])  # the scale keeps their order
     least, most = (shifted - from_scale(float(end), scale) for end in (high, low))
     return Estimate(shifted - fit.line.at(clean), fit.models, least, most)
 

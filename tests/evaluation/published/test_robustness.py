@@ -68,6 +68,24 @@ def test_the_line_may_be_in_probits_and_of_some_models_only() -> None:
         fit_lines([replace(SHIFT, pairs={Key(n, 1): (0.5, v) for n, v in SKETCH.items()})])
 
 
+def test_every_set_has_its_own_line_and_a_model_those_that_have_it() -> None:
+    """On the second set, where the line goes down with clean accuracy, two models are missing."""
+    pairs = {Key(n, 224): (CLEAN[n], 1 - CLEAN[n]) for n in tuple(CLEAN)[:4]}
+    lines = fit_lines([SHIFT, Shift("ImageNetV2", "ImageNet", False, pairs, 0, ())])
+    figures = {"RCS": {n: place / 10 for place, n in enumerate(tuple(CLEAN)[:6])}}
+    found = published({n: {"spec": f"timm:{n}"} for n in tuple(CLEAN)[:6]}, figures, lines, {})
+    assert [e.name for e in found.expectations] == ["ImageNet-Sketch", "ImageNetV2"]
+    assert list(found.joined["a.x"].on) == ["ImageNet-Sketch", "ImageNetV2"]
+    assert list(found.joined["f.y"].on) == ["ImageNet-Sketch"]
+    first, second = found.joined["a.x"].on.values()
+    assert second.shifted == pytest.approx(0.38) and second.effective.value == pytest.approx(0.0, abs=1e-9)
+    assert abs(first.effective.value) > 1e-3
+    assert [(c.name, c.models, c.estimate is None) for c in found.correlations] == [
+        ("ImageNet-Sketch", 6, False),
+        ("ImageNetV2", 4, True),
+    ]
+
+
 def test_a_set_of_200_classes_against_all_of_imagenet_is_told() -> None:
     words = "ImageNet-A has 200 of ImageNet's classes: timm's -clean table is of the same"
     for part in (False, True):
