@@ -9,6 +9,9 @@ from typing import Any
 from salient_imagenet_data.errors import SalientError, some
 from salient_imagenet_data.evaluation.published.tables import Key, Shift
 
+HUB = "hf-hub:timm/"
+"""Before a name where timm's weights are asked for on the Hub."""
+
 
 @dataclass(frozen=True)
 class Joined:
@@ -26,7 +29,8 @@ def joined(
     models: what is recorded of ours (spec, weights, preprocessing), by name. same_as: what the user says: our name to
     timm's. `timm:NAME` with timm's own weights is NAME of the tables; a name without a tag, such as timm:resnet50, the
     one model of any tag, if there is only one. With weights of one's own a network is another than timm's, and so are
-    those of other libraries, unless the user says which they are.
+    those of other libraries, unless the user says which they are. Where nothing is recorded, as in other people's
+    predictions, a name of ours that is one of timm's is that.
     """
     known = dict.fromkeys(key for shift in shifts for key in shift.pairs)
     names = dict.fromkeys(key.model for key in known)
@@ -36,7 +40,7 @@ def joined(
         if ours in same_as:
             theirs = same_as[ours]
         else:
-            theirs, note, why = _by_spec(record, names)
+            theirs, note, why = _by_spec(ours, record, names)
             if why:
                 missing[ours] = why
                 continue
@@ -65,14 +69,16 @@ def check_same_as(same_as: Mapping[str, str], ours: Sequence[str], shifts: Seque
             )
 
 
-def _by_spec(record: Mapping[str, Any], names: Mapping[str, None]) -> tuple[str, str, str]:
+def _by_spec(ours: str, record: Mapping[str, Any], names: Mapping[str, None]) -> tuple[str, str, str]:
     """timm's name, what was taken for granted, and why there is none."""
     spec = str(record.get("spec", ""))
+    if not spec and ours in names:
+        return ours, f"{ours} by its name alone", ""
     if not spec.startswith("timm:"):
         return "", "", f"{spec} is not timm's" if spec else "nothing says which network it is"
     if record.get("weights_sha256"):
         return "", "", f"{spec} with weights of its own, which need not be timm's"
-    name = spec.removeprefix("timm:")
+    name = spec.removeprefix("timm:").removeprefix(HUB)
     if name in names or "." in name:
         return name, "", ""
     tagged = tuple(other for other in names if other.partition(".")[0] == name)

@@ -25,6 +25,8 @@ def test_models_of_timm_with_its_own_weights_are_joined_by_name_and_size() -> No
         "large": of("timm:vit.a", crop=384),
         "other size": of("timm:lite0.in1k", crop=288),
         "crop not known": {"spec": "timm:plain"},
+        "on the Hub": of("timm:hf-hub:timm/resnet50.a1_in1k"),
+        "resnet50.tv_in1k": {"name": "resnet50.tv_in1k"},
     }
     found, missing = joined(models, SHIFTS, {})
     assert missing == {} and {ours: one.key for ours, one in found.items()} == {
@@ -34,9 +36,12 @@ def test_models_of_timm_with_its_own_weights_are_joined_by_name_and_size() -> No
         "large": Key("vit.a", 384),
         "other size": Key("lite0.in1k", 224),
         "crop not known": Key("plain", 224),
+        "on the Hub": Key("resnet50.a1_in1k", 224),
+        "resnet50.tv_in1k": Key("resnet50.tv_in1k", 224),
     }
-    assert [found[ours].note for ours in ("exact", "one tag", "other size")] == [
+    assert [found[ours].note for ours in ("exact", "resnet50.tv_in1k", "one tag", "other size")] == [
         "",
+        "resnet50.tv_in1k by its name alone",
         "timm:lite0 taken for lite0.in1k, the only one of its name",
         "published at 224 pixels, evaluated at 288",
     ]
@@ -51,6 +56,8 @@ def test_what_may_be_another_network_is_not_joined_and_says_why() -> None:
         "unknown": of("timm:nothing"),
         "another library": of("torchvision:resnet50"),
         "a stranger's": {"name": "x"},
+        "plain": of("torchvision:plain"),
+        "of another owner": of("timm:hf-hub:somebody/resnet50.a1_in1k"),
         "other sizes": of("timm:vit.a", crop=256),
     }
     found, missing = joined(models, SHIFTS, {})
@@ -61,6 +68,8 @@ def test_what_may_be_another_network_is_not_joined_and_says_why() -> None:
         "unknown": "nothing stands in no table, or not in both of a shift",
         "another library": "torchvision:resnet50 is not timm's",
         "a stranger's": "nothing says which network it is",
+        "plain": "torchvision:plain is not timm's",
+        "of another owner": "hf-hub:somebody/resnet50.a1_in1k stands in no table, or not in both of a shift",
         "other sizes": "vit.a is published at 224, 384 pixels, and evaluated at 256",
     }
 
