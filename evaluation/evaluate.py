@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from salient_imagenet_data.evaluation.plan.plan import USUAL, Conditions, Plan
 from salient_imagenet_data.evaluation.run.found import images_found, images_to_swap_in
 from salient_imagenet_data.evaluation.run.images import swaps
 from salient_imagenet_data.evaluation.run.infer import answers_of, infer
+from salient_imagenet_data.evaluation.run.names import check_names, file_name
 from salient_imagenet_data.evaluation.run.predictions import Answers, PredictionsFile, concatenated, read_predictions
 from salient_imagenet_data.evaluation.run.settings import DEFAULT, Settings
 from salient_imagenet_data.evaluation.score.results import Failure, ModelResult
@@ -131,31 +131,6 @@ def earlier(
                 "not in this report"
             )
     return found
-
-
-def file_name(model: str) -> str:
-    """The name of a model's predictions file: letters of any script, digits, dots and dashes of the model's name.
-
-    Raises SalientError for a name without a letter or digit.
-    """
-    stem = re.sub(r"[^\w.]+|_+", "-", model).strip("-.")
-    if not stem:
-        raise SalientError(f"a model called {model!r}", expected="a name with a letter or a digit, for its file")
-    return stem + ".parquet"
-
-
-def check_names(models: Iterable[str]) -> None:
-    """Before anything runs: raises SalientError where two models would write one file, capital letters or not."""
-    taken: dict[str, str] = {}
-    for model in models:
-        other = taken.setdefault(file_name(model).casefold(), model)
-        if other != model:
-            raise SalientError(
-                f"{model!r} and {other!r} would write one file",
-                expected="names that differ in letters or digits",
-                got=file_name(model),
-                then="give each a --name",
-            )
 
 
 def one_line(error: Exception) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from salient_imagenet_data.evaluation.evaluate import check_names, file_name
 from salient_imagenet_data.evaluation.run.images import Items
+from salient_imagenet_data.evaluation.run.names import check_names, file_name
 from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
 from salient_imagenet_data.evaluation.sufficiency.choices import Choice
 from salient_imagenet_data.evaluation.sufficiency.classifiers import (

@@ -122,7 +122,8 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     | {"leave_out": "evaluation/score/test_left_out.py"},
     "score": {"leave_out": "evaluation/score/test_left_out.py"},
     "overlap": dict.fromkeys(("conditions", "picture", "leave_out"), "evaluation/failures/test_overlap.py"),
-    "leaderboard": dict.fromkeys(("results", "same_as", "scale", "line_of"), "evaluation/published/test_robustness.py"),
+    "leaderboard": dict.fromkeys(("results", "same_as", "scale", "line_of"), "evaluation/published/test_robustness.py")
+    | dict.fromkeys(("hub", "dataset", "source"), "evaluation/report/test_hub_results.py"),
     "export": {"redistribute": "hub/test_export.py"},
     "train": {"weights": "cli/test_train.py", "autoattack": "cli/test_train.py", "outputs": "subsets/test_outputs.py"},
 }

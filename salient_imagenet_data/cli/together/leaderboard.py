@@ -31,6 +31,11 @@ from salient_imagenet_data.evaluation.numbers.choices import Scale
 @click.option(
     "--line-of", multiple=True, metavar="PATTERN", help="Only models of such names make lines, as '*.a1_in1k'."
 )
+@click.option("--hub", type=FOLDER, help="Folder for evaluation results as the Hub reads them; nothing is uploaded.")
+@click.option(
+    "--dataset", metavar="ORG/NAME[@COMMIT]", help="With --hub: the data set on the Hub that holds the masks."
+)
+@click.option("--source", metavar="URL", help="With --hub: where the evaluation can be read, such as the report.")
 @JSON
 def leaderboard(
     folder: Path,
@@ -39,22 +44,37 @@ def leaderboard(
     same_as: tuple[str, ...],
     scale: Scale,
     line_of: tuple[str, ...],
+    hub: Path | None,
+    dataset: str | None,
+    source: str | None,
     as_json: bool,
 ) -> None:
-    """Merge the reports at and below a folder into one sortable page, beside published results where they are given."""
+    """Merge the reports at and below a folder into one sortable page, beside published results where they are given.
+
+    With --hub also a file for the repository of each model, .eval_results/NAME.yaml, and eval.yaml for that of the data
+    set.
+    """
     from salient_imagenet_data.errors import SalientError
     from salient_imagenet_data.evaluation.published.printing import lines as in_lines
     from salient_imagenet_data.evaluation.published.robustness import fit_lines
     from salient_imagenet_data.evaluation.published.tables import read_table, shifts
+    from salient_imagenet_data.evaluation.report.hub_results import hub_results, on_hub, write_hub_results
     from salient_imagenet_data.evaluation.report.leaderboard import PAGE, write_leaderboard
 
     if not folder.is_dir():
         raise SalientError(f"{folder}: not a folder", expected="a folder with report.json files at or below it")
     if not results and (same_as or line_of):
         raise SalientError("--as and --line-of say how published results are read", then="give --results")
+    if (hub is None) != (dataset is None) or (source is not None and hub is None):
+        raise SalientError("results for the Hub", expected="--hub and --dataset, and --source only beside them")
+    there = None if dataset is None else on_hub(dataset, source)
     path = out or folder / PAGE
     lines = fit_lines(shifts([read_table(table) for table in results]), scale, line_of) if results else None
     boards = write_leaderboard(folder, path, lines, dict(_pair(text) for text in same_as))
+    if hub is not None and there is not None:
+        files = hub_results(boards, there)
+        write_hub_results(files, hub)
+        tell(f"wrote {hub}: evaluation results of {len(files) - 1} models for their repositories on the Hub")
     wrote = f"wrote {path}: {sum(len(board.rows) for board in boards)} models"
     if as_json:
         tell(wrote)
