@@ -27,10 +27,11 @@ def joined(
     """The published model of each of ours, and why the others have none.
 
     models: what is recorded of ours (spec, weights, preprocessing), by name. same_as: what the user says: our name to
-    timm's. `timm:NAME` with timm's own weights is NAME of the tables; a name without a tag, such as timm:resnet50, the
-    one model of any tag, if there is only one. With weights of one's own a network is another than timm's, and so are
-    those of other libraries, unless the user says which they are. Where nothing is recorded, as in other people's
-    predictions, a name of ours that is one of timm's is that.
+    timm's. `timm:NAME` with timm's own weights is NAME of the tables; a name without a tag, such as timm:resnet50, that
+    of the weights which timm took, or, where that was not recorded, the one model of any tag, if there is only one.
+    With weights of one's own a network is another than timm's, and so are those of other libraries, unless the user
+    says which they are. Where nothing is recorded, as in other people's predictions, a name of ours that is one of
+    timm's is that.
     """
     known = dict.fromkeys(key for shift in shifts for key in shift.pairs)
     names = dict.fromkeys(key.model for key in known)
@@ -78,7 +79,7 @@ def _by_spec(ours: str, record: Mapping[str, Any], names: Mapping[str, None]) ->
         return "", "", f"{spec} is not timm's" if spec else "nothing says which network it is"
     if record.get("weights_sha256"):
         return "", "", f"{spec} with weights of its own, which need not be timm's"
-    name = spec.removeprefix("timm:").removeprefix(HUB)
+    name = str(record.get("pretrained") or spec.removeprefix("timm:").removeprefix(HUB))
     if name in names or "." in name:
         return name, "", ""
     tagged = tuple(other for other in names if other.partition(".")[0] == name)

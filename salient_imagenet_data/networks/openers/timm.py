@@ -27,12 +27,12 @@ def open_timm(rest: str, class_names: tuple[str, ...] | None, weights: Checkpoin
     name, options = _options(rest, weights)
     if ":" not in name and not timm.is_model(name):  # hf-hub:... and local-dir:... are found by timm
         raise SalientError(f"timm:{name}: timm has no such network", then="see timm.list_models()")
-    own, names = None, None
+    own, names, downloaded = None, None, None
     if weights is None:
         with cached_where_offline(f"timm:{name}: its weights cannot be downloaded"):
             net = timm.create_model(name, pretrained=True)
         classes = net.num_classes
-        names = _labels(timm, net.pretrained_cfg)
+        names, downloaded = _labels(timm, net.pretrained_cfg), _tagged(net.pretrained_cfg)
     else:
         weights = _of_today(name, weights)
         net, classes = _sized(timm, name, weights, options)
@@ -40,8 +40,16 @@ def open_timm(rest: str, class_names: tuple[str, ...] | None, weights: Checkpoin
     config = timm.data.resolve_model_data_config(net)
     model, details = normalised(net, own, config["mean"], config["std"], "timm's config")
     details["library"] = f"timm {timm.__version__}"
+    if downloaded and ":" not in name:
+        details["pretrained"] = downloaded
     assumed = _labels(timm, net.pretrained_cfg)
     return Opened(model, timm_preprocessing(config, name), details, classes, names, assumed)
+
+
+def _tagged(config: dict[str, Any]) -> str | None:
+    """Which weights timm took, as its tables call them: of a name without a tag its first ones."""
+    architecture, tag = config.get("architecture"), config.get("tag")
+    return f"{architecture}.{tag}" if architecture and tag else architecture
 
 
 def _labels(timm: Any, config: dict[str, Any]) -> tuple[str, ...] | None:

@@ -22,6 +22,7 @@ def test_models_of_timm_with_its_own_weights_are_joined_by_name_and_size() -> No
         "exact": of("timm:resnet50.tv_in1k"),
         "no tags": of("timm:plain"),
         "one tag": of("timm:lite0"),
+        "tag recorded": {**of("timm:resnet50"), "pretrained": "resnet50.a1_in1k"},
         "large": of("timm:vit.a", crop=384),
         "other size": of("timm:lite0.in1k", crop=288),
         "crop not known": {"spec": "timm:plain"},
@@ -33,13 +34,14 @@ def test_models_of_timm_with_its_own_weights_are_joined_by_name_and_size() -> No
         "exact": Key("resnet50.tv_in1k", 224),
         "no tags": Key("plain", 224),
         "one tag": Key("lite0.in1k", 224),
+        "tag recorded": Key("resnet50.a1_in1k", 224),
         "large": Key("vit.a", 384),
         "other size": Key("lite0.in1k", 224),
         "crop not known": Key("plain", 224),
         "on the Hub": Key("resnet50.a1_in1k", 224),
         "resnet50.tv_in1k": Key("resnet50.tv_in1k", 224),
     }
-    assert [found[ours].note for ours in ("exact", "resnet50.tv_in1k", "one tag", "other size")] == [
+    assert [found[ours].note for ours in ("tag recorded", "resnet50.tv_in1k", "one tag", "other size")] == [
         "",
         "resnet50.tv_in1k by its name alone",
         "timm:lite0 taken for lite0.in1k, the only one of its name",
