@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -84,15 +85,20 @@ def test_a_sheet_holds_the_photographs_in_order(store: Store, images: Path) -> N
 
 def test_the_command_writes_a_sheet_and_replaces_none(store: Store, images: Path, tmp_path: Path, run: Run) -> None:
     out = tmp_path / "look.png"
-    status, said, _ = run("look", store.path, "--images", images, "--class", "bowtie", "-n", "3", "--out", out)
-    assert status == 0 and said == f"wrote {out}: 3 photographs of 1 of 10 classes\n"
+    status, said, err = run("look", store.path, "--images", images, "--class", "bowtie", "-n", "3", "--out", out)
+    assert (status, said, err) == (0, f"wrote {out}: 3 photographs of 1 of 10 classes\n", "")
     with Image.open(out) as picture:
         one = picture.size
     status, _, wrong = run("look", store.path, "--images", images, "--out", out)
     assert (
         status == 2 and wrong == f"Error: {out}: exists; expected a new file; choose another --out or use --overwrite\n"
     )
-    assert run("look", store.path, "--images", images, "-n", "1", "--out", out, "--overwrite")[0] == 0
+    lacking = Path(shutil.copytree(images, tmp_path / "lacking"))
+    for row in (0, 1):
+        (lost,) = lacking.glob(f"{store.rows[row].image_id}.*")
+        lost.unlink()
+    status, _, err = run("look", store.path, "--images", lacking, "-n", "1", "--out", out, "--overwrite")
+    assert (status, err) == (0, "2 of 40 images are not there and are left out\n")
     with Image.open(out) as picture:
         assert picture.height > 2 * one[1]
 

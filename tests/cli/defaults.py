@@ -250,3 +250,11 @@ REPEATED = {
     "spurious-score": {"--model", "--weights"},
 }
 """Options that are given several times for several values."""
+LISTED = {
+    "apply": {"answers": (False, 1)},
+    "groups": {"predictions": (False, -1)},
+    "label-errors": {"predictions": (False, 1)},
+    "overlap": {"predictions": (True, -1)},
+    "score": {"predictions": (True, -1)},
+}
+"""Arguments of which there may be none, or any number: whether one must be there, and how many. Others are one."""

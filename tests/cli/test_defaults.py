@@ -13,7 +13,7 @@ from salient_imagenet_data.evaluation.mitigation.heads.dfr import DFR
 from salient_imagenet_data.evaluation.mitigation.heads.group_dro import GroupDRO
 from salient_imagenet_data.evaluation.mitigation.heads.jtt import JTT
 from salient_imagenet_data.evaluation.mitigation.heads.least_spurious import Spuriosity
-from tests.cli.defaults import DEFAULTS, NEEDED, OPEN, RANGES, REPEATED, SWITCHES
+from tests.cli.defaults import DEFAULTS, LISTED, NEEDED, OPEN, RANGES, REPEATED, SWITCHES
 
 
 def options(command: str) -> dict[str, click.Option]:
@@ -70,3 +70,7 @@ def test_every_number_with_a_bound_every_switch_and_what_must_or_may_be_repeated
     assert {flag for flag, option in given if option.multiple} == REPEATED.get(command, set())
     switches = {flag for flag, option in given if option.is_flag and not option.secondary_opts}
     assert switches == SWITCHES.get(command, set())
+    arguments = [p for p in cli.commands[command].params if isinstance(p, click.Argument)]
+    assert {p.name: (p.required, p.nargs) for p in arguments if not p.required or p.nargs != 1} == LISTED.get(
+        command, {}
+    )

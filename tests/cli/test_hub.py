@@ -113,6 +113,8 @@ def test_masks_for_another_tool_are_written_again_only_when_asked(
     given = ("export", place, "--out", tmp_path / "out", "--format")
     code, out, _ = run(*given, "coco")
     assert (code, out) == (0, f"wrote {tmp_path / 'out'}: 3 core masks; 4 images; 3 spurious masks\n")
+    for repo in ("A/first", "me/mine"):
+        assert "--repo is for --format hub: the others have no card" in run(*given, "coco", "--repo", repo)[2]
     with_images = (*given, "webdataset", "--images", made / "images")
     code, out, err = run(*with_images, "--redistribute")
     assert (code, out) == (2, "") and "use --overwrite" in err

@@ -136,6 +136,13 @@ def test_the_command_prints_and_writes_names_beside_peoples_own(
     asked = json.loads(run(*given, *words, "--json", "--kind", "spurious")[1])
     assert [n["rank"] for n in asked["names"]] == [f.rank for f in store.features if f.kind == "spurious"]
     assert f"named among {len(default_bank(store.class_names))} words" in seen[()]
+    lacking = Path(shutil.copytree(images, tmp_path / "lacking"))
+    (lost,) = lacking.glob(f"{store.rows[0].image_id}.*")
+    lost.unlink()
+    given = ("name", store.path, "--images", lacking, "--clip", "tiny-namer", "--weights", clip, *words)
+    code, out, err = run(*given)
+    assert (code, out) == (2, "") and "1 of 40 images" in err and "--skip-missing" in err
+    assert run(*given, "--skip-missing")[0] == 0
 
 
 def test_people_name_features_without_a_network(store: Store, run: Run, tmp_path: Path) -> None:
@@ -146,6 +153,8 @@ def test_people_name_features_without_a_network(store: Store, run: Run, tmp_path
     f = store.features[0]
     said = {"class_name": f.class_name, "feature_index": f.feature_index, "name": f.name}
     assert first == {**said, "rank": 1, "kind": "core", "reasons": 5}
+    code, _, err = run("name", store.path, "--out", tmp_path / "x.csv", "--weights", "w")
+    assert code == 2 and "--weights: is about naming by a network" in err
     code, _, err = run("name", store.path, "--out", tmp_path / "x.csv")
     assert code == 2 and "--out: is about naming by a network" in err
     code, _, err = run("name", store.path, "--clip", "tiny-namer")
