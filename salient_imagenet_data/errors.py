@@ -60,6 +60,7 @@ EXTRAS = {
     "simplejpeg": "jpeg",
     "pyautoattack": "autoattack",
     "scipy": "imagenet",
+    "zennit": "lrp",
     "s3fs": "s3",
     "starlette": "app",
     "uvicorn": "app",

@@ -106,7 +106,7 @@ def choose_ends(
 
 def _wanted(store: Store, labels: NDArray[np.integer], classes: Sequence[str]) -> list[int]:
     present = np.unique(labels).tolist()
-    return [_label(store.class_names, name) for name in classes] if classes else _spread(present, 10)
+    return [label_of(store.class_names, name) for name in classes] if classes else _spread(present, 10)
 
 
 def _items_of(store: Store, labels: NDArray[np.integer], label: int) -> NDArray[np.int64]:
@@ -116,7 +116,8 @@ def _items_of(store: Store, labels: NDArray[np.integer], label: int) -> NDArray[
     return mine
 
 
-def _label(class_names: tuple[str, ...], name: str) -> int:
+def label_of(class_names: tuple[str, ...], name: str) -> int:
+    """The number of a class by its name or ImageNet's words. Raises SalientError for another."""
     for names in (class_names, display_names(class_names)):
         if name in names:
             return names.index(name)

@@ -52,7 +52,8 @@ SECTIONS = {
         *("label", "sheets", "apply", "annotations", "name", "score-discovery", "export-answers", "import-answers"),
     ),
     "Measure what classifiers rely on": (
-        *("evaluate", "score", "leaderboard", "overlap", "groups", "align", "certify", "sis", "sis-retrain"),
+        *("evaluate", "score", "leaderboard", "overlap", "groups", "align", "relevance", "certify"),
+        *("sis", "sis-retrain"),
         *("spurious-score", "label-errors"),
     ),
     "Rely less on what is spurious": ("retrain-head", "finetune", "spufix"),

@@ -1,4 +1,5 @@
-"""The commands that hold a store's maps against people's boxes, and other methods' claims against its features."""
+"""The commands that hold a store's maps against people's boxes and against relevance, and other methods' claims against
+its features."""
 
 from __future__ import annotations
 
@@ -7,9 +8,28 @@ from typing import TYPE_CHECKING
 
 import click
 
-from salient_imagenet_data.cli.commands import FILE, cli, in_json
+from salient_imagenet_data.cli.commands import (
+    DEVICE,
+    FILE,
+    FOLD,
+    FOLDER,
+    JSON,
+    OUTPUTS,
+    SEED,
+    WORKERS,
+    batch_size_option,
+    cli,
+    in_json,
+    settings_of,
+    tell,
+)
+from salient_imagenet_data.cli.images import GivenImages, images_options
+from salient_imagenet_data.cli.mitigate import inputs_of
+from salient_imagenet_data.evaluation.relevance.choices import BYS, RULES
 
 if TYPE_CHECKING:
+    from salient_imagenet_data.evaluation.relevance.choices import By, Rules
+    from salient_imagenet_data.folds import Fold
     from salient_imagenet_data.store.reading import Store
 
 BY_BOXES = click.option(
@@ -70,4 +90,70 @@ def score_discovery(store: str, claims: Path, as_json: bool) -> None:
     from salient_imagenet_data.store.reading import Store
 
     found = score(Store(store), read_claims(claims))
+    click.echo(in_json(found.to_json()) if as_json else lines(found))
+
+
+@cli.command()
+@click.argument("store")
+@images_options(required=True)
+@click.option("--model", metavar="SPEC", help="timm:NAME, torchvision:NAME or MODULE:FUNCTION.")
+@click.option("--weights", help="A file or hf://owner/name/file. Alone: as of `train`, or of --architecture.")
+@click.option("--architecture", help="Network of --weights alone: resnet50, torchvision:NAME or timm:NAME.")
+@click.option("--class-names", "outputs", metavar="FILE", help=OUTPUTS)
+@click.option("--class", "classes", multiple=True, help="Only this class, by its name; repeat for several.")
+@click.option("--out", type=FOLDER, help="Folder for a page with pictures, a JSON, a table and the maps.")
+@click.option(
+    "--per-class", type=click.IntRange(2), default=100, help="Images of each class, at most, drawn at random."
+)
+@click.option(
+    "--by", type=click.Choice(BYS), default="maps", help="What images are alike in: where relevance is, or of what."
+)
+@click.option("--clusters", type=click.IntRange(2), help="So many.  [default: as the largest gap of eigenvalues says]")
+@click.option("--rules", type=click.Choice(RULES), default="epsilon_plus_flat", help="How relevance is handed back.")
+@FOLD
+@click.option("--skip-missing", is_flag=True, help="Leave out, and count, images not there or not decoding.")
+@batch_size_option(16)
+@WORKERS
+@SEED
+@DEVICE
+@JSON
+def relevance(
+    store: str,
+    images: GivenImages,
+    model: str | None,
+    weights: str | None,
+    architecture: str | None,
+    outputs: str | None,
+    classes: tuple[str, ...],
+    out: Path | None,
+    per_class: int,
+    by: By,
+    clusters: int | None,
+    rules: Rules,
+    fold: Fold,
+    skip_missing: bool,
+    batch_size: int,
+    workers: int,
+    seed: int,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Find where to look in a class without masks: which units have its relevance, and what sorts of maps it has.
+
+    Clusters nominate units to look at first. With the store's own network also whether each feature's activation map
+    is where its relevance comes from.
+    """
+    from salient_imagenet_data.evaluation.relevance.printing import lines
+    from salient_imagenet_data.evaluation.relevance.records import Asked
+    from salient_imagenet_data.evaluation.relevance.relevance import relevance as find
+    from salient_imagenet_data.evaluation.relevance.writing import check_folder, write
+
+    if out is not None:
+        check_folder(out)
+    settings = settings_of(batch_size, workers, device, skip_missing, fold, seed=seed)
+    classifier, opened, source = inputs_of(store, images, model, weights, architecture, outputs)
+    asked = Asked(rules, by, clusters, per_class)
+    found = find(classifier, opened, source, classes, asked, settings, tell)
+    if out is not None:
+        tell(f"wrote {write(found, out, opened, source, classifier.preprocessing or opened.manifest.preprocessing)}")
     click.echo(in_json(found.to_json()) if as_json else lines(found))

@@ -31,6 +31,7 @@ RUN_ONLY: dict[str, set[str]] = {
     "sis-retrain": {"verbose", "device", "as_json"},
     "label-errors": {"verbose", "skip_missing", "device", "as_json", "overwrite", "workers", "batch_size"},
     "certify": {"verbose", "skip_missing", "device", "as_json", "overwrite_picture", "workers"},
+    "relevance": {"verbose", "skip_missing", "device", "as_json", "workers"},
     "import-official": {"verbose", "skip_broken", "workers", "resume", "overwrite"},
     "compare": {"as_json"},
     "train": {"verbose", "overwrite", "device", "resume"},
@@ -70,6 +71,7 @@ INPUTS: dict[str, set[str]] = {
     "sis-retrain": {"orders", *_READ},
     "label-errors": {"predictions", "model", "out", *_READ, *_MODEL},
     "certify": {"models", *_READ, *_MODEL},
+    "relevance": {"model", "out", *_READ, *_MODEL},
     "import-official": {"release", "out", "annotations", "images", "layout"},
     "compare": {"store_a", "store_b"},
     "train": {"images", "layout", "scenes", "test_images", "out", "start"},
@@ -117,6 +119,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     | {"outputs": "subsets/test_outputs.py"},
     "certify": dict.fromkeys(("names", "picture"), "evaluation/certificates/test_certify.py")
     | {"outputs": "subsets/test_outputs.py"},
+    "relevance": dict.fromkeys(("outputs", "by", "clusters"), "evaluation/relevance/test_relevance.py"),
     "look": dict.fromkeys(("count", "classes", "most_spurious", "least_spurious"), "test_looking.py"),
     "groups": dict.fromkeys(("rule", "fold", "like"), "evaluation/score/test_grouping.py")
     | {"leave_out": "evaluation/score/test_left_out.py"},
@@ -243,6 +246,14 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
         "batch_size": ("--batch-size", 7),
         "seed": ("--seed", 1),
     },
+    "relevance": {
+        "fold": ("--fold", "1/2"),
+        "classes": ("--class", "ring"),
+        "per_class": ("--per-class", 2),
+        "rules": ("--rules", "epsilon_plus"),
+        "batch_size": ("--batch-size", 7),
+        "seed": ("--per-class", 2, "--seed", 1),
+    },
     "train": {
         "resize": ("--resize", 36),
         "crop": ("--crop", 24),
@@ -322,11 +333,22 @@ BESIDE = {  # what the option is compared with, where it is not the command alon
     ("retrain-head", "penalties"): ("--method", "dfr", "--penalty", 0.3),
     ("retrain-head", "upweights"): ("--method", "jtt", "--upweight", 4),
     ("sis", "selection"): ("--step", 1),
+    ("relevance", "seed"): ("--per-class", 2),
     ("export", "threshold"): ("--format", "coco"),
 }
 SAME = {
     (name, "batch_size")
-    for name in ("build", "align", "evaluate", "retrain-head", "sis", "certify", "spufix", "spurious-score")
+    for name in (
+        "build",
+        "align",
+        "evaluate",
+        "retrain-head",
+        "sis",
+        "certify",
+        "relevance",
+        "spufix",
+        "spurious-score",
+    )
 }
 """Changed, they must change no figure but by rounding: the sums of floats are over other numbers of images."""
 REFUSED = {("build", "weights_sha256"), ("import-official", "crop"), ("import-official", "feature_count")}

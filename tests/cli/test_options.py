@@ -135,6 +135,9 @@ def outcome(
         written = [p.stat().st_size for p in sorted((folder / "e").rglob("*.parquet"))]
         orders = digest(folder / "e") if name == "sis" else {}
         return code, (result, written, orders), {"figures": result}
+    if name == "relevance":
+        code, out, _ = run(name, store, "--images", images, "--weights", weights, "--json", *extra)
+        return code, out, {"figures": json.loads(out)}
     if name == "spurious-score":
         code, out, _ = run(name, "--images", images, "--spurious", images, "--weights", weights, "--json", *extra)
         return code, out, {"figures": json.loads(out)}

@@ -1,0 +1,90 @@
+"""What was found, in a folder: a page with its pictures, a JSON, a table of agreement, and the maps."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.relevance.agreement import Agreement
+from salient_imagenet_data.evaluation.relevance.picture import sheet
+from salient_imagenet_data.evaluation.relevance.records import OfClass, Relevance
+from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.joining import Images
+from salient_imagenet_data.pictures.page import check_page, render
+from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.whole_file import whole_file, write_text
+
+ROOM = "salient_imagenet_data.evaluation.relevance"
+PAGE, JSON, TABLE, PICTURES, MAPS = "index.html", "relevance.json", "agreement.csv", "pictures", "maps"
+COLUMNS = (
+    *("class_index", "class", "feature_index", "rank", "kind", "images"),
+    *("correlation", "iou", "other_correlation", "other_iou", "gain_low", "gain_high", "low", "flag"),
+)
+
+
+def check_folder(folder: Path) -> None:
+    """Before the work is done: raises SalientError where a file that we did not make would be replaced."""
+    check_page(folder / PAGE)
+    strange = [folder / name for name in (JSON, TABLE, PICTURES, MAPS) if (folder / name).exists()]
+    if strange and not (folder / PAGE).exists():
+        raise SalientError(f"{strange[0]}: exists, and no page of this command beside it", then="give another --out")
+
+
+def write(found: Relevance, folder: Path, store: Store, images: Images, preprocessing: Preprocessing) -> Path:
+    """Write index.html with pictures/NNNN.png, relevance.json, agreement.csv, and maps/NNNN.npz for each class by its
+    number; returns the page's path. Each file is there whole or not at all. Raises as `check_folder` does."""
+    check_folder(folder)
+    for name in (PICTURES, MAPS):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    pictures = {}
+    for one in found.classes:
+        with whole_file(folder / MAPS / f"{one.label:04d}.npz") as file:
+            np.savez_compressed(file, allow_pickle=False, **_arrays(one))
+        picture = sheet(one, store, images, preprocessing)
+        if picture is not None:
+            pictures[one.label] = f"{PICTURES}/{one.label:04d}.png"
+            with whole_file(folder / pictures[one.label]) as file:
+                picture.save(file, format="PNG", optimize=True)
+    write_text(folder / JSON, json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
+    write_text(folder / TABLE, _table(found))
+    write_text(folder / PAGE, render(ROOM, "relevance.html", found=found, pictures=pictures, store=store.path.name))
+    return folder / PAGE
+
+
+def _arrays(one: OfClass) -> dict[str, Any]:
+    """By name, N images long: as in `Measured`, and which cluster each image is in, -1 where none were looked for."""
+    labels = np.full(len(one.rows), -1) if one.clustering is None else one.clustering.labels
+    return {
+        "image_ids": np.array(one.image_ids),
+        "maps": one.measured.maps,
+        "units": one.measured.units,
+        "own": one.measured.own,
+        "features": np.array([f.feature_index for f in one.ranked], dtype=np.int64),
+        "clusters": labels.astype(np.int64),
+    }
+
+
+def _table(found: Relevance) -> str:
+    """agreement.csv: a line for each feature."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for one in found.classes:
+        for f in one.ranked:
+            about = (one.label, f.class_name, f.feature_index, f.rank, f.kind or "")
+            writer.writerow([*about, *_cells(one.agreements[f.slot])])
+    return text.getvalue()
+
+
+def _cells(a: Agreement) -> list[str | int | bool]:
+    estimates = (a.correlation, a.iou, a.other_correlation, a.other_iou)
+    numbers = [f"{e.value:.4f}" if e.n else "" for e in estimates]
+    gain = a.correlation_gain
+    ends = [f"{end:.4f}" if gain.n else "" for end in (gain.low, gain.high)]
+    return [a.correlation.n, *numbers, *ends, int(a.low), a.words]
