@@ -108,7 +108,9 @@ def score_discovery(store: str, claims: Path, as_json: bool) -> None:
 @click.option(
     "--by", type=click.Choice(BYS), default="maps", help="What images are alike in: where relevance is, or of what."
 )
-@click.option("--clusters", type=click.IntRange(2), help="So many.  [default: as the largest gap of eigenvalues says]")
+@click.option(
+    "--clusters", type=click.IntRange(2), help="So many clusters.  [default: by the largest gap of eigenvalues]"
+)
 @click.option("--rules", type=click.Choice(RULES), default="epsilon_plus_flat", help="How relevance is handed back.")
 @FOLD
 @click.option("--skip-missing", is_flag=True, help="Leave out, and count, images not there or not decoding.")
