@@ -21,6 +21,7 @@ from salient_imagenet_data.builder.config import BuildConfig, RunConfig
 from salient_imagenet_data.builder.units.decoding import batches, check_decoder
 from salient_imagenet_data.builder.units.forward import numerics, run_model
 from salient_imagenet_data.errors import ImageError, SalientError, some
+from salient_imagenet_data.folds import lowest_of_each
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.source import ImageSource, ids_of, labels_of
 from salient_imagenet_data.networks.checkpoint import read_checkpoint
@@ -55,14 +56,13 @@ class Head:
 def choose(
     image_ids: list[str], labels: NDArray[np.integer], most: int, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to fit on, and rows held out, each ascending: of every class the `most` first by a hash of seed and id; of
-    these one in `HELD_OUT`, at least one where there are two."""
-    order = np.array([hashlib.sha256(f"{seed}/{image_id}".encode()).hexdigest() for image_id in image_ids])
+    """Rows to fit on, and rows held out, each ascending: of every class the `most` first by a hash of seed and id
+    (`lowest_of_each`); of these one in `HELD_OUT`, at least one where there are two."""
+    chosen = lowest_of_each(image_ids, labels, most, str(seed))
     fit: list[NDArray[np.int64]] = []
     held: list[NDArray[np.int64]] = []
     for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        rows = rows[np.argsort(order[rows])][:most]
+        rows = chosen[labels[chosen] == label]
         out = max(len(rows) // HELD_OUT, int(len(rows) > 1))
         held.append(rows[:out])
         fit.append(rows[out:])

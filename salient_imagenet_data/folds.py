@@ -22,6 +22,21 @@ def numbers_of(image_ids: Iterable[str]) -> NDArray[np.uint64]:
     return np.fromiter((int.from_bytes(digest, "big") for digest in digests), dtype=np.uint64)
 
 
+def lowest_of_each(
+    image_ids: Iterable[str], labels: NDArray[np.integer], count: int, salt: str = ""
+) -> NDArray[np.int64]:
+    """Rows of the `count` images of each class whose numbers are lowest, class after class and in the order of these:
+    the same images whatever else is there, however ordered. image_ids: N. labels: (N,). A class with fewer images gives
+    all it has. salt: goes before the ids; with another one they are other images."""
+    order = np.lexsort((numbers_of(_salted(image_ids, salt)), labels))
+    place = np.arange(len(order)) - np.searchsorted(labels[order], labels[order])  # of each image within its class
+    return np.asarray(order[place < count], dtype=np.int64)
+
+
+def _salted(image_ids: Iterable[str], salt: str) -> Iterable[str]:
+    return image_ids if not salt else (f"{salt} {image_id}" for image_id in image_ids)
+
+
 @dataclass(frozen=True)
 class Fold:
     """Part `number`, from 1, of `of` parts: images whose number (`numbers_of`) is number - 1 modulo `of`. Raises
@@ -48,8 +63,7 @@ class Fold:
     def holds(self, image_ids: Iterable[str], salt: str = "") -> NDArray[np.bool_]:
         """(n,) whether each image is in it. Of two folds without a salt one lies within the other, or they share
         nothing, where one `of` divides the other; with a salt, which goes before the ids, a fold cuts all others."""
-        salted = image_ids if not salt else (f"{salt} {image_id}" for image_id in image_ids)
-        here: NDArray[np.bool_] = numbers_of(salted) % np.uint64(self.of) == self.number - 1
+        here: NDArray[np.bool_] = numbers_of(_salted(image_ids, salt)) % np.uint64(self.of) == self.number - 1
         return here
 
 

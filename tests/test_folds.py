@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.folds import WHOLE, Fold
+from salient_imagenet_data.folds import WHOLE, Fold, lowest_of_each
 
 IDS = [f"n0144{i % 7}/{i:05d}" for i in range(3000)]
 
@@ -34,3 +34,13 @@ def test_bad_folds_are_one_line(text: str) -> None:
     with pytest.raises(SalientError, match="fold; expected N/M with 1 <= N <= M <= 1000, such as 1/2"):
         Fold.parse(text)
     assert str(Fold.parse("2/3")) == "2/3"
+
+
+def test_the_lowest_of_each_class_in_their_order_with_and_without_a_salt() -> None:
+    ids, labels = [f"n{i:03d}" for i in range(60)], np.arange(60) % 2 + 3
+    for salt in ("", "7"):
+        key = {i: hashlib.sha256((f"{salt} " if salt else "").encode() + ids[i].encode()).digest() for i in range(60)}
+        expected = [
+            i for c in (3, 4) for i in sorted((i for i in range(60) if labels[i] == c), key=key.__getitem__)[:8]
+        ]
+        assert lowest_of_each(ids, labels, 8, salt).tolist() == expected

@@ -12,20 +12,15 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from salient_imagenet_data.folds import numbers_of
+from salient_imagenet_data.folds import lowest_of_each
 
 PILOT_UNIT = 1024
 """Images of a unit of the pilot, which is small beside a pass and is shared out too."""
 
 
 def pilot_rows(image_ids: Iterable[str], labels: NDArray[np.integer], count: int) -> NDArray[np.int64]:
-    """Ascending rows of the `count` images of each class whose ids hash lowest: the same whatever else is run.
-
-    image_ids: N. labels: (N,) class indices. A class with fewer images gives all it has.
-    """
-    order = np.lexsort((numbers_of(image_ids), labels))
-    place = np.arange(len(order)) - np.searchsorted(labels[order], labels[order])  # of each image within its class
-    return np.sort(order[place < count])
+    """Ascending rows of `count` images of each class (`lowest_of_each`): the same whatever else is run."""
+    return np.sort(lowest_of_each(image_ids, labels, count))
 
 
 def most_kept(labels: NDArray[np.integer], most: int | None) -> int:

@@ -8,7 +8,11 @@ by r_j W_ij.
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +40,11 @@ LAYOUTS: tuple[dict[str, tuple[str, ...]], ...] = (
 """Names of the tensors. W_enc (F, R) and W_dec (R, F), as in SAELens; or layers of torch, encoder.weight (R, F) and
 decoder.weight (F, R). `before` is taken off the neurons before they are encoded; `after`, a decoder's own, is not."""
 
+CONFIGS = ("cfg.json", "config.json")
+"""Where SAELens and others say beside the weights what they are."""
+OTHER_KINDS = ("topk", "jumprelu", "gated")
+"""Of autoencoders, as configurations call them; letters only."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sparse:
@@ -50,16 +59,20 @@ def read_sparse(place: str, neurons: int) -> Sparse:
     """The autoencoder of a safetensors file, or `hf://owner/name/file`, for a network of so many neurons.
 
     Raises SalientError for a file of another layout, tensors that do not fit, or that hold what this does not know,
-    such as the thresholds of another kind of autoencoder, and for numbers that are not finite.
+    such as the thresholds of another kind of autoencoder, for one whose file or configuration says that it is no
+    rectified one, and for numbers that are not finite.
     """
-    from safetensors import SafetensorError
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     path = fetch(place)
     try:
         tensors = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise SalientError(f"{path}: not a safetensors file", got=str(error)) from error
+    _check_rectified(path, metadata)
     layout = next((names for names in LAYOUTS if {names["encoder"][0], names["decoder"][0]} <= set(tensors)), None)
     if layout is None:
         raise SalientError(
@@ -94,6 +107,42 @@ def read_sparse(place: str, neurons: int) -> Sparse:
         bias = bias - np.array([np.sum(row * before) for row in encoder])
     basis = Basis(SAE, latents, np.arange(latents, dtype=np.int64), encoder, bias, bias)
     return Sparse(basis, decoder, file_sha256(path))
+
+
+def _check_rectified(path: Path, metadata: dict[str, str]) -> None:
+    """Raise SalientError if the file's metadata, or a configuration beside it, names another activation or a k."""
+    said: list[tuple[str, object]] = [(path.name, {key: _plain(value) for key, value in metadata.items()})]
+    said += [(name, _plain(file.read_text("utf-8"))) for name in CONFIGS if (file := path.parent / name).is_file()]
+    for name, value in said:
+        for key, found in _pairs(value):
+            word = re.sub("[^a-z]", "", str(found).lower()) if isinstance(found, str) else ""
+            counts = key.lower() in ("k", "topk", "top_k") and type(found) is int
+            if counts or any(kind in word for kind in OTHER_KINDS):
+                raise SalientError(
+                    f"{path}: an autoencoder of another kind",
+                    expected="a rectifier between encoder and decoder",
+                    got=f"{key} {found} in {name}",
+                    then="its latents would be others if they were read as rectified",
+                )
+
+
+def _plain(text: str) -> object:
+    """What JSON says, or the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _pairs(value: object) -> Iterator[tuple[str, object]]:
+    """Every key with its value, however deep."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield str(key), inner
+            yield from _pairs(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _pairs(inner)
 
 
 def _array(tensor: Tensor, name: str) -> NDArray[np.float32]:

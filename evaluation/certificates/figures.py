@@ -124,6 +124,8 @@ def lines(name: str, c: Certificates) -> str:
         if not of.images:
             continue
         rows[-1] += f", {of.area.value:.3f} of the pixels, all others {c.fill}"
+        if remark := of.area.few("images"):
+            rows.append(f"    {remark}")
         rows.append(f"    {'':<24}  {'completeness':<22} {f'certifies at {c.alpha:g}':<22}  a wrong class")
         for key, mask in of.masks.items():
             numbers = f"{mask.completeness.words:<22} {mask.certified.words:<22}  {mask.wrong.words}"

@@ -128,23 +128,32 @@ def score_discovery(store: Store, claims: Sequence[Claim]) -> Discovery:
     spurious = store.kind_table[SPURIOUS]
     by_label, unknown = _by_label(store, claims)
     tables, outside, not_covered = {}, 0, 0
+    called = defaultdict[int, list[Feature]](list)
+    for feature in store.features:
+        if feature.kind == SPURIOUS:
+            called[feature.class_index].append(feature)
+    by_class = np.argsort(store.rows.labels, kind="stable")
+    ends = np.searchsorted(store.rows.labels[by_class], np.arange(len(store.class_names) + 1))
     for label, mine in sorted(by_label.items()):
-        of_class, lost, bare = _class_of(store, label, mine)
+        rows = by_class[ends[label] : ends[label + 1]]
+        of_class, lost, bare = _class_of(store, label, rows.tolist(), called[label], mine)
         outside, not_covered = outside + lost, not_covered + bare
         if of_class.claims:
             tables[label] = of_class
     others = _others(store, sorted(tables))
-    moved = {
-        (other, label): _overlaps(tables[other], table, moved=True) >= MATCH
-        for label, table in tables.items()
-        for other in others[label]
-    }
+    found_by: dict[int, list[NDArray[np.bool_]]] = {label: [] for label in tables}  # on it, other classes' claims
+    finding: dict[int, list[NDArray[np.bool_]]] = {label: [] for label in tables}  # by it, on other classes
+    for label, table in tables.items():
+        for other in others[label]:
+            hits = _overlaps(tables[other], table, moved=True) >= MATCH
+            found_by[label].append(np.asarray(hits.any(axis=0)))
+            finding[other].append(np.asarray(hits.any(axis=1)))
     features, found_claims, classes = list[FeatureFound](), list[ClaimFound](), list[OfClass]()
     for label, table in tables.items():
         own = _overlaps(table, table, moved=False)
-        finds = np.array([hits.any(axis=0) for (_, on), hits in moved.items() if on == label])
+        finds = np.array(found_by[label])
         found = [_feature(one, float(own[:, n].max()), _mean(finds, n)) for n, one in enumerate(table.features)]
-        finds = np.array([hits.any(axis=1) for (of, _), hits in moved.items() if of == label])
+        finds = np.array(finding[label])
         right = [bool(hits.any()) for hits in own >= MATCH]
         name = store.class_names[label]
         judged = [ClaimFound(name, c.words, right[n], _mean(finds, n)) for n, c in enumerate(table.claims)]
@@ -192,11 +201,13 @@ def _by_label(store: Store, claims: Sequence[Claim]) -> tuple[dict[int, list[Cla
     return dict(by_label), tuple(unknown)
 
 
-def _class_of(store: Store, label: int, claims: Sequence[Claim]) -> tuple[_OfClass, int, int]:
+def _class_of(
+    store: Store, label: int, rows_of_class: list[int], spurious: Sequence[Feature], claims: Sequence[Claim]
+) -> tuple[_OfClass, int, int]:
     """A class's table, how many regions are on images that it has not, and how many of its spurious features no claim
     covers."""
     ids, lost = store.rows.image_ids, 0
-    row_of = {ids[row].as_py(): row for row in np.flatnonzero(store.rows.labels == label).tolist()}
+    row_of = {ids[row].as_py(): row for row in rows_of_class}
     kept, regions = [], []
     for claim in claims:
         named = [*claim.regions.boxes, *claim.regions.masks]
@@ -207,9 +218,7 @@ def _class_of(store: Store, label: int, claims: Sequence[Claim]) -> tuple[_OfCla
             regions.append(mine)
     covered = tuple(sorted({row for mine in regions for row in mine}, key=lambda row: str(ids[row].as_py())))
     features, bare = [], 0
-    for feature in store.features:
-        if feature.class_index != label or feature.kind != SPURIOUS or not kept:
-            continue
+    for feature in spurious if kept else ():
         rows = tuple(row for row in covered if store.rows.in_top[row, feature.slot])
         if rows:
             features.append((feature, rows, np.stack([_map(store, row, feature.slot) for row in rows])))

@@ -3,13 +3,14 @@ spelled alike are marked, and nothing else is made of them."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from salient_imagenet_data.evaluation.claims.reading import Claim
 from salient_imagenet_data.names import SPURIOUS
 from salient_imagenet_data.store.reading import Store
-from salient_imagenet_data.store.words.short_names import shared_words
+from salient_imagenet_data.store.words.short_names import words_of
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ def in_words(store: Store, by_label: Mapping[int, Sequence[Claim]]) -> InWords:
     """The table. by_label: claims by class index."""
     said = {label: tuple(c.words for c in claims if c.words) for label, claims in sorted(by_label.items())}
     said = {label: words for label, words in said.items() if words}
+    words_said = {label: frozenset(words_of(words)) for label, words in said.items()}
+    saying = defaultdict[str, set[int]](set)  # classes, by word: not every feature is held against every class
+    for label, words in words_said.items():
+        for word in words:
+            saying[word].add(label)
     rows, without = [], 0
     for f in store.features:
         if f.kind != SPURIOUS or f.class_index not in said:
@@ -51,8 +57,8 @@ def in_words(store: Store, by_label: Mapping[int, Sequence[Claim]]) -> InWords:
         if not f.reasons:
             without += 1
             continue
-        others = [bool(shared_words(f.reasons, words)) for label, words in said.items() if label != f.class_index]
-        mine = said[f.class_index]
+        reasons, others = words_of(f.reasons), len(said) - 1
+        sharing = set[int]().union(*(saying.get(word, ()) for word in reasons)) - {f.class_index}
         rows.append(
             FeatureInWords(
                 f.class_name,
@@ -60,9 +66,9 @@ def in_words(store: Store, by_label: Mapping[int, Sequence[Claim]]) -> InWords:
                 f.rank,
                 f.name,
                 f.reasons,
-                mine,
-                shared_words(f.reasons, mine),
-                sum(others) / len(others) if others else None,
+                said[f.class_index],
+                tuple(word for word in reasons if word in words_said[f.class_index]),
+                len(sharing) / others if others else None,
             )
         )
     chances = [row.elsewhere for row in rows if row.elsewhere is not None]

@@ -13,6 +13,10 @@ Z95 = 1.959963984540054
 """Two-sided 95 % quantile of the normal distribution."""
 
 
+FEW = 5
+"""Images a class, below which a bootstrap over a class's images is too narrow, without any width for one image."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A share in [0, 1] of n images, with a 95 % interval. classes: how many were averaged (1: pooled)."""
@@ -32,6 +36,12 @@ class Estimate:
     def words(self) -> str:
         """The value with its interval."""
         return f"{self.value:.3f} {self.interval}"
+
+    def few(self, what: str) -> str | None:
+        """The remark that the images, called so, are too few a class for an interval; None where they are not."""
+        if self.n >= FEW * self.classes:
+            return None
+        return f"{self.n} {what} of {self.classes} classes: too few, so that intervals are too narrow"
 
 
 def wilson(hits: int, n: int) -> Estimate:

@@ -16,8 +16,6 @@ from salient_imagenet_data.evaluation.numbers.bootstrap import value_average
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.score.records import plain
 
-FEW = 5
-"""Sure images a class, below which a bootstrap over a class's images is too narrow, without any width for one image."""
 PARTS = ("core", "spurious", "neither")
 """Of the pixels of an image, as of `subsets.parts`."""
 
@@ -122,10 +120,8 @@ def lines(name: str, s: Sufficiency) -> str:
     if not s.sure:
         rows.append("  no sufficient subset to speak of: choose a lower --tau")
     else:
-        if s.size.n < FEW * s.size.classes:
-            rows.append(
-                f"  {s.size.n} sure images of {s.size.classes} classes: too few, so that intervals are too narrow"
-            )
+        if remark := s.size.few("sure images"):
+            rows.append(f"  {remark}")
         rows.append(f"  size of a sufficient subset, share of the pixels   {s.size.words}   median {s.median:.3f}")
         for part, p in {**s.places, f"border of {s.border_width} px": s.border}.items():
             if p.share.n:

@@ -15,7 +15,7 @@ from salient_imagenet_data.imagenet import wnid_of_words
 from salient_imagenet_data.names import MANIFEST
 from salient_imagenet_data.places import Folder, assets, is_repo_id
 from salient_imagenet_data.store.features import Feature
-from salient_imagenet_data.store.locating import locate
+from salient_imagenet_data.store.locating import STORE_FOLDER, locate
 from salient_imagenet_data.store.locks import held
 from salient_imagenet_data.store.manifest import check_version
 from salient_imagenet_data.store.reading import Store
@@ -73,12 +73,15 @@ def place_to_annotate(path: str | Path) -> Folder:
     place = Folder.of(path)
     if place.path is None:
         return place
-    if place.path != locate(place.path):
+    inner = locate(place.path)
+    if _is_export(inner):
         raise SalientError(
             f"{path}: not a store but an export of one",
             expected="the store itself",
             then="annotate that, then export or publish it again",
         )
+    if place.path != inner:
+        raise SalientError(f"{path}: a folder with a store in it", expected="the store itself", then=f"give {inner}")
     from huggingface_hub.constants import HF_HUB_CACHE
 
     if any(place.path.resolve().is_relative_to(cache.resolve()) for cache in (assets("stores"), Path(HF_HUB_CACHE))):
@@ -88,6 +91,18 @@ def place_to_annotate(path: str | Path) -> Folder:
             then="copy it to one and annotate that",
         )
     return place
+
+
+def _is_export(store: Path) -> bool:
+    """Whether a store is that of an export: its tables and a card stand beside it."""
+    from salient_imagenet_data.table.configs import OF_STORE
+
+    around = store.resolve().parent
+    return (
+        store.resolve().name == STORE_FOLDER
+        and (around / "README.md").is_file()
+        and all(any((around / table).glob("*.parquet")) for table in OF_STORE)
+    )
 
 
 def annotate(

@@ -116,14 +116,17 @@ def fetch(weights: str, *, revision: str | None = None) -> Path:
         ) from error
 
 
-def read_checkpoint(path: Path, *, sha256: str | None = None) -> Checkpoint:
-    """Read the tensors of a file. Raises SalientError for another hash, or anything that is not plain tensors."""
+def read_checkpoint(path: Path, *, sha256: str | None = None, known: str | None = None) -> Checkpoint:
+    """Read the tensors of a file. sha256: that it must have. known: the one that it has, where that was just found.
+
+    Raises SalientError for another hash, or anything that is not plain tensors.
+    """
     import torch
     from safetensors import SafetensorError, safe_open
 
     from salient_imagenet_data.networks.openers.corrected import parted
 
-    digest = file_sha256(path)
+    digest = known or file_sha256(path)
     if sha256 is not None and digest != sha256.lower():
         raise SalientError(
             f"{path}: not the weights that were asked for", expected=f"sha256 {sha256.lower()}", got=digest

@@ -80,8 +80,8 @@ def open_network(
         spec = said
         if spec.startswith("timm:"):
             needed("timm")  # before hundreds of megabytes are downloaded
-    path = download(record) if record else fetch(str(weights), revision=revision) if weights else None
-    checkpoint = read_checkpoint(path, sha256=sha256) if path else None
+    path, known = download(record) if record else (fetch(str(weights), revision=revision) if weights else None, None)
+    checkpoint = read_checkpoint(path, sha256=sha256, known=known) if path else None
     if spec is None and (checkpoint is None or checkpoint.header is None):
         spec = _said_by(checkpoint) if checkpoint else None
         if spec is None:

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from salient_imagenet_data.annotation.answers import Answer
-from salient_imagenet_data.annotation.applying import annotate, with_verdicts
+from salient_imagenet_data.annotation.applying import annotate, place_to_annotate, with_verdicts
 from salient_imagenet_data.annotation.verdicts import Annotations, Verdict
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.store.features import Feature
 from salient_imagenet_data.store.reading import Store
+from salient_imagenet_data.table.configs import OF_STORE
 
 NAMES = ("bar", "deer", "whale", "frog")
 FEATURES = (Feature(0, "bar", 17, 1), Feature(0, "bar", 9, 2), Feature(2, "whale", 17, 1))
@@ -59,6 +60,23 @@ def test_answers_that_do_not_fit_are_refused(given: Verdict, message: str) -> No
     with pytest.raises(SalientError) as caught:
         with_verdicts(FEATURES, [verdict(0, 17), given], NAMES)
     assert str(caught.value) == message
+
+
+def test_an_export_is_refused_also_by_the_store_in_it_and_a_folder_around_a_store_by_its_name(
+    bare_store: Store, tmp_path: Path
+) -> None:
+    store = Path(shutil.copytree(bare_store.path, tmp_path / "out" / "store"))
+    with pytest.raises(SalientError) as caught:
+        place_to_annotate(store.parent)
+    folder = f"{store.parent}: a folder with a store in it; expected the store itself; give {store}"
+    assert str(caught.value) == folder and place_to_annotate(store).path == store
+    for file in [store.parent / "README.md", *(store.parent / name / "a.parquet" for name in OF_STORE)]:
+        assert place_to_annotate(store).path == store
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    for place in (store, store.parent, str(store)):
+        with pytest.raises(SalientError, match=f"{place}: not a store but an export of one; expected the store itself"):
+            place_to_annotate(place)
 
 
 def answers(store: Store, count: int = 4) -> Annotations:

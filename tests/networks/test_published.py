@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,11 +47,11 @@ def test_names_that_are_none() -> None:
 def test_the_first_file_is_trusted_and_told_and_no_other_after_it(
     network: Published, served: tuple[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = download(network)
+    path, made = download(network)
     digest = "a7937b64b8caa58f03721bb6bacf5c78cb235febe0e70b1b84cd99541461a08e"  # of b"first"
-    assert path.read_bytes() == b"first"
+    assert path.read_bytes() == b"first" and made == digest
     assert capsys.readouterr().err == f"us2026:net: sha256 {digest}, not pinned; trusted at this first use\n"
-    assert download(network) == path and capsys.readouterr().err == ""
+    assert download(network) == (path, digest) and capsys.readouterr().err == ""
     path.unlink()
     (served[1] / "net.pt").write_bytes(b"other")
     with pytest.raises(
@@ -79,7 +80,10 @@ def test_a_name_says_its_architecture_and_refuses_another(
     monkeypatch.setitem(NETWORKS, network.name, network)
     with pytest.raises(SalientError, match="us2026:net: another architecture; expected torchvision:resnet18; got timm"):
         open_network("timm:resnet18", None, network.name)
-    opened = open_network(None, None, network.name)
+    with monkeypatch.context() as once:  # it was hashed when it was fetched, and is not again
+        once.delattr("salient_imagenet_data.networks.checkpoint.file_sha256")
+        opened = open_network(None, None, network.name)
+    assert opened.details["weights_sha256"] == hashlib.sha256((served[1] / "net.pt").read_bytes()).hexdigest()
     assert opened.details["spec"] == "torchvision:resnet18"
     assert opened.details["normalisation"]["mean"] == pytest.approx([0.5, 0.4, 0.3])
     x = torch.rand(2, 3, 64, 64)

@@ -53,8 +53,8 @@ def check_answers(weights: str) -> None:
         )
 
 
-def download(network: Published) -> Path:
-    """The file of a published network, from a cache or downloaded once.
+def download(network: Published) -> tuple[Path, str]:
+    """The file of a published network, from a cache or downloaded once, and its sha256.
 
     A hash that is not pinned is kept from the first download on, which is told; any other file is refused from then on.
     Raises SalientError if it cannot be had, or is another.
@@ -78,8 +78,7 @@ def download(network: Published) -> Path:
                 then=f"download it yourself, from {page} in a browser, and put it there as {cache / network.file}; or "
                 f"give the file with --architecture {network.architecture}",
             ) from error
-    _check(network, path, cache / f"{network.name.replace(':', '-')}.sha256")
-    return path
+    return path, _checked(network, path, cache / f"{network.name.replace(':', '-')}.sha256")
 
 
 def _download(url: str, output_file: Any, fetcher: Any) -> None:
@@ -94,7 +93,8 @@ def _download(url: str, output_file: Any, fetcher: Any) -> None:
         raise ValueError("a page of HTML, and not the file")
 
 
-def _check(network: Published, path: Path, note: Path) -> None:
+def _checked(network: Published, path: Path, note: Path) -> str:
+    """The file's sha256. Raises SalientError for another than the one that is known."""
     got = file_sha256(path)
     known = network.sha256 or (note.read_text().strip() if note.is_file() else None)
     if known is None:
@@ -108,3 +108,4 @@ def _check(network: Published, path: Path, note: Path) -> None:
             got=got,
             then=f"remove it to download again, and {note} if the new file is to be trusted",
         )
+    return got

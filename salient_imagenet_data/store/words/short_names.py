@@ -83,11 +83,9 @@ def singular(word: str) -> str:
     return word
 
 
-def shared_words(one: Iterable[str], other: Iterable[str]) -> tuple[str, ...]:
-    """Content words that two lists of texts have in common, singular, in the order of the first list."""
-    theirs = {singular(word) for text in other for word in content_words(text)}
-    mine = dict.fromkeys(singular(word) for text in one for word in content_words(text))
-    return tuple(word for word in mine if word in theirs)
+def words_of(texts: Iterable[str]) -> tuple[str, ...]:
+    """Content words of a list of texts, singular, each once, in their order."""
+    return tuple(dict.fromkeys(singular(word) for text in texts for word in content_words(text)))
 
 
 def _cut(word: str) -> str:

@@ -266,15 +266,15 @@ def test_applying_says_first_whose_kinds_are_lost_and_wants_a_tick(desk: OpenDes
     assert 'name="lose"' not in server.get("/results").text  # nothing is lost any more
 
 
-@pytest.mark.parametrize("where", ["export", "cache", "hub"])
+@pytest.mark.parametrize("where", ["folder", "cache", "hub"])
 def test_what_is_only_read_is_not_applied_to(
     where: str, bare_store: Store, images: Path, tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An export, the cache of what was downloaded, and a name on the Hub: said on the page, and refused to a post."""
-    if where == "export":
+    """A folder with a store, the cache of what was downloaded, and a name on the Hub: said on the page, and refused to a post."""
+    if where == "folder":
         place: str | Path = tmp_path / "out"
         shutil.copytree(bare_store.path, tmp_path / "out" / "store")
-        told = "not a store but an export of one"
+        told = "a folder with a store in it; expected the store itself; give "
     else:
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
         kept = Path(shutil.copytree(bare_store.path, tmp_path / "cache" / "datasets--org--name" / "store"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,36 @@ def test_files_that_do_not_fit(tmp_path: Path, change: object, message: str) -> 
     save_file(t, tmp_path / "s.safetensors")
     with pytest.raises(SalientError, match=message):
         read_sparse(str(tmp_path / "s.safetensors"), NEURONS)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "config", "told"),
+    [
+        ({"activation": "TopK"}, None, "activation TopK in s.safetensors"),
+        ({"k": "32"}, None, "k 32 in s.safetensors"),
+        ({"cfg": '{"architecture": "topk"}'}, None, "architecture topk in s.safetensors"),
+        ({}, {"activation_fn_kwargs": {"k": 64}}, "k 64 in cfg.json"),
+        ({}, {"sae": [{"activation_fn_str": "batch_top-k"}]}, "activation_fn_str batch_top-k in cfg.json"),
+        ({}, {"architecture": "jumprelu"}, "architecture jumprelu in cfg.json"),
+        ({"activation": "relu"}, {"architecture": "standard", "k": None, "normalize": True, "d_in": 12}, ""),
+        ({"format": "pt"}, "not JSON", ""),
+    ],
+)
+def test_what_says_that_it_is_not_rectified_is_refused(
+    metadata: dict[str, str], config: object, told: str, tmp_path: Path
+) -> None:
+    """In the file's own metadata, or beside it as SAELens and others have it, however deep."""
+    path = tmp_path / "s.safetensors"
+    save_file(tensors(), path, metadata)
+    if config is not None:
+        (tmp_path / "cfg.json").write_text(config if isinstance(config, str) else json.dumps(config))
+    if not told:
+        assert read_sparse(str(path), NEURONS).basis.count == LATENTS
+        return
+    with pytest.raises(SalientError) as caught:
+        read_sparse(str(path), NEURONS)
+    said = "an autoencoder of another kind; expected a rectifier between encoder and decoder; got "
+    assert str(caught.value).startswith(f"{path}: {said}{told}; its latents would be others")
 
 
 def test_no_file_or_another_one(tmp_path: Path, images: Path, weights: Path, run: Run) -> None:

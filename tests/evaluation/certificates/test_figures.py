@@ -46,4 +46,7 @@ def test_lines_and_json_where_there_is_nothing() -> None:
     whole = of_kind(WHOLE, SEEN, np.full(4, 0.25), LABELS, 0, 0.9)
     text = lines("net", Certificates(0.9, 0.5, "blur_4", 5, 4, none, {"spurious": whole}))
     assert "spurious masks of 4 images, 0.250 of the pixels, all others blur_4" in text
+    assert text.splitlines()[2] == "    4 images of 2 classes: too few, so that intervals are too narrow"
+    enough = of_kind(np.tile(WHOLE, 5), {OWN: Seen(np.ones(20), np.zeros(20))}, np.ones(20), np.tile(LABELS, 5), 0, 0.9)
+    assert "too few" not in lines("net", Certificates(0.9, 0.5, "blur_4", 20, 20, none, {"spurious": enough}))
     assert "the image's own mask      0.525 [" in text and "more than where another's mask is  " in text

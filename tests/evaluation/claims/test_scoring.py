@@ -166,7 +166,11 @@ def test_overlaps_of_each_class_s_claims_with_each_class_s_features(
     """By value, own and moved: the regions of a claim are laid on another class's images one after the other."""
     path, claims = said
     read = read_claims(path)
-    tables = {"cross": _class_of(drawn, 1, read[:2])[0], "ring": _class_of(drawn, 2, read[2:3])[0]}
+    tables = {}
+    for name, label, mine in (("cross", 1, read[:2]), ("ring", 2, read[2:3])):
+        rows = np.flatnonzero(drawn.rows.labels == label).tolist()
+        spurious = [f for f in drawn.features if f.class_index == label and f.kind == "spurious"]
+        tables[name] = _class_of(drawn, label, rows, spurious, mine)[0]
     mine = {"cross": (claims[:2], [3, 4, 5]), "ring": (claims[2:3], [6, 7, 8])}
     for a, (of_a, covered) in mine.items():
         for b, table in tables.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from salient_imagenet_data.store.features import Feature
-from salient_imagenet_data.store.words.short_names import content_words, shared_words, short_name, singular
+from salient_imagenet_data.store.words.short_names import content_words, short_name, singular, words_of
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,6 @@ def test_plurals_count_as_their_singular(word: str, one: str) -> None:
     assert singular(word) == one
 
 
-def test_shared_words_are_singular_in_the_order_of_the_first_texts() -> None:
-    assert shared_words(["trees and green grass"], ["a lawn of grass", "one tree"]) == ("tree", "grass")
-    assert shared_words(["sky"], []) == ()
+def test_words_of_texts_are_singular_each_once_in_their_order() -> None:
+    assert words_of(["trees and green grass", "one tree, a lawn"]) == ("tree", "green", "grass", "lawn")
+    assert words_of([]) == ()
