@@ -59,6 +59,7 @@ def task_id(column: str) -> str:
 
 def hub_results(boards: Sequence[Board], on: OnHub) -> dict[str, str]:
     """Files by path, `EVAL_YAML` the last. Values are shares, as on the board; what they are of stands in their notes.
+    What tables of published results say is left out: it is of other data.
 
     Raises SalientError for boards of several stores, since one data set has one edition of the masks, or models or
     figures that would have one name.
@@ -73,7 +74,7 @@ def hub_results(boards: Sequence[Board], on: OnHub) -> dict[str, str]:
     (board,) = boards
     names = [row.name for row in board.rows]
     check_names(names)
-    tasks = {column: task_id(column) for column in board.columns}
+    tasks = {column: task_id(column) for column in board.measured}
     if len(set(tasks.values())) < len(tasks):
         raise SalientError("two figures would have one task id", got=", ".join(sorted(tasks.values())))
     facts, stem = _facts(board.store), on.repo.rpartition("/")[2]

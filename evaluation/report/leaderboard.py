@@ -56,6 +56,11 @@ class Board:
     rows: tuple[Row, ...]
     published: Published | None = None
 
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The columns that were measured on the store; effective robustness is of other people's tables."""
+        return tuple(c for c in self.columns if c.partition(",")[0] != BY_KEY["effective_robustness"].name)
+
     def to_json(self) -> dict[str, Any]:
         """All of it, JSON-ready."""
         found: dict[str, Any] = plain(self)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from salient_imagenet_data.cli.commands import FILE, JSON, LEAVE_OUT, cli, left_out_of, tell
+from salient_imagenet_data.cli.commands import FILE, JSON, LEAVE_OUT, cli, in_json, left_out_of, tell
 
 
 @cli.command()
@@ -45,4 +44,4 @@ def overlap(
     if picture is not None:
         write_text(picture, matrices(found))
         tell(f"wrote {picture}")
-    click.echo(json.dumps(found.to_json(), indent=2) if as_json else lines(found))
+    click.echo(in_json(found.to_json()) if as_json else lines(found))

@@ -166,6 +166,14 @@ def test_the_command_says_what_is_joined_and_what_is_not_on_the_page_and_in_json
     assert code == 0 and "no rank correlation over 1 models: at least 5 are needed" in out
 
 
+def test_what_others_published_is_not_written_for_the_hub_as_measured_on_the_masks(board: Path, run: Run) -> None:
+    tables = [part for of in ("sketch", "imagenet") for part in ("--results", board / f"results-{of}.csv")]
+    code, _, err = run("leaderboard", board / "reports", *tables, "--hub", board / "hub", "--dataset", "org/masks")
+    texts = [path.read_text() for path in (board / "hub").rglob("*.yaml")]
+    assert code == 0 and len(texts) == 7, err
+    assert all("core_accuracy_noise_0_5" in text and "robustness" not in text for text in texts)
+
+
 def test_mistakes_are_one_line(board: Path, run: Run) -> None:
     both = ("--results", board / "results-sketch.csv", "--results", board / "results-imagenet.csv")
     for extra, words in (
