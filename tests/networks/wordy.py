@@ -32,8 +32,9 @@ def words_of(names: tuple[str, ...], *, answers: tuple[str, ...] = ANSWERS) -> l
     return list(dict.fromkeys((*marks, *answers, *(word for word in words if word not in ANSWERS))))
 
 
-def tokenizer(words: list[str], *, ends: bool = True, **more: Any) -> Any:
-    """A tokenizer of transformers over whole words, with a token before each text and, where it `ends`, one after it."""
+def tokenizer(words: list[str], *, ends: bool = True, special: Any = ("<image>",), **more: Any) -> Any:
+    """A tokenizer of transformers over whole words, with a token before each text and, where it `ends`, one after it.
+    special: what is never part of a word, by name where a processor asks for it by that."""
     import transformers
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
@@ -44,7 +45,11 @@ def tokenizer(words: list[str], *, ends: bool = True, **more: Any) -> Any:
     inner.post_processor = processors.TemplateProcessing(single=around, special_tokens=[("<s>", 2), ("</s>", 3)])
     marks = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=inner, additional_special_tokens=["<image>"], **marks, **more
+        tokenizer_object=inner,
+        **{"extra_special_tokens" if isinstance(special, dict) else "additional_special_tokens": special},
+        model_input_names=["input_ids", "attention_mask"],
+        **marks,
+        **more,
     )
 
 
@@ -77,6 +82,78 @@ def write_vlm(folder: Path, *, chat: str | None = CHAT, names: tuple[str, ...] =
         chat_template=chat,
         num_additional_image_tokens=1,
     ).save_pretrained(folder)
+    return folder
+
+
+def write_other(folder: Path, kind: str) -> Path:
+    """Other families of one layer: a `qwen2_vl`, whose image has as many tokens as it has patches, a `paligemma`, which
+    has no chat template, and a `gemma3`, which wants a list of images for each text."""
+    import transformers
+
+    torch.manual_seed(8)
+    begin, end, soft = "<start_of_image>", "<end_of_image>", "<image_soft_token>"
+    words = [*words_of(NAMES), begin, end, soft, "\n", "\n\n"]
+    at = {word: i for i, word in enumerate(words)}
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text: dict[str, Any] = {**size, "vocab_size": len(words), "max_position_embeddings": 256}
+    text |= {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+    narrow = {**text, "num_key_value_heads": 1, "head_dim": 8}
+    square = transformers.SiglipImageProcessor(size={"height": SIDE, "width": SIDE})
+    chat = CHAT.replace("{{ bos_token }}", "")
+    net: Any
+    made: Any
+    if kind == "qwen2_vl":
+        vision = {"depth": 1, "embed_dim": 16, "hidden_size": 16, "num_heads": 2, "mlp_ratio": 1, "patch_size": 14}
+        turning = {"type": "mrope", "mrope_section": [1, 1, 2]}
+        marks = {"vision_start_token_id": at[begin], "vision_end_token_id": at[end], "video_token_id": at[soft]}
+        config = transformers.Qwen2VLConfig(
+            text_config={**text, "num_key_value_heads": 2, "rope_scaling": turning},
+            vision_config=vision,
+            image_token_id=at["<image>"],
+            **marks,
+        )
+        net = transformers.Qwen2VLForConditionalGeneration(config)
+        made = transformers.Qwen2VLProcessor(
+            image_processor=transformers.Qwen2VLImageProcessor(min_pixels=28 * 28, max_pixels=16 * 28 * 28),
+            tokenizer=tokenizer(words, ends=False, special={"image_token": "<image>", "video_token": soft}),
+            video_processor=transformers.Qwen2VLVideoProcessor(),
+            chat_template=chat,
+        )
+    elif kind == "paligemma":
+        config = transformers.PaliGemmaConfig(
+            text_config={"model_type": "gemma", **narrow},
+            vision_config={"model_type": "siglip_vision_model", **size, "image_size": SIDE, "patch_size": 16},
+            image_token_index=at["<image>"],
+            projection_dim=16,
+        )
+        net = transformers.PaliGemmaForConditionalGeneration(config)
+        square.image_seq_length = 4
+        named = {"image_token": "<image>"}
+        made = transformers.PaliGemmaProcessor(
+            image_processor=square, tokenizer=tokenizer(words, ends=False, special=named)
+        )
+    else:
+        config = transformers.Gemma3Config(
+            text_config=narrow,
+            vision_config={**size, "image_size": SIDE, "patch_size": 8},
+            mm_tokens_per_image=4,
+            image_token_index=at[soft],
+            boi_token_index=at[begin],
+            eoi_token_index=at[end],
+        )
+        net = transformers.Gemma3ForConditionalGeneration(config)
+        named = {"image_token": soft, "boi_token": begin, "eoi_token": end}
+        made = transformers.Gemma3Processor(
+            image_processor=transformers.Gemma3ImageProcessor(size={"height": SIDE, "width": SIDE}),
+            tokenizer=tokenizer(words, ends=False, special=named),
+            image_seq_length=4,
+            chat_template=chat.replace("<image> ", begin),
+        )
+        torch.nn.init.normal_(net.model.multi_modal_projector.mm_input_projection_weight)
+    for parameter in net.parameters():
+        parameter.data.mul_(4 if parameter.ndim > 1 else 1)
+    net.eval().save_pretrained(folder)
+    made.save_pretrained(folder)
     return folder
 
 

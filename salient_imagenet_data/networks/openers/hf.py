@@ -79,8 +79,8 @@ def _zero_shot(
             max_length=longest,
             return_tensors="pt",
         )
-        given = {"input_ids": tokens["input_ids"]} if padded else dict(tokens)
-        return _features(net.get_text_features(**given))
+        given = ("input_ids",) if padded else ("input_ids", "attention_mask")
+        return _features(net.get_text_features(**{key: tokens[key] for key in given}))
 
     shown = display_names(class_names)
     model = ZeroShot(net, zero_shot_weights(shown, encode), _encode)

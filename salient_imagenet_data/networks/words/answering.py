@@ -66,6 +66,7 @@ class YesNo(nn.Module):
         given = prepared(self.processor, shown, prompt, nested=self.nested, special=self.special).to(device)
         kind = next(self.net.parameters()).dtype
         inputs = {k: v.to(kind) if isinstance(v, Tensor) and v.is_floating_point() else v for k, v in given.items()}
+        inputs.pop("labels", None)  # PaliGemma's processor makes some, for a loss over all logits
         logits = self.net(**inputs, **self.options).logits[:, -1].float()
         yes, no = (logits[:, ids].logsumexp(dim=1) for ids in (self.yes, self.no))
         mass = (torch.logaddexp(yes, no) - logits.logsumexp(dim=1)).exp()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -157,7 +160,7 @@ def test_a_tower_alone_needs_words_beside_it(small: Path) -> None:
     [
         ("ViT-B-16-SigLIP/webli", "got .*; clip:ViT-B-16-SigLIP:webli$"),
         ("owner/name", "no such model; .*; clip:hf-hub:owner/name, if it is a repository of the Hub$"),
-        ("hf-hub:owner/nowhere", "clip:hf-hub:owner/nowhere: no such folder, and not to be had from the Hub; got .*"),
+        ("hf-hub:owner/nowhere", "clip:hf-hub:owner/nowhere: .*; got .*; run the same command again to go on$"),
         ("hf-hub:not a name", "clip:hf-hub:not a name: cannot be opened; expected a name such as org/name"),
         ("local-dir:/no/such/place", "clip:local-dir:/no/such/place: cannot be opened; got Directory .* not found"),
         ("ViT-B-32:nothing", "clip:ViT-B-32:nothing: cannot be opened; got Pretrained value 'nothing' is not a known"),
@@ -167,6 +170,64 @@ def test_what_cannot_be_opened_is_one_line(spec: str, said: str) -> None:
     with pytest.raises(SalientError, match=said) as caught:
         open_network(f"clip:{spec}", NAMES)
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A Hub that has one repository, `owner/other`, with no file that is asked for."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            there = self.path.startswith("/owner/other/")
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound" if there else "RepoNotFound")
+            self.send_header("X-Repo-Commit", "b" * 40)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_HEAD
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        here = f"http://127.0.0.1:{server.server_address[1]}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", here)
+        monkeypatch.setattr(
+            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", here + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        yield
+        server.shutdown()
+
+
+@pytest.mark.usefixtures("answering")
+def test_a_repository_that_is_not_there_or_not_open_clips_is_one_line() -> None:
+    for spec, said in (
+        (
+            "clip:hf-hub:owner/nowhere",
+            "cannot be opened; expected a model on the Hub .*; check the name; if it is private",
+        ),
+        (
+            "clip:hf-hub:owner/other",
+            "not a repository of open_clip; expected open_clip_config.json in it; hf:owner/other",
+        ),
+        (
+            "hf:owner/nowhere",
+            "cannot be opened; got owner/nowhere is not a local folder and is not a valid model ident",
+        ),
+        (
+            "vlm:hf:owner/nowhere",
+            "cannot be opened; got owner/nowhere is not a local folder and is not a valid model id",
+        ),
+    ):
+        with pytest.raises(SalientError, match=f"^{spec}: {said}") as caught:
+            open_network(spec, NAMES)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_folder_without_weights_is_not_a_network(folder: Path, tmp_path: Path) -> None:

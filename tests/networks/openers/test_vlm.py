@@ -22,7 +22,7 @@ from salient_imagenet_data.networks.words.answering import pictures, tokens_sayi
 from salient_imagenet_data.networks.words.asking import QUESTION, Asking
 from salient_imagenet_data.store.reading import Store
 from tests.conftest import Run
-from tests.networks.wordy import ANSWERS, NAMES, SIDE, tokenizer, words_of, write_towers, write_vlm
+from tests.networks.wordy import ANSWERS, NAMES, SIDE, tokenizer, words_of, write_other, write_towers, write_vlm
 
 transformers = pytest.importorskip("transformers", reason="pip install 'salient-imagenet-data[hf]'")
 YES, NO = ("yes", "▁yes", "▁Yes", "Yes", "▁YES"), ("no", "▁no", "▁No", "No")
@@ -118,6 +118,33 @@ def test_without_a_chat_template_the_question_stands_behind_the_image(tmp_path: 
     assert torch.allclose(found[:, 2], odds, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("kind", "preprocessing", "nested"),
+    [
+        ("qwen2_vl", None, False),
+        ("paligemma", Preprocessing(SIDE, SIDE, "bicubic", squash=True), False),
+        ("gemma3", Preprocessing(SIDE, SIDE, "bilinear", squash=True), True),
+    ],
+)
+def test_other_families_against_one_image_at_a_time(
+    kind: str, preprocessing: Preprocessing | None, nested: bool, tmp_path: Path
+) -> None:
+    opened = open_network(f"vlm:hf:{write_other(tmp_path, kind)}", NAMES)
+    model, shown = asked(opened), images(3)
+    assert model is not None and opened.preprocessing == preprocessing and model.nested is nested
+    rows = torch.empty(3, len(NAMES))
+    with torch.inference_mode():
+        found = opened.model(shown)
+        for i, image in enumerate(pictures(shown)):
+            for k, prompt in enumerate(model.prompts):
+                given = model.processor(images=[image], text=[prompt], return_tensors="pt")
+                given.pop("labels", None)
+                p = model.net(**given).logits[0, -1].softmax(dim=0)
+                rows[i, k] = (p[model.yes].sum() / p[model.no].sum()).log()
+    assert torch.allclose(found, rows, atol=1e-4)
+    assert rows.std(dim=0).min() > 1e-4 < rows.std(dim=1).min()
+
+
 def test_pictures_are_rounded() -> None:
     (made,) = pictures(torch.tensor([0.4, 0.6, 254.6]).div(255)[None, :, None, None])
     assert np.asarray(made).ravel().tolist() == [0, 1, 255] and made.mode == "RGB"
@@ -165,9 +192,11 @@ def test_the_command_evaluates_it_as_any_classifier(
         assert clean.classes[i, 0] == wanted.argmax()
     code, _, err = run(*given, "--out", out, "--question", "Can you see a {} ?")
     assert code == 2 and "made by another run; model's " in err
-    other = ("--no-controls", "--json")
-    results = [run(*given, *other, *more) for more in ((), ("--question", "Can you see a {} ?"))]
-    assert results[0][1] != results[1][1] and "Can you see a" in results[1][2]
+    again = ("--out", tmp_path / "again", "--no-controls", "--question", "Can you see a {} ?", "--most-classes", 10)
+    code, _, err = run(*given, *again)
+    assert code == 0 and f"asked '<s>USER: <image> Can you see a {classes[0]} ? ASSISTANT:'" in err
+    (other,) = (tmp_path / "again" / "predictions").glob("*.parquet")
+    assert not np.allclose(read_predictions(other, 10).conditions["clean"].probabilities, clean.probabilities)
     code, _, err = run(*given, "--most-classes", 9)
     assert code == 2 and err.endswith(
         f"asked: failed: {spec}: each class is a question of its own, about each image under each condition; expected at "
