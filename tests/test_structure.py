@@ -80,6 +80,7 @@ LISTS = {
     "salient_imagenet_data.evaluation.plan.protocols",
     "salient_imagenet_data.evaluation.relevance.choices",
     "salient_imagenet_data.evaluation.saliency.methods",
+    "salient_imagenet_data.evaluation.study.methods",
     "salient_imagenet_data.evaluation.sufficiency.choices",
     "salient_imagenet_data.loaders.augment.choices",
     "salient_imagenet_data.loaders.corruption.records",

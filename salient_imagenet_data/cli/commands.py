@@ -54,7 +54,7 @@ SECTIONS = {
     "Measure what classifiers rely on": (
         *("evaluate", "score", "leaderboard", "overlap", "groups", "align", "relevance", "certify"),
         *("sis", "sis-retrain"),
-        *("spurious-score", "label-errors"),
+        *("spurious-score", "label-errors", "study"),
     ),
     "Rely less on what is spurious": ("retrain-head", "finetune", "spufix"),
     "Hand masks on": ("export", "publish"),

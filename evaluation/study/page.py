@@ -1,0 +1,97 @@
+"""The report of a study: a JSON of everything, the chart, and one HTML page that needs nothing else. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from salient_imagenet_data.evaluation.score.records import plain
+from salient_imagenet_data.evaluation.study.chart import chart
+from salient_imagenet_data.evaluation.study.measures import BY_KEY
+from salient_imagenet_data.evaluation.study.plan import Plan
+from salient_imagenet_data.evaluation.study.rows import Row
+from salient_imagenet_data.evaluation.study.tables import (
+    OfMethod,
+    Ordering,
+    agreements,
+    methods_in,
+    name_of,
+    orderings,
+    starts_of,
+)
+from salient_imagenet_data.evaluation.study.words import COLUMNS, cells, title
+from salient_imagenet_data.pictures.page import check_page, render
+from salient_imagenet_data.whole_file import write_text
+
+ROOM = "salient_imagenet_data.evaluation.study"
+REPORT_JSON, REPORT_PAGE, CHART = "study.json", "index.html", "study.svg"
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that a study says. about: plan and images. starts: the networks that all methods began with. treatments:
+    methods at their weights. headline: empty where nobody knows the truth. agreement: by key of a measure and of
+    another, the rank correlation between them, None where there is none. failed: treatments that could not be used,
+    each with its network and why."""
+
+    about: dict[str, Any]
+    starts: tuple[str, ...]
+    treatments: tuple[str, ...]
+    headline: tuple[Ordering, ...]
+    methods: tuple[OfMethod, ...]
+    agreement: dict[str, dict[str, float]]
+    failed: tuple[tuple[str, str, str], ...]
+    counts: dict[str, tuple[int, int]]
+    rows: tuple[Row, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready, with null where there is no value."""
+        return plain(self)
+
+
+def study_of(rows: Sequence[Row], plan: Plan, about: Mapping[str, Any]) -> Study:
+    """Of the rows of a study. counts: the least and the most over rows."""
+    there, table = agreements(rows)
+    agreement = {
+        a.key: {b.key: float(v) for b, v in zip(there, line, strict=True)} for a, line in zip(there, table, strict=True)
+    }
+    worked = [row for row in rows if not row.failed]
+    names = dict.fromkeys(name for row in worked for name in row.counts)
+    counts = {name: (min(r.counts[name] for r in worked), max(r.counts[name] for r in worked)) for name in names}
+    return Study(
+        {"plan": asdict(plan), **about},
+        starts_of(rows),
+        tuple(dict.fromkeys(map(name_of, rows))),
+        tuple(orderings(rows)),
+        tuple(methods_in(rows)),
+        agreement,
+        tuple((row.start, name_of(row), row.failed) for row in rows if row.failed),
+        counts,
+        tuple(rows),
+    )
+
+
+def verdict(headline: Sequence[Ordering]) -> str:
+    """What the headline comes to, in a sentence or two; intervals over networks decide."""
+    measures = [o for o in headline if o.key and o.all.n]
+    right, wrong = ([o for o in measures if side(o)] for side in (lambda o: o.all.low > 0.0, lambda o: o.all.high < 0.0))
+    better = [o.title for o in measures if o.beyond.n and o.beyond.low > 0.0]
+    told = f"Of {len(measures)} measures {len(right)} put the methods more in the order of the truth than not, beyond the "
+    told += f"interval; {len(wrong)} in the reverse order; {len(measures) - len(right) - len(wrong)} say nothing sure. "
+    return told + (f"Better than plain accuracy: {', '.join(better)}." if better else "None is better than plain accuracy.")
+
+
+def write_study(study: Study, folder: Path) -> Path:
+    """Write study.json, study.svg, where there is a truth, and index.html into `folder`; returns the page's path.
+    Raises SalientError if a page that we did not make is there."""
+    check_page(folder / REPORT_PAGE)
+    write_text(folder / REPORT_JSON, json.dumps(study.to_json(), indent=1, allow_nan=False) + "\n")
+    drawn = chart(study.headline) if study.headline else ""
+    if drawn:
+        write_text(folder / CHART, drawn + "\n")
+    values = {"chart": drawn, "verdict": verdict(study.headline), "columns": COLUMNS, "cells": cells, "title": title, "measures": BY_KEY}
+    write_text(folder / REPORT_PAGE, render(ROOM, "study.html", study=study, **values))
+    return folder / REPORT_PAGE
