@@ -21,9 +21,12 @@ from salient_imagenet_data.store.reading import Store
 
 @dataclass(frozen=True)
 class StoreOpening:
-    """Opens a store, its images and networks, each seed of each network a start. models, weights, architecture,
-    outputs: as of `open_networks`. train_fold, test_fold: of the store's images, methods train on the one and measures
-    look at the other. A network that knows more classes than the store answers among the store's."""
+    """Opens a store, its images and networks, each seed of each network a start.
+
+    models, weights, architecture, outputs, names: as of `open_networks`. train_fold, test_fold: of the store's images,
+    methods train on the one and measures look at the other. A network that knows more classes than the store answers
+    among the store's.
+    """
 
     store: str
     images: str
@@ -31,6 +34,7 @@ class StoreOpening:
     weights: Sequence[str] = ()
     architecture: str | None = None
     outputs: Sequence[str] = ()
+    names: Sequence[str] | None = None
     layout: Layout | None = None
     seeds: int = 1
     train_fold: Fold = Fold(1, 2)  # noqa: RUF009 - frozen
@@ -61,7 +65,9 @@ class StoreOpening:
         store = Store(self.store)
         check_masks(store)
         source = images_of(store, self.images, layout=self.layout)
-        openers = open_networks(store, self.models, self.weights, self.architecture, outputs=self.outputs)
+        openers = open_networks(
+            store, self.models, self.weights, self.architecture, names=self.names, outputs=self.outputs
+        )
         many = self.seeds > 1
         starts = tuple(
             Start(f"{name} seed {seed}" if many else name, seed, partial(_among, opener))

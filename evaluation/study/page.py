@@ -77,11 +77,17 @@ def study_of(rows: Sequence[Row], plan: Plan, about: Mapping[str, Any]) -> Study
 def verdict(headline: Sequence[Ordering]) -> str:
     """What the headline comes to, in a sentence or two; intervals over networks decide."""
     measures = [o for o in headline if o.key and o.all.n]
-    right, wrong = ([o for o in measures if side(o)] for side in (lambda o: o.all.low > 0.0, lambda o: o.all.high < 0.0))
+    right, wrong = (
+        [o for o in measures if side(o)] for side in (lambda o: o.all.low > 0.0, lambda o: o.all.high < 0.0)
+    )
     better = [o.title for o in measures if o.beyond.n and o.beyond.low > 0.0]
-    told = f"Of {len(measures)} measures {len(right)} put the methods more in the order of the truth than not, beyond the "
+    told = (
+        f"Of {len(measures)} measures {len(right)} put the methods more in the order of the truth than not, beyond the "
+    )
     told += f"interval; {len(wrong)} in the reverse order; {len(measures) - len(right) - len(wrong)} say nothing sure. "
-    return told + (f"Better than plain accuracy: {', '.join(better)}." if better else "None is better than plain accuracy.")
+    return told + (
+        f"Better than plain accuracy: {', '.join(better)}." if better else "None is better than plain accuracy."
+    )
 
 
 def write_study(study: Study, folder: Path) -> Path:
@@ -92,6 +98,13 @@ def write_study(study: Study, folder: Path) -> Path:
     drawn = chart(study.headline) if study.headline else ""
     if drawn:
         write_text(folder / CHART, drawn + "\n")
-    values = {"chart": drawn, "verdict": verdict(study.headline), "columns": COLUMNS, "cells": cells, "title": title, "measures": BY_KEY}
+    values = {
+        "chart": drawn,
+        "verdict": verdict(study.headline),
+        "columns": COLUMNS,
+        "cells": cells,
+        "title": title,
+        "measures": BY_KEY,
+    }
     write_text(folder / REPORT_PAGE, render(ROOM, "study.html", study=study, **values))
     return folder / REPORT_PAGE

@@ -132,13 +132,15 @@ def scenes_store(work: Path, scenes: SceneSource) -> tuple[Store, FolderSource]:
     """A store of scenes in a folder, from there if it is there: masks by the embedded robust network, answers from the
     truth."""
     from salient_imagenet_data.builder.build import build
+    from salient_imagenet_data.builder.config import BuildConfig
     from salient_imagenet_data.networks.robust import load_model
 
     if not (work / "done").exists():
         truth = write_scenes(scenes, work / "images")
         with as_file(files("salient_imagenet_data.scenes") / "robust.safetensors") as weights:
             robust, sha256 = load_model(weights)
-            store = build(FolderSource(work / "images"), robust, work / "store", weights_sha256=sha256, overwrite=True)
+            images, config = FolderSource(work / "images"), BuildConfig(attacked=0)
+            store = build(images, robust, work / "store", weights_sha256=sha256, config=config, overwrite=True)
         write_annotations(work / "answers.csv", answer_all(store, truth.__getitem__))
         annotate(work / "store", read_annotations(work / "answers.csv"))
         (work / "done").touch()

@@ -179,6 +179,7 @@ RANGES: dict[str, dict[str, tuple[int, int | None]]] = {
     "sis-retrain": {**_from(1, "--border", "--epochs", "--batch-size"), "--stem-stride": (1, 2), **_from(0, "--seed")},
     "spufix": {**_from(0, "--workers"), **_from(1, "--batch-size")},
     "spurious-score": _from(1, "--batch-size", "--workers"),
+    "study": {**_from(1, "--seeds", "--processes"), "--sigma": (0, 1), "--learning-rate": (0, 1)},
     "train": {
         **_from(0, "--seed", "--scene-seed"),
         "--correlation": (0, 1),
@@ -187,7 +188,12 @@ RANGES: dict[str, dict[str, tuple[int, int | None]]] = {
     },
 }
 """The first and the last number that an option takes."""
-OPEN = {("export", "--threshold"), ("finetune", "--annotated-fraction")}
+OPEN = {
+    ("export", "--threshold"),
+    ("finetune", "--annotated-fraction"),
+    ("study", "--sigma"),
+    ("study", "--learning-rate"),
+}
 """Whose first number is itself refused."""
 NEEDED = {
     "align": {"--images"},
@@ -209,6 +215,7 @@ NEEDED = {
     "sis-retrain": {"--images"},
     "spufix": {"--images", "--out"},
     "spurious-score": {"--images", "--spurious"},
+    "study": {"--out"},
     "train": {"--out"},
 }
 """What a command cannot do without."""
@@ -245,6 +252,7 @@ SWITCHES = {
     "sis-retrain": _IMAGES | {"--json"},
     "spufix": _IMAGES | {"--overwrite", "--skip-missing"},
     "spurious-score": _IMAGES | {"--json"},
+    "study": _IMAGES | {"--quick", "--json"},
     "train": _IMAGES | {"--overwrite", "--resume"},
 }
 """Off until they are given, without a value. Those that are on, or that `--no-` turns off, have a default."""
@@ -260,6 +268,7 @@ REPEATED = {
     "relevance": {"--class"},
     "sis": _SPECS | {"--name"},
     "spurious-score": {"--model", "--weights"},
+    "study": _SPECS | {"--name"},
 }
 """Options that are given several times for several values."""
 LISTED = {

@@ -35,6 +35,7 @@ RUN_ONLY: dict[str, set[str]] = {
     "import-official": {"verbose", "skip_broken", "workers", "resume", "overwrite"},
     "compare": {"as_json"},
     "train": {"verbose", "overwrite", "device", "resume"},
+    "study": {"verbose", "processes", "device", "as_json"},
 }
 """How a thing is run, or what is let pass. They change no figure; their own tests are with what they do."""
 _READ = {"store", "images", "layout"}
@@ -75,6 +76,7 @@ INPUTS: dict[str, set[str]] = {
     "import-official": {"release", "out", "annotations", "images", "layout"},
     "compare": {"store_a", "store_b"},
     "train": {"images", "layout", "scenes", "test_images", "out", "start"},
+    "study": {"models", "out", *_READ, *_MODEL},
 }
 """What a command reads and where it writes: every other test of a command gives them."""
 ELSEWHERE: dict[str, dict[str, str]] = {
@@ -128,6 +130,10 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "leaderboard": dict.fromkeys(("results", "same_as", "scale", "line_of"), "evaluation/published/test_robustness.py")
     | dict.fromkeys(("hub", "dataset", "source"), "evaluation/report/test_hub_results.py"),
     "export": {"redistribute": "hub/test_export.py"},
+    "study": dict.fromkeys(
+        ("outputs", "names", "methods", "seeds", "quick", "sigma", "learning_rate", "train_fold", "test_fold"),
+        "evaluation/study/test_command.py",
+    ),
     "train": {"weights": "cli/test_train.py", "autoattack": "cli/test_train.py", "outputs": "subsets/test_outputs.py"},
 }
 """Options that need more than a tiny store, and the file of tests that gives them to the command."""

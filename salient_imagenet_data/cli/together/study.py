@@ -26,6 +26,7 @@ FOLDS = "1/2", "2/2"
 @click.option("--weights", multiple=True, help="Of the models, as of `evaluate`; repeat.")
 @click.option("--architecture", help="Network of --weights alone, as of `evaluate`.")
 @click.option("--class-names", "outputs", multiple=True, metavar="FILE", help=OUTPUTS)
+@click.option("--name", "names", multiple=True, help="What a model is called; one for each, in order.")
 @click.option("--train-fold", metavar="N/M", help=f"Of the store's images, to train on.  [default: {FOLDS[0]}]")
 @click.option("--test-fold", metavar="N/M", help=f"Of the store's images, to measure on.  [default: {FOLDS[1]}]")
 @click.option("--out", type=FOLDER, required=True, help="Folder for all it makes; the same command goes on with it.")
@@ -58,6 +59,7 @@ def study(
     weights: tuple[str, ...],
     architecture: str | None,
     outputs: tuple[str, ...],
+    names: tuple[str, ...],
     train_fold: str | None,
     test_fold: str | None,
     out: Path,
@@ -94,13 +96,17 @@ def study(
     opening: Opening
     if store is None:
         _refuse(images=images, model=models, weights=weights, architecture=architecture, class_names=outputs)
+        _refuse(name=names)
         _refuse(train_fold=train_fold, test_fold=test_fold)
         opening = _scenes(out, seeds, quick)
     else:
         if images is None:
             raise click.UsageError("with a STORE give its --images")
-        given = models, weights, architecture, outputs
-        opening = _own(store, images, given, (train_fold or FOLDS[0], test_fold or FOLDS[1]), seeds or OWN_SEEDS)
+        from salient_imagenet_data.evaluation.study.own import StoreOpening
+
+        train, test = fold_of(train_fold or FOLDS[0]), fold_of(test_fold or FOLDS[1])
+        given = models, weights, architecture, outputs, names or None
+        opening = StoreOpening(store, images.place, *given, images.layout, seeds or OWN_SEEDS, train, test)
     rows = run_study(opening, out, chosen, plan, processes=processes or cores(), report=tell)
     found = study_of(rows, plan, opening.about)
     page = write_study(found, out)
@@ -123,16 +129,3 @@ def _scenes(out: Path, seeds: int | None, quick: bool) -> Opening:
     from salient_imagenet_data.demo.study import QUICK, Counts, ScenesOpening
 
     return ScenesOpening(out, seeds or (QUICK_SEEDS if quick else SEEDS), QUICK if quick else Counts())
-
-
-def _own(
-    store: str,
-    images: GivenImages,
-    given: tuple[tuple[str, ...], tuple[str, ...], str | None, tuple[str, ...]],
-    folds: tuple[str, str],
-    seeds: int,
-) -> Opening:
-    from salient_imagenet_data.evaluation.study.own import StoreOpening
-
-    train, test = map(fold_of, folds)
-    return StoreOpening(store, images.place, *given, images.layout, seeds, train, test)
