@@ -77,9 +77,7 @@ def study_of(rows: Sequence[Row], plan: Plan, about: Mapping[str, Any]) -> Study
 def verdict(headline: Sequence[Ordering]) -> str:
     """What the headline comes to, in a sentence or two; intervals over networks decide."""
     measures = [o for o in headline if o.key and o.all.n]
-    right, wrong = (
-        [o for o in measures if side(o)] for side in (lambda o: o.all.low > 0.0, lambda o: o.all.high < 0.0)
-    )
+    right, wrong = [o for o in measures if o.all.low > 0.0], [o for o in measures if o.all.high < 0.0]
     better = [o.title for o in measures if o.beyond.n and o.beyond.low > 0.0]
     told = (
         f"Of {len(measures)} measures {len(right)} put the methods more in the order of the truth than not, beyond the "

@@ -275,6 +275,7 @@ LISTED = {
     "apply": {"answers": (False, 1)},
     "groups": {"predictions": (False, -1)},
     "label-errors": {"predictions": (False, 1)},
+    "study": {"store": (False, 1)},
     "overlap": {"predictions": (True, -1)},
     "score": {"predictions": (True, -1)},
 }
