@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from salient_imagenet_data.errors import SalientError, many, not_installed
 from salient_imagenet_data.evaluation.labels.choices import USUAL, Prune
 from salient_imagenet_data.imagenet import display_names
-from salient_imagenet_data.ranking.left_out import COLUMN
+from salient_imagenet_data.ranking.left_out import COLUMN, LeftOut
 
 COLUMNS = ("rank", COLUMN, "label", "suggested", "self_confidence", "suggested_probability")
 _FILTERS = {"noise-rate": "prune_by_noise_rate", "class": "prune_by_class", "both": "both"}
@@ -38,6 +38,14 @@ class OutOfSample:
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float64]
     source: str
+
+    def without(self, left_out: LeftOut) -> OutOfSample:
+        """Of the images that are not left out. Raises SalientError where none is."""
+        kept = np.flatnonzero(~left_out.holds(self.image_ids))
+        if not len(kept):
+            raise SalientError("all images are left out", expected="some that are not")
+        ids = tuple(self.image_ids[place] for place in kept.tolist())
+        return OutOfSample(ids, self.labels[kept], self.probabilities[kept], self.source)
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,9 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "export-answers": {"form": "app/label/test_exporting.py"},
     "sis": dict.fromkeys(("names", "ensemble", "input_dropout", "picture"), "evaluation/sufficiency/test_sis.py")
     | {"outputs": "subsets/test_outputs.py"},
-    "label-errors": dict.fromkeys(("folds", "decay", "prune", "fold"), "evaluation/labels/test_probabilities.py")
+    "label-errors": dict.fromkeys(
+        ("folds", "decay", "prune", "fold", "leave_out"), "evaluation/labels/test_probabilities.py"
+    )
     | {"outputs": "subsets/test_outputs.py"},
     "certify": dict.fromkeys(("names", "picture"), "evaluation/certificates/test_certify.py")
     | {"outputs": "subsets/test_outputs.py"},

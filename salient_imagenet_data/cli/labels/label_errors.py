@@ -17,6 +17,7 @@ from salient_imagenet_data.cli.commands import (
     WORKERS,
     batch_size_option,
     cli,
+    left_out_of,
     settings_of,
     tell,
 )
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
     default=USUAL,
     help="Whose labels are least likely: of each pair of classes, of each class, or by both.",
 )
+@click.option(
+    "--leave-out", type=FILE, help="Images that are not asked about, such as those that the model was trained on."
+)
 @click.option("--out", type=FILE, help="CSV of the candidates to write: what --leave-out reads.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 @FOLD
@@ -67,6 +71,7 @@ def label_errors_command(
     folds: int,
     decay: float,
     prune: Prune,
+    leave_out: Path | None,
     out: Path | None,
     overwrite: bool,
     fold: Fold,
@@ -100,7 +105,8 @@ def label_errors_command(
         if alone := [option for option, value in given.items() if value is not None]:
             raise SalientError(f"{alone[0]}: is about --images", then="leave it out, or the file of predictions")
         opened = Store(store)
-        found = from_predictions(read_predictions(predictions, len(opened.class_names)), opened)
+        left_out = left_out_of(leave_out, opened)
+        found = from_predictions(read_predictions(predictions, len(opened.class_names)), opened).without(left_out)
         tell(f"out of sample only if the model was not trained on these images, of split {opened.manifest.split}")
     else:
         from salient_imagenet_data.cli.mitigate import inputs_of
@@ -109,8 +115,11 @@ def label_errors_command(
         assert images is not None
         settings = settings_of(batch_size, workers, device, skip_missing, fold)
         classifier, opened, source = inputs_of(store, images, model, weights, architecture, outputs)
-        found = cross_validated(classifier, opened, source, folds, decay, settings)
+        left_out = left_out_of(leave_out, opened)
+        found = cross_validated(classifier, opened, source, folds, decay, settings, left_out)
         tell("the heads are out of sample; the body of the network is only if it was not trained on these labels")
+    if facts := left_out.facts(opened.rows.image_ids.to_pylist()):
+        tell(facts.words)
     result = label_errors(found, opened.class_names, prune)
     if out is not None:
         write_text(out, result.table(opened.class_names))

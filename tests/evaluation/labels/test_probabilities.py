@@ -20,6 +20,7 @@ from salient_imagenet_data.evaluation.run.predictions import PredictionsFile, fr
 from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.folds import Fold
 from salient_imagenet_data.networks.opening import open_networks
+from salient_imagenet_data.ranking.left_out import LeftOut
 from salient_imagenet_data.store.reading import Store
 from tests.conftest import Run
 from tests.evaluation.runs import run as infer_on
@@ -106,6 +107,16 @@ def test_the_command_writes_what_it_finds(
     )
     assert "only if the model was not trained on these images, of split train\n" in err and f"wrote {out}: " in err
     assert run("label-errors", store.path, file.path, "--out", out)[0] == 2  # is there
+    (tmp_path / "ids.txt").write_text("\n".join(store.rows.image_ids.to_pylist()[1::4]) + "\n")
+    for words in ((file.path,), ("--images", images, "--weights", weights, "--folds", 2)):
+        code, text, err = run("label-errors", store.path, *words, "--json", "--leave-out", tmp_path / "ids.txt")
+        assert code == 0 and [c["images"] for c in json.loads(text)["classes"]] == [3] * 10
+        assert "10 images left out on request (ids " in err
+    kept = from_predictions(file, store).without(LeftOut.read(tmp_path / "ids.txt"))
+    assert kept.image_ids == tuple(i for k, i in enumerate(found_ids(store)) if k % 4 != 1)
+    assert kept.probabilities.shape == (30, 10)
+    with pytest.raises(SalientError, match="all images are left out; expected some that are not"):
+        kept.without(LeftOut(frozenset(found_ids(store))))
     results = {}
     where = (
         "label-errors",
@@ -130,6 +141,11 @@ def test_the_command_writes_what_it_finds(
     assert all(other != usual for other in results.values())
     code, _, err = run(*where, "--fold", "1/2")  # which has one image of some class
     assert code == 2 and ": one image, so nothing is left to fit on when it is held out; expected two or more" in err
+
+
+def found_ids(store: Store) -> list[str]:
+    ids: list[str] = store.rows.image_ids.to_pylist()
+    return ids
 
 
 @pytest.mark.parametrize(
