@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from salient_imagenet_data.images.source import ImageSource, id_chunks, labels_o
 from salient_imagenet_data.names import FEATURES_TABLE, MANIFEST, PCA, WORK
 from salient_imagenet_data.networks.robust import RobustModel, check_classes
 from salient_imagenet_data.places import Folder, upload
+from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut
 from salient_imagenet_data.store.claiming import Claim, check_claim, claimed, unclaim
 from salient_imagenet_data.store.features import FEATURES_SCHEMA, Basis, features_table
 from salient_imagenet_data.store.manifest import Manifest
@@ -74,6 +76,7 @@ def build(
     engine: Engine | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    left_out: LeftOut = NOTHING,
 ) -> Store:
     """Build a store at `out`, a folder or a URL of fsspec such as s3://bucket/store, and open it.
 
@@ -81,8 +84,9 @@ def build(
     the names of classes, and what people said of them; otherwise the ranking gives them and the store is annotated
     later. basis: what the features are: "neurons", "pca", components of each class's neurons (`discovery.components`),
     or "sae:FILE", latents of a sparse autoencoder (`discovery.sparse`); None for neurons, or what those of `pairs_of`
-    are. Raises SalientError for input that does not fit, answers or pairs that are about another network (where `run`
-    asks for that check), or a folder that another build is writing.
+    are. left_out: images, by id, that count for no ranking and are no feature's top image; they are in the store like
+    the others. Raises SalientError for input that does not fit, answers or pairs that are about another network (where
+    `run` asks for that check), or a folder that another build is writing.
     """
     store = build_until(
         source,
@@ -97,6 +101,7 @@ def build(
         engine=engine,
         resume=resume,
         overwrite=overwrite,
+        left_out=left_out,
         stop_after="maps",
     )
     assert store is not None
@@ -118,6 +123,7 @@ def build_until(
     engine: Engine | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    left_out: LeftOut = NOTHING,
 ) -> Store | None:
     """As `build`, but stop after a stage: None unless that is the last one. `build` with `resume` goes on.
 
@@ -143,7 +149,8 @@ def build_until(
         config,
         run,
         engine or LocalEngine(),
-        Claim("build", _made_of(source, model, weights_sha256, annotations, known, wanted, config), MADE_OF),
+        Claim("build", _made_of(source, model, weights_sha256, annotations, known, wanted, config, left_out), MADE_OF),
+        left_out,
     )
     if known is not None:
         tell(this, known.line())
@@ -187,7 +194,10 @@ def _run_stages(this: Given, stop_after: Stage) -> Store | None:
         return None
 
     activations = pooled.activations(first, ranking.features, basis)
-    in_top = top_images(activations, pooled.labels, config.top_images) & (ranking.features >= 0)[pooled.labels]
+    counted = _counted(this, pooled)
+    in_top = np.zeros(activations.shape, dtype=np.bool_)
+    in_top[counted] = top_images(activations[counted], pooled.labels[counted], config.top_images)
+    in_top &= (ranking.features >= 0)[pooled.labels]
     kept = np.flatnonzero(in_top.any(axis=1)) if config.edition == "top65" else np.arange(len(in_top))
     found = second_pass(this, first, pooled, kept, ranking.features, basis)
     if this.engine.leader:
@@ -266,7 +276,14 @@ def _manifest(
         decoder=this.config.decoder,
         made_of=this.claim.key,
         data_version=this.config.data_version,
+        left_out=_left_out(this),
     )
+
+
+def _left_out(this: Given) -> dict[str, Any]:
+    """What a manifest says of images that were left out."""
+    facts = this.left_out.facts(chain.from_iterable(id_chunks(this.source))) if this.left_out else None
+    return {} if facts is None else dataclasses.asdict(facts)
 
 
 def _annotated_pairs(annotations: Annotations, config: BuildConfig, model: RobustModel) -> NDArray[np.int64]:
@@ -285,7 +302,8 @@ def _ranking(
     importance on these images. Raises SalientError where known pairs can hardly be about this network."""
     known, basis = this.known, this.wanted.basis
     if known is not None and pairs is not None and basis is not None:
-        return basis, known_ranking(basis, pairs, pooled.activations(first, pairs), pooled.labels)
+        counted = _counted(this, pooled)
+        return basis, known_ranking(basis, pairs, pooled.activations(first, pairs)[counted], pooled.labels[counted])
     if this.wanted.kind == PCA:
         found = found_components(this, first, means)
         return found.basis, found.ranking
@@ -298,6 +316,12 @@ def _ranking(
         importance = np.take_along_axis(means * weight, np.maximum(pairs, 0), axis=1)
         ranking = Ranking(pairs, np.where(pairs >= 0, importance, np.nan))
     return None if basis is None else basis.only(ranking.features), ranking
+
+
+def _counted(this: Given, pooled: Pooled) -> NDArray[np.int64]:
+    """Positions among the readable images of those that are not left out."""
+    ids = (this.source.entry(index).image_id for index in pooled.indices.tolist()) if this.left_out else ()
+    return np.flatnonzero(~this.left_out.holds(ids)) if this.left_out else np.arange(len(pooled.indices))
 
 
 def _file_of(this: Given) -> dict[str, str]:
@@ -341,13 +365,14 @@ def _made_of(
     known: Known | None,
     wanted: Wanted,
     config: BuildConfig,
+    left_out: LeftOut,
 ) -> dict[str, Any]:
     """All that decides the bytes of a store, except the versions of the libraries."""
     ids = hashlib.sha256()
     for chunk in id_chunks(source):
         ids.update("\n".join(chunk).encode())
     ids.update(labels_of(source).astype("<i4").tobytes())
-    return {
+    parts = {
         "images": ids.hexdigest(),
         "weights": weights_sha256,
         "architecture": model.architecture,
@@ -355,7 +380,9 @@ def _made_of(
         "annotations": annotations.sha256 if annotations else None,
         "pairs_of": known.record["features_sha256"] if known else None,
         "config": dataclasses.asdict(config),
-    } | ({} if wanted.key is None else {"basis": wanted.key})
+    }
+    parts |= {} if wanted.key is None else {"basis": wanted.key}
+    return parts | ({"left_out": left_out.sha256} if left_out else {})
 
 
 @contextmanager

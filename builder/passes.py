@@ -37,6 +37,7 @@ from salient_imagenet_data.images.source import ImageSource, id_chunks, labels_o
 from salient_imagenet_data.names import PCA, WORK
 from salient_imagenet_data.networks.robust import RobustModel
 from salient_imagenet_data.places import Folder
+from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut
 from salient_imagenet_data.store.claiming import Claim
 from salient_imagenet_data.store.features import Basis
 
@@ -56,6 +57,7 @@ class Given:
     run: RunConfig
     engine: Engine
     claim: Claim
+    left_out: LeftOut = NOTHING
 
 
 def full_pass(this: Given, known: NDArray[np.int64] | None) -> Job:
@@ -160,6 +162,7 @@ def _job(
         keep_features=keep_features,
         must_read=must_read,
         basis=basis,
+        left_out=this.left_out,
     )
 
 

@@ -20,7 +20,6 @@ from salient_imagenet_data.builder.discovery.components import Components, Scatt
 from salient_imagenet_data.builder.discovery.ranking import Ranking
 from salient_imagenet_data.builder.units.unit import Job, arrays_in, is_sound
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.images.source import labels_of
 from salient_imagenet_data.names import PCA
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.features import Basis
@@ -144,8 +143,7 @@ def _fit(
 def _groups_of(job: Job, unit: int) -> NDArray[np.int64]:
     """(n,) the class that each image of a unit counts for, -1 for none."""
     part = job.load(unit, "indices", "predictions")
-    grouped = part["predictions"] if job.config.group_by == "prediction" else labels_of(job.source)[part["indices"]]
-    return np.asarray(grouped, dtype=np.int64)
+    return job.counted_for(part["indices"], part["predictions"])
 
 
 def _file(job: Job, top: int, number: int) -> str:

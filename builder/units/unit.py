@@ -29,6 +29,7 @@ from salient_imagenet_data.names import SAE
 from salient_imagenet_data.networks.classes import Reading
 from salient_imagenet_data.networks.robust import RobustModel
 from salient_imagenet_data.places import Folder
+from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut
 from salient_imagenet_data.store.features import Basis
 
 Arrays = dict[str, NDArray[Any]]
@@ -44,7 +45,8 @@ class Job:
     rows: (M,) source indices. ends: (U,) where each unit's end, ascending to M. pairs: (C, K) features of each class
     whose maps are kept, -1 for none; None while they are not known. keep_features: store the pooled features, which are
     the network's neurons. basis: what the features of pairs are made of, None for neurons.
-    must_read: an image that cannot be decoded is an error, since an earlier pass could.
+    must_read: an image that cannot be decoded is an error, since an earlier pass could. left_out: images that count for
+    no class.
     """
 
     folder: Folder
@@ -60,6 +62,16 @@ class Job:
     keep_features: bool
     must_read: bool
     basis: Basis | None = None
+    left_out: LeftOut = NOTHING
+
+    def counted_for(self, indices: NDArray[np.int64], predictions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(n,) the class that each image counts for in the ranking, -1 for none. indices: (n,) into the source;
+        predictions: (n,)."""
+        grouped = predictions if self.config.group_by == "prediction" else labels_of(self.source)[indices]
+        if not self.left_out:
+            return np.asarray(grouped, dtype=np.int64)
+        ids = (self.source.entry(index).image_id for index in indices.tolist())
+        return np.where(self.left_out.holds(ids), -1, grouped).astype(np.int64)
 
     @property
     def width(self) -> int:
@@ -172,8 +184,7 @@ def _compute(job: Job, unit: int, tick: Tick) -> Arrays:
         )
         for found in _one_behind(_launched(job, batch, labels) for batch in stream):
             part, features, summed = found.arrays()
-            predictions = part["predictions"]
-            sums.add(summed, predictions if config.group_by == "prediction" else labels[part["indices"]])
+            sums.add(summed, job.counted_for(part["indices"], part["predictions"]))
             if job.keep_features:
                 pooled[done : done + len(features)] = features
             parts.append(part)

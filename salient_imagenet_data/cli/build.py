@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
@@ -70,6 +71,11 @@ from salient_imagenet_data.networks.classes import Reading
     default="pillow",
     help="Of images: the reference, a faster one, or the CUDA device.",
 )
+@click.option(
+    "--leave-out",
+    type=FILE,
+    help="Images that no ranking counts and that are no feature's top image: as of `label-errors`, or one id a line.",
+)
 @click.option("--attacked", type=click.IntRange(0), default=64, help="Images to measure robustness on; 0: none.")
 @click.option(
     "--batch-size",
@@ -115,6 +121,7 @@ def build(
     device: str | None,
     resume: bool,
     overwrite: bool,
+    leave_out: Path | None,
     **options: Any,
 ) -> None:
     """Build a store: features, ranking and maps of every image. Under torchrun, on several GPUs."""
@@ -125,11 +132,13 @@ def build(
     from salient_imagenet_data.builder.finish import predicted_outside, without_features
     from salient_imagenet_data.builder.units.engine import default_threads, make_engine
     from salient_imagenet_data.geometry import Preprocessing
+    from salient_imagenet_data.images.source import id_chunks
     from salient_imagenet_data.networks.classifiers import told
     from salient_imagenet_data.networks.devices import check_device, default_batch_size, device_of
     from salient_imagenet_data.networks.openers.labels import read_labels
     from salient_imagenet_data.networks.openers.published import check_answers
     from salient_imagenet_data.networks.robust import load_model
+    from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut, LeftOutFacts
     from salient_imagenet_data.store.reading import Store
 
     if (resize is None) != (crop is None):
@@ -166,6 +175,9 @@ def build(
             )
         runner.wait()
         weights, architecture, weights_sha256 = str(probe), None, None  # the file says what it is
+    left_out = NOTHING
+    if leave_out is not None:
+        left_out = LeftOut.read(leave_out).among(chain.from_iterable(id_chunks(source)), str(images), tell)
     model, sha256 = load_model(
         weights,
         architecture=architecture,
@@ -207,6 +219,7 @@ def build(
         engine=runner,
         resume=resume,
         overwrite=overwrite,
+        left_out=left_out,
     )
     if not runner.leader:
         return
@@ -215,6 +228,8 @@ def build(
         return
     m = store.manifest
     click.echo(f"wrote {out}: {m.images} images, {len(store.features)} features, {m.quarantined} images in quarantine")
+    if m.left_out:
+        tell(LeftOutFacts(**m.left_out).words + ", of ranking and top images")
     for line in filter(None, (predicted_outside(store), without_features(store))):
         tell(line)
     if m.annotations_sha256 is None:

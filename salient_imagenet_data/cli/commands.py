@@ -110,6 +110,7 @@ def info(store: str, as_json: bool) -> None:
     import dataclasses
 
     from salient_imagenet_data.networks.classes import in_words
+    from salient_imagenet_data.ranking.left_out import LeftOutFacts
     from salient_imagenet_data.store import describing
     from salient_imagenet_data.store.reading import Store
 
@@ -122,6 +123,8 @@ def info(store: str, as_json: bool) -> None:
         fields["sizes"] = f"{sum(fields['sizes'].values())} bytes"
         fields["robustness"] = fields["robustness"] or "not measured"
         fields["generalisation"] = describing.generalisation(opened.manifest)
+        left_out = opened.manifest.left_out
+        fields["left_out"] = LeftOutFacts(**left_out).words if left_out else "no image"
         fields["network"] = in_words(fields["network"])
     kinds: list[str | None] = [feature.kind for feature in opened.features]
     fields["features"] = {

@@ -37,7 +37,8 @@ class Manifest:
     what its predictions are and how many are of these; and the store whose pairs were taken; else empty. robustness: of
     that network, as `builder.robustness` measured it, over all its outputs; empty where it was not. generalisation:
     whether the answers hold for images of lower ranks, as `annotation.verdicts.Generalised` has it; empty where that
-    was not asked. Raises SalientError, naming the field, for a value that cannot be.
+    was not asked. left_out: how many images were left out of ranking and top images on request, and the sha256 of their
+    ids (`ranking.left_out`); empty where none were. Raises SalientError, naming the field, for a value that cannot be.
     """
 
     class_names: tuple[str, ...]
@@ -68,6 +69,7 @@ class Manifest:
     network: dict[str, Any] = dataclasses.field(default_factory=dict)
     robustness: dict[str, Any] = dataclasses.field(default_factory=dict)
     generalisation: dict[str, Any] = dataclasses.field(default_factory=dict)
+    left_out: dict[str, Any] = dataclasses.field(default_factory=dict)
     data_version: str = "1.0.0"
     format_version: int = FORMAT_VERSION
 

@@ -160,6 +160,7 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
         "decoder": ("--decoder", "pillow+torch"),
         "split": ("--split", "val"),
         "stop_after": ("--stop-after", "ranking"),
+        "leave_out": ("--leave-out", LEFT_OUT),
         "resize": (*PLAIN, "--resize", 60, "--crop", 56),
         "crop": (*PLAIN, "--resize", 64, "--crop", 48),
     },

@@ -119,6 +119,16 @@ def _generalisation(value: Any) -> bool:
     )
 
 
+def _left_out(value: Any) -> bool:
+    return value == {} or (
+        isinstance(value, dict)
+        and set(value) == {"images", "sha256"}
+        and is_whole(value["images"], 1)
+        and is_text(value["sha256"])
+        and _SHA256.fullmatch(value["sha256"]) is not None
+    )
+
+
 def _is_from(value: Any, least: float, most: float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
 
@@ -167,6 +177,7 @@ RULES: dict[str, Rule] = {
     "network": Rule("an object, at most 8 levels deep", lambda value: isinstance(value, dict) and _is_flat(value, 8)),
     "robustness": Rule(f"nothing, or numbers {', '.join(_MEASURED)}", _robustness),
     "generalisation": Rule(f"nothing, or numbers {', '.join(_ASKED_AGAIN)}", _generalisation),
+    "left_out": Rule("nothing, or images, a whole number from 1, and sha256", _left_out),
     "data_version": Rule(
         "three numbers such as 1.0.0",
         lambda value: (
