@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.plan.vocabulary import BY_KEY
 from salient_imagenet_data.evaluation.report.leaderboard import Board, Cell
 from salient_imagenet_data.evaluation.run.names import check_names, file_name
 from salient_imagenet_data.evaluation.score.results import StoreFacts
@@ -27,6 +28,8 @@ MARK = "# Written by salient-imagenet leaderboard --hub.\n"
 """The first line of what is ours, and may be written again."""
 EVAL_YAML, RESULTS = "dataset/eval.yaml", ".eval_results"
 DIGITS = 6
+OVER_GROUPS = {BY_KEY[key].name for key in ("worst_group", "groups_alike", "groups_by_size", "groups_adjusted")}
+"""Figures over groups of a class each, not over classes."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def _entry(column: str, task: str, cell: Cell, facts: str, on: OnHub) -> dict[st
     e = cell.estimate
     what = f"{column}{f' ({cell.beside})' if cell.beside else ''}: 95 % interval {e.interval}, n = {e.n}"
     if e.classes > 1:
-        what += f", mean over {e.classes}"
+        what += f", over {e.classes} {'groups' if column in OVER_GROUPS else 'classes'}"
     source = {"source": {"url": on.source}} if on.source else {}
     return {"dataset": dataset, "value": round(e.value, DIGITS), **source, "notes": f"{what}; {facts}"}
 

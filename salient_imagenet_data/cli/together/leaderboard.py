@@ -54,7 +54,7 @@ def leaderboard(
     With --hub also a file for the repository of each model, .eval_results/NAME.yaml, and eval.yaml for that of the data
     set.
     """
-    from salient_imagenet_data.errors import SalientError
+    from salient_imagenet_data.errors import SalientError, many
     from salient_imagenet_data.evaluation.published.printing import lines as in_lines
     from salient_imagenet_data.evaluation.published.robustness import fit_lines
     from salient_imagenet_data.evaluation.published.tables import read_table, shifts
@@ -74,7 +74,7 @@ def leaderboard(
     if hub is not None and there is not None:
         files = hub_results(boards, there)
         write_hub_results(files, hub)
-        tell(f"wrote {hub}: evaluation results of {len(files) - 1} models for their repositories on the Hub")
+        tell(f"wrote {hub}: evaluation results of {many(len(files) - 1, 'model')}, for the Hub")
     wrote = f"wrote {path}: {sum(len(board.rows) for board in boards)} models"
     if as_json:
         tell(wrote)

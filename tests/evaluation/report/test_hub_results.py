@@ -23,7 +23,7 @@ from salient_imagenet_data.evaluation.report.leaderboard import boards
 from salient_imagenet_data.evaluation.score.results import Summary
 from salient_imagenet_data.ranking.left_out import LeftOutFacts
 from tests.conftest import Run
-from tests.evaluation.results import condition, model, near, ratio, summary
+from tests.evaluation.results import condition, grouped, model, near, ratio, summary
 
 COMMIT = "0123456789" * 4
 WHERE = OnHub("org/masks", COMMIT, "https://example.org/report")
@@ -35,6 +35,7 @@ def two() -> Summary:
         "timm:a b",
         clean_accuracy=near(1 / 3),
         conditions=(condition("noise_0.5@spurious", 0.4), condition("noise_0.5@core_random", 0.4)),
+        groups=grouped(0.3, 0.5),
         ratios={"rcs": (ratio("noise_0.5", "", 0.25),)},
     )
     return summary(full, model("plain"))
@@ -56,13 +57,19 @@ def test_each_figure_of_a_model_is_an_entry_that_says_what_it_is_of() -> None:
         ("clean_accuracy", 0.333333),
         ("core_accuracy_noise_0_5", 0.4),
         ("rcs_noise_0_5", 0.25),
+        ("worst_group_accuracy", 0.3),
+        ("mean_of_groups_weighed_alike", 0.4),
+        ("mean_of_groups_weighed_by_size", 0.41),
     ]
     assert {(e.dataset_id, e.dataset_revision, e.source_url) for e in entries} == {("org/masks", COMMIT, WHERE.source)}
     store = "40 images of split train, 10 classes; masks of network wwwwwwwwwwww, answers aaaaaaaaaaaa"
-    assert entries[1].notes == f"core accuracy, noise 0.5: 95 % interval [0.350, 0.450], n = 100, mean over 10; {store}"
+    assert (
+        entries[1].notes == f"core accuracy, noise 0.5: 95 % interval [0.350, 0.450], n = 100, over 10 classes; {store}"
+    )
     assert entries[2].notes.startswith(
         "RCS, noise 0.5 (0.800 outside, 0.600 inside): 95 % interval [0.200, 0.300], n = "
     )
+    assert ", n = 100, over 10 groups; 40 images" in entries[3].notes
     assert [e.task_id for e in read(files[PLACE.format("plain")])] == ["clean_accuracy"]
     bare = read(hub_results(boards({"a": two()}), OnHub("org/masks"))[PLACE.format("plain")])
     assert (bare[0].dataset_revision, bare[0].source_url, bare[0].date, bare[0].verify_token) == (
@@ -137,7 +144,7 @@ def test_the_command_writes_them_beside_the_page(tmp_path: Path, run: Run) -> No
     out = tmp_path / "hub"
     where = ("--hub", out, "--dataset", f"org/masks@{COMMIT}", "--source", WHERE.source)
     code, said, err = run("leaderboard", tmp_path / "in", *where)
-    assert code == 0 and err == f"wrote {out}: evaluation results of 2 models for their repositories on the Hub\n"
+    assert code == 0 and err == f"wrote {out}: evaluation results of 2 models, for the Hub\n"
     assert said == f"wrote {tmp_path / 'in' / 'leaderboard.html'}: 2 models\n"
     files = hub_results(boards({"a": two()}), WHERE)
     found = {p.relative_to(out).as_posix(): p.read_text() for p in out.rglob("*") if p.is_file()}

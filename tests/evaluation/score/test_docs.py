@@ -16,6 +16,7 @@ DOCS = Path(__file__).parents[3] / "docs"
     ("page", "commands"),
     [
         ("spuriosity.md", ["look", "evaluate", "groups", "build", "label", "apply", "look", "groups"]),
+        ("label_errors.md", ["evaluate", "label-errors", "score", "groups", "build"]),
         ("mitigation.md", ["retrain-head", "finetune", "evaluate"]),
     ],
 )
