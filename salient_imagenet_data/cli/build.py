@@ -8,13 +8,13 @@ from typing import Any, get_args
 
 import click
 
-from salient_imagenet_data.builder.choices import BASES, Decoder, Edition, EngineName, GroupBy, Precision, Stage
+from salient_imagenet_data.builder.choices import BASES, Decoder, Edition, GroupBy, Precision, Stage
+from salient_imagenet_data.cli.building.network import GivenNetwork, network_options
+from salient_imagenet_data.cli.building.running import GivenRun, run_options
 from salient_imagenet_data.cli.commands import (
     ATTACK,
-    DEVICE,
     FILE,
     FOLDER,
-    OUTPUTS,
     READINGS,
     VERSION,
     attack_of,
@@ -23,25 +23,14 @@ from salient_imagenet_data.cli.commands import (
 )
 from salient_imagenet_data.cli.images import GivenImages, images_options, tell_classes
 from salient_imagenet_data.cli.localise import BY_BOXES, by_boxes
+from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.networks.classes import Reading
 
 
 @cli.command()
 @images_options(required=True)
 @click.option("--split", default="train", help="Split of the images, and its name in the store.")
-@click.option(
-    "--weights", required=True, help="Robust classifier: file, hf://owner/name/file[@revision], or published name."
-)
-@click.option("--weights-sha256", help="Refuse weights with another sha256.")
-@click.option("--architecture", help="Network of a plain state dict: resnet50, torchvision:NAME or timm:NAME.")
-@click.option("--class-names", "outputs", metavar="FILE", help=OUTPUTS)
-@click.option("--resize", type=click.IntRange(1), help="Shorter side after resizing, for a plain state dict.")
-@click.option("--crop", type=click.IntRange(1), help="Side of the square crop, for a plain state dict.")
-@click.option(
-    "--probe",
-    type=FILE,
-    help="Fit a new head for the classes of the images, and keep the network with it in this file, .safetensors.",
-)
+@network_options
 @click.option("--out", required=True, help="Store to write: a folder, or a URL of fsspec such as s3://bucket/store.")
 @click.option("--annotations", help="File of answers, or `official`. Their pairs are the features; else the ranking's.")
 @click.option("--pairs-of", metavar="STORE", help="Its pairs, and the answers about them, are the features.")
@@ -77,48 +66,20 @@ from salient_imagenet_data.networks.classes import Reading
     help="Images that no ranking counts and that are no feature's top image: as of `label-errors`, or one id a line.",
 )
 @click.option("--attacked", type=click.IntRange(0), default=64, help="Images to measure robustness on; 0: none.")
-@click.option(
-    "--batch-size",
-    type=click.IntRange(1),
-    help="Images that go through the network at a time.  [default: 64, on a CPU fewer large images]",
-)
-@click.option("--pilot", type=click.IntRange(0), default=64, help="Images a class ranked first; 0: two passes.")
-@click.option("--candidates", type=click.IntRange(1), default=24, help="Features a class that a pilot chooses.")
 @click.option("--stop-after", type=click.Choice(get_args(Stage)), default="maps", help="Last stage.")
-@click.option(
-    "--engine", type=click.Choice(get_args(EngineName)), default="local", help="Who runs it; torchrun is local."
-)
-@click.option("--address", help="Of the Ray cluster; none starts one on this machine.")
-@click.option("--workers", type=click.IntRange(1), help="Ray workers.  [default: all CPUs, or GPUs]")
-@click.option(
-    "--threads", type=click.IntRange(1), help="Threads that decode.  [default: the CPUs of a process, at most 16]"
-)
-@DEVICE
+@run_options
 @click.option("--resume", is_flag=True, help="Go on with a build that was stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there.")
 def build(
     images: GivenImages,
-    weights: str,
-    weights_sha256: str | None,
-    architecture: str | None,
-    outputs: str | None,
-    resize: int | None,
-    crop: int | None,
-    probe: Path | None,
+    network: GivenNetwork,
+    given: GivenRun,
     out: str,
     annotations: str | None,
     pairs_of: str | None,
     trust_annotations: bool,
     basis: str | None,
     stop_after: Any,
-    engine: Any,
-    address: str | None,
-    workers: int | None,
-    batch_size: int | None,
-    pilot: int,
-    candidates: int,
-    threads: int | None,
-    device: str | None,
     resume: bool,
     overwrite: bool,
     leave_out: Path | None,
@@ -128,64 +89,31 @@ def build(
     from salient_imagenet_data.annotation.official import annotations_of
     from salient_imagenet_data.annotation.restricting import of_classes
     from salient_imagenet_data.builder.build import build_until
-    from salient_imagenet_data.builder.config import BuildConfig, RunConfig
+    from salient_imagenet_data.builder.config import BuildConfig
     from salient_imagenet_data.builder.finish import predicted_outside, without_features
-    from salient_imagenet_data.builder.units.engine import default_threads, make_engine
-    from salient_imagenet_data.geometry import Preprocessing
     from salient_imagenet_data.images.source import id_chunks
     from salient_imagenet_data.networks.classifiers import told
-    from salient_imagenet_data.networks.devices import check_device, default_batch_size, device_of
-    from salient_imagenet_data.networks.openers.labels import read_labels
     from salient_imagenet_data.networks.openers.published import check_answers
-    from salient_imagenet_data.networks.robust import load_model
     from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut, LeftOutFacts
     from salient_imagenet_data.store.reading import Store
 
-    if (resize is None) != (crop is None):
-        raise click.UsageError("give --resize and --crop together, or neither")
     if annotations and pairs_of:
         raise click.UsageError("give --annotations or --pairs-of, not both")
-    if probe is not None and outputs:
-        raise click.UsageError("--class-names names the outputs of a network's own head, which --probe replaces")
     if annotations == "official" and not trust_annotations:
-        check_answers(weights)
+        check_answers(network.weights)
     source = images.source(options["split"])
-    own = Preprocessing(resize, crop) if resize and crop else None
-    runner = make_engine(engine, address, workers)
-    # Ray's workers may have devices that this machine has not.
-    on = device_of(device) if engine == "ray" else check_device(device)
-    threads = threads or default_threads()
-    if probe is not None:
-        from salient_imagenet_data.builder.probe import probed
-
+    runner, on = given.runner(), given.on()
+    if network.probe is not None:
         if runner.leader:
-            here = check_device(None if engine == "ray" else device)
-            size = batch_size or default_batch_size(here, crop or Preprocessing().crop)
-            tell(
-                probed(
-                    source,
-                    weights,
-                    architecture,
-                    probe,
-                    preprocessing=own,
-                    sha256=weights_sha256,
-                    config=BuildConfig(batch_size=size, **options),
-                    run=RunConfig(threads, here),
-                )
-            )
+            here = given.here()
+            size = given.batch(here, (network.preprocessing or Preprocessing()).crop)
+            network.fit(source, BuildConfig(batch_size=size, **options), given.config(here))
         runner.wait()
-        weights, architecture, weights_sha256 = str(probe), None, None  # the file says what it is
+        network = network.fitted()
     left_out = NOTHING
     if leave_out is not None:
         left_out = LeftOut.read(leave_out).among(chain.from_iterable(id_chunks(source)), str(images), tell)
-    model, sha256 = load_model(
-        weights,
-        architecture=architecture,
-        preprocessing=own,
-        class_names=source.class_names,
-        outputs=read_labels(outputs) if outputs else None,
-        sha256=weights_sha256,
-    )
+    model, sha256 = network.open(source.class_names)
     assert model.class_map is not None
     unnamed = model.class_map.by == "position"
     if unnamed:
@@ -198,7 +126,6 @@ def build(
         known = restricted.annotations
         if line := restricted.line():
             tell(line)
-    batch = batch_size or default_batch_size(on, model.preprocessing.crop)
     store = build_until(
         source,
         model,
@@ -208,14 +135,8 @@ def build(
         annotations=known,
         pairs_of=Store(pairs_of) if pairs_of else None,
         basis=basis,
-        config=BuildConfig(batch_size=batch, **options),
-        run=RunConfig(
-            threads,
-            on,
-            check_annotations=not trust_annotations,
-            pilot=pilot,
-            candidates=candidates,
-        ),
+        config=BuildConfig(batch_size=given.batch(on, model.preprocessing.crop), **options),
+        run=given.config(on, check_annotations=not trust_annotations),
         engine=runner,
         resume=resume,
         overwrite=overwrite,
