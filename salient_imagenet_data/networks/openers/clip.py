@@ -3,6 +3,10 @@ with a softmax or with sigmoids (SigLIP), against the class names in our own pro
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -41,7 +45,7 @@ def open_clip(rest: str, class_names: tuple[str, ...] | None, weights: Checkpoin
     if config["resize_mode"] not in ("shortest", "squash"):
         raise SalientError(f"clip:{name}: its input cannot be made", expected="square crops", got=str(config))
     shown = display_names(class_names)
-    with opening(f"clip:{name}: its tokenizer"):
+    with _opening(f"clip:{name}: its tokenizer"):
         tokenizer = library.get_tokenizer(name)
     head = zero_shot_weights(shown, lambda texts: net.encode_text(tokenizer(texts)))  # type: ignore[operator]
     preprocessing = Preprocessing(side, side, config["interpolation"], config["resize_mode"] == "squash")
@@ -70,6 +74,8 @@ def _parted(library: Any, rest: str) -> tuple[str, str]:
                 f"clip:{rest}: open_clip {library.__version__} opens no folders",
                 then="pip install 'open_clip_torch>=3'",
             )
+        if rest.startswith(FOLDER) and not Path(rest.removeprefix(FOLDER)).is_dir():
+            raise SalientError(f"clip:{rest}: no such folder", expected="one with an open_clip_config.json")
         return rest, ""
     name, _, tag = rest.partition(":")
     if name not in library.list_models():
@@ -111,16 +117,33 @@ def _pretrained(library: Any, name: str, tag: str) -> nn.Module:
     if name.startswith(HUB):
         _check_config(name.removeprefix(HUB))
     then = "see clip:NAME's tags in open_clip.list_pretrained()" if tag else ""
-    with opening(f"clip:{name}{tag and ':'}{tag}", then):
+    with _opening(f"clip:{name}{tag and ':'}{tag}", then):
         net: nn.Module = library.create_model(
             name, pretrained=tag or None, require_pretrained=True, force_quick_gelu=_quick(library, name, tag)
         )
     return net
 
 
+@contextmanager
+def _opening(what: str, then: str = "") -> Iterator[None]:
+    """`opening`, without the library's lines to the root of all loggers, which say in other words what is an error
+    here, and that weights are random which are loaded next."""
+    said = logging.getLogger()
+
+    def others(record: logging.LogRecord) -> bool:
+        return Path(record.pathname).parent.name != "open_clip"
+
+    said.addFilter(others)
+    try:
+        with opening(what, then, local=what.startswith(f"clip:{FOLDER}")):
+            yield
+    finally:
+        said.removeFilter(others)
+
+
 def _made(library: Any, name: str, tag: str) -> nn.Module:
     """The network of a name as it is before weights are loaded."""
-    with opening(f"clip:{name}"):
+    with _opening(f"clip:{name}"):
         net: nn.Module = library.create_model(name, pretrained=None, force_quick_gelu=_quick(library, name, tag))
     return net
 

@@ -14,7 +14,7 @@ from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.networks.checkpoint import Checkpoint
 from salient_imagenet_data.networks.classifiers import Normalised
 from salient_imagenet_data.networks.normalisers import Normaliser
-from salient_imagenet_data.networks.openers.opened import Opened, needed, normalised, opening
+from salient_imagenet_data.networks.openers.opened import Opened, is_folder, needed, normalised, opening
 from salient_imagenet_data.networks.weights import load_into
 from salient_imagenet_data.networks.words.asking import sha256_of
 from salient_imagenet_data.networks.words.prompts import TEMPLATES, zero_shot_weights
@@ -34,7 +34,7 @@ def open_hf(name: str, class_names: tuple[str, ...] | None, weights: Checkpoint 
     """
     transformers = needed("transformers")
     what = f"hf:{name}"
-    with opening(what):
+    with opening(what, local=is_folder(name, what)):
         config = transformers.AutoConfig.from_pretrained(name)
         kinds = importlib.import_module(AUTO)
         classifies = any(str(each).endswith("ForImageClassification") for each in config.architectures or ())

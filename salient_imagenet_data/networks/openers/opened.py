@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from salient_imagenet_data.errors import SalientError, not_installed
@@ -48,12 +49,23 @@ def needed(package: str) -> Any:
         raise not_installed(package) from error
 
 
+def is_folder(name: str, what: str) -> bool:
+    """Whether a name is that of a folder, and not of a repository. Raises SalientError for a folder that is not there:
+    a repository's name has no more than its owner before it."""
+    if Path(name).is_dir():
+        return True
+    if name.startswith(("/", ".", "~")) or name.count("/") > 1:
+        raise SalientError(f"{what}: no such folder", expected="a folder, or a repository such as owner/name")
+    return False
+
+
 @contextmanager
-def opening(what: str, then: str = "") -> Iterator[None]:
+def opening(what: str, then: str = "", *, local: bool = False) -> Iterator[None]:
     """Turn what a library raises of a name, a folder or a repository that it cannot open into one line. what: the spec.
-    then: what may be done about it."""
+    then: what may be done about it. local: nothing of it is at the Hub, so that a missing connection is not the
+    reason."""
     try:
-        with cached_where_offline(f"{what}: cannot be opened"):
+        with nullcontext() if local else cached_where_offline(f"{what}: cannot be opened"):
             yield
     except SalientError:
         raise

@@ -13,7 +13,7 @@ from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.networks.checkpoint import Checkpoint
 from salient_imagenet_data.networks.openers.hf import AUTO, hf_preprocessing
-from salient_imagenet_data.networks.openers.opened import Opened, needed, opening
+from salient_imagenet_data.networks.openers.opened import Opened, is_folder, needed, opening
 from salient_imagenet_data.networks.weights import load_into
 from salient_imagenet_data.networks.words.answering import WORDS, YesNo, prepared, tokens_saying
 from salient_imagenet_data.networks.words.asking import Asking, sha256_of
@@ -38,7 +38,7 @@ def open_vlm(
         raise SalientError(f"{what}: a model that answers in words", expected="the names of the classes to ask about")
     asking = asking or Asking()
     questions = asking.about(display_names(class_names), what)
-    with opening(what):
+    with opening(what, local=is_folder(name, what)):
         config = transformers.AutoConfig.from_pretrained(name)
         _check_kind(config, what, name)
         processor = transformers.AutoProcessor.from_pretrained(name)

@@ -162,7 +162,10 @@ def test_a_tower_alone_needs_words_beside_it(small: Path) -> None:
         ("owner/name", "no such model; .*; clip:hf-hub:owner/name, if it is a repository of the Hub$"),
         ("hf-hub:owner/nowhere", "clip:hf-hub:owner/nowhere: .*; got .*; run the same command again to go on$"),
         ("hf-hub:not a name", "clip:hf-hub:not a name: cannot be opened; expected a name such as org/name"),
-        ("local-dir:/no/such/place", "clip:local-dir:/no/such/place: cannot be opened; got Directory .* not found"),
+        (
+            "local-dir:/no/such/place",
+            "clip:local-dir:/no/such/place: no such folder; expected one with an open_clip_config.json$",
+        ),
         ("ViT-B-32:nothing", "clip:ViT-B-32:nothing: cannot be opened; got Pretrained value 'nothing' is not a known"),
     ],
 )
@@ -230,12 +233,18 @@ def test_a_repository_that_is_not_there_or_not_open_clips_is_one_line() -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_folder_without_weights_is_not_a_network(folder: Path, tmp_path: Path) -> None:
-    """The library by itself goes on with random ones."""
+def test_a_folder_without_weights_is_not_a_network(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The library by itself goes on with random ones, and says so in lines of its own. Nothing of a folder is at the
+    Hub, so whether that can be reached does not matter."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     left = Path(shutil.copytree(folder, tmp_path / "copy"))
     (left / "open_clip_model.safetensors").unlink()
     with pytest.raises(SalientError, match="cannot be opened; got Required pretrained weights"):
         open_network(f"clip:local-dir:{left}", NAMES)
+    assert not caplog.records
     (left / "open_clip_config.json").unlink()
     with pytest.raises(SalientError, match="cannot be opened; got .*config file missing"):
         open_network(f"clip:local-dir:{left}", NAMES)

@@ -95,6 +95,10 @@ def test_what_is_no_classifier_is_one_line(folders: dict[str, Path], tmp_path: P
     asked = write_vlm(tmp_path / "vlm")
     with pytest.raises(SalientError, match=f"^hf:{asked}: a model that answers in words; vlm:hf:{asked} asks it$"):
         open_network(f"hf:{asked}", NAMES)
+    with pytest.raises(
+        SalientError, match="^hf:./nowhere: no such folder; expected a folder, or a repository such as "
+    ):
+        open_network("hf:./nowhere", NAMES)
     with pytest.raises(SalientError, match="^hf:owner/nowhere: cannot be opened; got ") as caught:
         open_network("hf:owner/nowhere", NAMES)
     assert "\n" not in str(caught.value)
