@@ -70,6 +70,7 @@ def test_the_official_columns_hold_the_same(file: Path, bare_store: Store, run: 
         ("bob", "main_object", ""),
     ]
     assert read_annotations(out).answers == annotations_in(read_book(file), bare_store).answers
+    assert not list(tmp_path.glob("*.labelling.xml"))  # only Label Studio needs one
 
 
 def test_tasks_of_label_studio_and_back(file: Path, bare_store: Store, run: Run, tmp_path: Path) -> None:
