@@ -50,11 +50,15 @@ class GivenImages:
 
 
 def images_options(*, required: bool = False, help: str = IMAGES) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """--images, --layout and --verbose, which a command gets as one `images`: a GivenImages, or None."""
+    """--images, --layout and --verbose, which a command gets as one `images`: a GivenImages, or None. The others are
+    refused without --images."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def run(*args: Any, images: str | None, layout: Layout | None, verbose: bool, **options: Any) -> Any:
+            for option, value in (("--layout", layout), ("--verbose", verbose)):
+                if images is None and value:
+                    raise click.UsageError(f"{option} is about --images: give it too, or leave {option} out")
             given = None if images is None else GivenImages(images, layout, verbose)
             return command(*args, images=given, **options)
 

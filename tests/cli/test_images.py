@@ -19,6 +19,7 @@ from PIL import Image
 from salient_imagenet_data.cli import cli
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.reading import Store
+from tests.conftest import Run
 
 
 @pytest.fixture
@@ -60,6 +61,17 @@ def test_commands_tell_what_they_pass_over(
     (tmp_path / "look.png").unlink(missing_ok=True)
     said = call(*command(store.path, littered, tmp_path), "--verbose").stderr
     assert "  no file but a pipe, socket or device   bar/pipe.jpg\n" in said and "--verbose" not in said
+
+
+def test_how_images_are_read_is_refused_without_images(store: Store, run: Run) -> None:
+    for option in (("--layout", "classes"), ("--verbose",)):
+        code, out, err = run("explore", store.path, *option)
+        assert (code, out) == (2, "") and f"{option[0]} is about --images: give it too" in err
+
+
+def test_test_images_beside_scenes_are_read_as_any(littered: Path, tmp_path: Path) -> None:
+    said = call("train", "--scenes", 10, "--test-images", littered, "--out", tmp_path / "w.safetensors", *TRAIN).stderr
+    assert LINE in said and "--verbose lists them" in said and "pipe.jpg\n" not in said
 
 
 def test_build_keeps_what_it_passes_over_in_the_quarantine(littered: Path, weights: Path, tmp_path: Path) -> None:

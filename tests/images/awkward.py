@@ -36,7 +36,7 @@ def page() -> str:
         "`passed over`. A picture that cannot be decoded is there with its label; it stops no build, whatever its decoder",
         "raised, and no reason holds a path of the machine. Where a folder's names leave a doubt, one line says what it was",
         "taken for; where they could mean two things, it is refused, and `--layout` (`layout=` in Python) settles it: `classes`,",
-        "`splits`, `kaggle`, `validation` or `tar`.",
+        "`splits`, `kaggle`, `validation` or `tar`. Without `--images` both are refused.",
         "",
         f"Trouble of the system ({trouble} and their like) is no verdict on a picture: the read is tried again after",
         f"{', '.join(f'{wait:g}' for wait in WAITS)} seconds, then the run stops with one line that names the file. A file that is",
