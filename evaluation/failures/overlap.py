@@ -49,13 +49,15 @@ class PairOverlap:
 @dataclass(frozen=True)
 class Overlaps:
     """All pairs. models: in the order of their files. conditions: clean first, then as the files have them.
-    not_shared: conditions, no controls, that only some files have, so that some pairs lack them. left_out: what no
-    figure is of, of the store's images; None where nothing is."""
+    not_shared: conditions, no controls, that only some files have, so that some pairs lack them. apart: (first, second,
+    condition) that both have, but on no image in common. left_out: what no figure is of, of the store's images; None
+    where nothing is."""
 
     models: tuple[str, ...]
     conditions: tuple[str, ...]
     pairs: tuple[PairOverlap, ...]
     not_shared: tuple[str, ...]
+    apart: tuple[tuple[str, str, str], ...]
     left_out: LeftOutFacts | None
 
     def pair(self, first: str, second: str, condition: str) -> PairOverlap | None:
@@ -82,36 +84,32 @@ def overlaps(
         raise SalientError("one predictions file overlaps with nothing", expected="two or more")
     check_models(files)
     lined = {file.model: line_up(file, store, left_out) for file in files}
-    known = dict.fromkeys(name for outcomes in lined.values() for name in outcomes if _claims(name))
+    known = dict.fromkeys(
+        name for outcomes in lined.values() for name in outcomes if name == CLEAN or Condition.parse(name).compared
+    )
     names = [CLEAN, *(name for name in known if name != CLEAN)]
     if unknown := [name for name in conditions if name not in names]:
         raise SalientError(f"{unknown[0]}: no file has this condition", expected=f"one of {some(names, 20)}")
     names = [name for name in names if not conditions or name in conditions]
-    pairs = [
-        pair
-        for name in names
-        for first, second in combinations(lined, 2)
-        if (pair := _pair(first, second, name, lined[first], lined[second])) is not None
-    ]
+    pairs, apart = list[PairOverlap](), list[tuple[str, str, str]]()
+    for name in names:
+        for first, second in combinations([model for model, outcomes in lined.items() if name in outcomes], 2):
+            pair = _pair(first, second, name, lined[first], lined[second])
+            if pair is None:
+                apart.append((first, second, name))
+            else:
+                pairs.append(pair)
     if not pairs:
         raise SalientError("no two of the files have a condition and an image in common")
     lacking = tuple(name for name in names if any(name not in outcomes for outcomes in lined.values()))
     facts = left_out.facts(store.rows.image_ids.to_pylist())
-    return Overlaps(tuple(lined), tuple(names), tuple(pairs), lacking, facts)
-
-
-def _claims(name: str) -> bool:
-    if name == CLEAN:
-        return True
-    condition = Condition.parse(name)
-    return not condition.control and condition.trial == 1
+    return Overlaps(tuple(lined), tuple(names), tuple(pairs), lacking, tuple(apart), facts)
 
 
 def _pair(
     first: str, second: str, name: str, ours: dict[str, Outcome], theirs: dict[str, Outcome]
 ) -> PairOverlap | None:
-    if name not in ours or name not in theirs:
-        return None
+    """None where they have no image in common."""
     rows, one_only = _common(ours[name], theirs[name])
     if not len(rows):
         return None

@@ -31,6 +31,8 @@ def lines(found: Overlaps) -> str:
     ]
     if found.not_shared:
         rows.append(f"some pairs lack a condition that only some files have: {', '.join(found.not_shared)}")
+    for first, second, condition in found.apart:
+        rows.append(f"no image in common: {names[first]}, {names[second]}, {condition_words(condition)}")
     if found.left_out is not None:
         rows.append(found.left_out.words)
     left = sum(pair.one_only for pair in found.pairs)

@@ -49,6 +49,11 @@ class Condition:
             return None
 
     @property
+    def compared(self) -> bool:
+        """Whether models are held against each other under it: no control, and no second trial."""
+        return not self.control and self.trial == 1
+
+    @property
     def canonical(self) -> Condition:
         """The same with the corruption's own name, as of noise_0.250 it is noise_0.25."""
         try:

@@ -18,6 +18,7 @@ def lines(found: Published) -> str:
         rows.append(in_columns(table))
     rows += [f"{ours}: {model.note}" for ours, model in found.joined.items() if model.note]
     rows += [f"without a published result: {ours}: {why}" for ours, why in found.left_out.items()]
+    rows += [f"without a published result on {', '.join(sets)}: {ours}" for ours, sets in found.partly.items()]
     few = sorted({c.models for c in found.correlations if c.models < LEAST_TO_CORRELATE})
     if few:
         counts = " or ".join(map(str, few))

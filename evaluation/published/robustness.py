@@ -84,6 +84,14 @@ class Published:
     left_out: dict[str, str]
     correlations: tuple[Correlation, ...]
 
+    @property
+    def partly(self) -> dict[str, tuple[str, ...]]:
+        """The sets that a joined model has no result on, by our name, of those that lack some: it is not in both tables
+        at this size, or at 0 or 100 % without the shift."""
+        sets = [expectation.name for expectation in self.expectations]
+        lacking = {ours: tuple(name for name in sets if name not in of.on) for ours, of in self.joined.items()}
+        return {ours: names for ours, names in lacking.items() if names}
+
 
 @dataclass(frozen=True)
 class Lines:

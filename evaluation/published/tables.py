@@ -121,11 +121,12 @@ def shifts(tables: Sequence[Table]) -> tuple[Shift, ...]:
     Raises SalientError where two tables are of one set, where nothing is shifted, and without what it would be held
     against.
     """
-    by_set: dict[str, Table] = {}
+    by_set, by_name = dict[str, Table](), dict[str, Table]()
     for table in tables:
-        if table.of in by_set:
-            raise SalientError(f"two tables of {table.of}", got=f"{by_set[table.of].path} and {table.path}")
-        by_set[table.of] = table
+        name = _name(table)
+        if name in by_name:
+            raise SalientError(f"two tables of {name}", got=f"{by_name[name].path} and {table.path}")
+        by_set[table.of] = by_name[name] = table
     shifted = [table for table in tables if table.of != BASE and not table.of.endswith(CLEAN)]
     if not shifted:
         raise SalientError(
@@ -136,8 +137,12 @@ def shifts(tables: Sequence[Table]) -> tuple[Shift, ...]:
     return tuple(_shift(table, by_set) for table in shifted)
 
 
+def _name(table: Table) -> str:
+    return WORDS.get(table.of, table.of)
+
+
 def _shift(table: Table, by_set: dict[str, Table]) -> Shift:
-    name = WORDS.get(table.of, table.of)
+    name = _name(table)
     own, base = by_set.get(table.of + CLEAN), by_set.get(BASE)
     clean = own or base
     if clean is None:

@@ -77,7 +77,7 @@ def comparisons(files: Sequence[PredictionsFile], store: Store, left_out: LeftOu
     rows = []
     for first, second in combinations(lined, 2):
         for name in lined[first]:
-            if name not in lined[second] or (name != CLEAN and not _claims(Condition.parse(name))):
+            if name not in lined[second] or (name != CLEAN and not Condition.parse(name).compared):
                 continue
             a, b = lined[first][name], lined[second][name]
             common = np.intersect1d(a.rows, b.rows)
@@ -88,10 +88,6 @@ def comparisons(files: Sequence[PredictionsFile], store: Store, left_out: LeftOu
             counts = (paired.first_only, paired.second_only, paired.p_value)
             rows.append(Comparison(first, second, name, *counts, paired.difference))
     return tuple(rows)
-
-
-def _claims(condition: Condition) -> bool:
-    return not condition.control and condition.trial == 1
 
 
 def robustness(results: Sequence[ModelResult]) -> tuple[Robustness, ...]:

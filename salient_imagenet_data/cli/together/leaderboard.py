@@ -70,7 +70,7 @@ def leaderboard(
     there = None if dataset is None else on_hub(dataset, source)
     path = out or folder / PAGE
     lines = fit_lines(shifts([read_table(table) for table in results]), scale, line_of) if results else None
-    boards = write_leaderboard(folder, path, lines, dict(_pair(text) for text in same_as))
+    boards = write_leaderboard(folder, path, lines, _pairs(same_as))
     if hub is not None and there is not None:
         files = hub_results(boards, there)
         write_hub_results(files, hub)
@@ -87,8 +87,14 @@ def leaderboard(
             click.echo(in_lines(board.published))
 
 
-def _pair(text: str) -> tuple[str, str]:
-    ours, _, name = text.rpartition("=")
-    if not ours or not name:
-        raise click.BadParameter(f"expected OURS=NAME, got {text!r}", param_hint="--as")
-    return ours, name
+def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
+    from salient_imagenet_data.errors import SalientError
+
+    found: dict[str, str] = {}
+    for text in texts:
+        ours, _, name = text.rpartition("=")
+        if not ours or not name:
+            raise click.BadParameter(f"expected OURS=NAME, got {text!r}", param_hint="--as")
+        if found.setdefault(ours, name) != name:
+            raise SalientError(f"--as {ours}: said twice", expected="one of them", got=f"{found[ours]} and {name}")
+    return found

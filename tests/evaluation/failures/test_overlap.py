@@ -139,6 +139,9 @@ def test_files_that_cannot_stand_beside_each_other_are_refused(
             overlaps(given, store)
     with pytest.raises(SalientError, match=rf"{RANDOM}: no file has this condition; expected one of clean, {CORE}"):
         overlaps([one, two], store, [RANDOM])
+    partly = overlaps([one, three, apart], store, ["clean"])
+    assert partly.apart == (("three", "few", "clean"),) and len(partly.pairs) == 2
+    assert "no image in common: three, few, clean\n" in lines(partly)
     only = overlaps([one, two], store, [SPURIOUS])
     assert only.conditions == (SPURIOUS,) and len(only.pairs) == 1
 

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.published.printing import lines as in_lines
 from salient_imagenet_data.evaluation.published.robustness import fit_lines, published
 from salient_imagenet_data.evaluation.published.tables import Key, Shift
 from tests.conftest import Run
@@ -77,6 +78,8 @@ def test_every_set_has_its_own_line_and_a_model_those_that_have_it() -> None:
     assert [e.name for e in found.expectations] == ["ImageNet-Sketch", "ImageNetV2"]
     assert list(found.joined["a.x"].on) == ["ImageNet-Sketch", "ImageNetV2"]
     assert list(found.joined["f.y"].on) == ["ImageNet-Sketch"]
+    assert found.partly == {"e.x": ("ImageNetV2",), "f.y": ("ImageNetV2",)}
+    assert "without a published result on ImageNetV2: f.y\n" in in_lines(found)
     first, second = found.joined["a.x"].on.values()
     assert second.shifted == pytest.approx(0.38) and second.effective.value == pytest.approx(0.0, abs=1e-9)
     assert abs(first.effective.value) > 1e-3
@@ -181,6 +184,7 @@ def test_mistakes_are_one_line(board: Path, run: Run) -> None:
         (("--line-of", "*"), "give --results"),
         ((*both, "--as", "x"), "expected OURS=NAME, got 'x'"),
         ((*both, "--as", "x=a.x"), "no such evaluation"),
+        ((*both, "--as", "our a.x=a.x", "--as", "our a.x=b.x"), "--as our a.x: said twice; expected one"),
         (both[:2], "nothing without the shift"),
     ):
         code, _, err = run("leaderboard", board / "reports", *extra)

@@ -95,7 +95,9 @@ def test_a_set_of_some_classes_is_held_against_these_classes_where_their_table_i
         shifts(moved)
     with pytest.raises(SalientError, match="no table of a shifted set among the results; .*; got imagenet"):
         shifts([base])
-    with pytest.raises(SalientError, match="two tables of imagenet; got results-imagenet"):
+    with pytest.raises(SalientError, match="two tables of ImageNet; got results-imagenet"):
         shifts([base, base, *moved])
+    with pytest.raises(SalientError, match="two tables of ImageNetV2; got results-imagenetv2.* and results-inv2"):
+        shifts([base, *moved, table("inv2-matched-frequency", m=0.5)])
     with pytest.raises(SalientError, match="have no model at one size in common"):
         shifts([base, table("sketch", other=0.2)])
