@@ -89,7 +89,10 @@ def body_of(model: SmallNetModel | ImageClassifier) -> Body:
     body = _Steps(net, graph, tracer.grid, rectified, name).made()
     body.layers.eval().requires_grad_(False)
     if isinstance(model, ImageClassifier):
-        body.layers.register_forward_pre_hook(lambda module, inputs: ((inputs[0] - model.mean) / model.std,))
+        mean, std = model.mean, model.std
+        body.layers.register_forward_pre_hook(
+            lambda module, inputs: ((inputs[0] - mean.to(inputs[0].device)) / std.to(inputs[0].device),)
+        )
     return body
 
 

@@ -9,4 +9,4 @@ RULES: tuple[Rules, ...] = get_args(Rules)
 """Composites of zennit: the z+ rule at convolutions; the flat rule at the first, or z+ there too."""
 By = Literal["maps", "units"]
 BYS: tuple[By, ...] = get_args(By)
-"""What images are alike in: where their relevance is, or which units it is of."""
+"""What images are alike in: where their relevance is, as of SpRAy, or which units it is of."""

@@ -1,8 +1,9 @@
-"""Which units have more relevance in a cluster of images than in the others: what to look at first. Pure functions."""
+"""Which units have more relevance in a cluster of images than in the others, or less: what to look at first. Pure
+functions."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,8 @@ MATTERS = 0.01
 @dataclass(frozen=True)
 class Nominated:
     """unit: its number. inside, outside: its mean relevance in the cluster and in the class's other images, in logits.
-    effect: their difference in standard deviations. chance: the effect that the best of all units exceeds in one of
-    twenty random clusters of that size."""
+    effect: their difference in standard deviations, negative for a unit that the cluster lacks. chance: the effect that
+    the best of all units exceeds in one of twenty random clusters of that size."""
 
     unit: int
     inside: float
@@ -53,6 +54,15 @@ def nominated(
         for unit in order
         if good[unit]
     )
+
+
+def lacking(
+    relevance: NDArray[np.floating], chosen: NDArray[np.bool_], most: int = 3, seed: int = 0
+) -> tuple[Nominated, ...]:
+    """At most so many units that have less relevance in a cluster than in the class's other images: those that would be
+    nominated for the others. Where a cluster is of the few images without a cue, they are of the cue."""
+    others = nominated(relevance, ~chosen, most, seed)
+    return tuple(replace(n, inside=n.outside, outside=n.inside, effect=-n.effect) for n in others)
 
 
 def effects(values: NDArray[np.float64], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:

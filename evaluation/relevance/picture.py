@@ -29,10 +29,9 @@ def sheet(found: OfClass, store: Store, images: Images, preprocessing: Preproces
         for place, item in enumerate(items):
             crop = preprocessing.apply(joined.image(place))
             tiles.append(tint(crop, _shown(found.measured.maps[item], len(crop)), NEUTRAL))
-        look = ", ".join(found.called(n.unit) for n in cluster.nominated)
-        title = f"cluster {number}: {len(cluster.items)} of {len(found.rows)} images" + (
-            f"; look at {look}" if look else ""
-        )
+        more, less = (", ".join(found.called(n.unit) for n in units) for units in (cluster.nominated, cluster.lacking))
+        title = f"cluster {number}: {len(cluster.items)} of {len(found.rows)} images"
+        title += (f"; more of {more}" if more else "") + (f"; less of {less}" if less else "")
         strips.append(captioned(tiles, ["on average", *[""] * len(items)], title, PANEL))
     return stack(strips) if strips else None
 

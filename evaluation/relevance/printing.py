@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from salient_imagenet_data.evaluation.relevance.agreement import Agreement
+from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.relevance.records import OfClass, Relevance
 
 UNITS = 5
@@ -19,22 +19,23 @@ def _of_class(one: OfClass) -> str:
     said.append("most relevance, in logits")
     said += [f"  {value:7.3f}  {one.called(unit)}" for unit, value in one.strongest(UNITS)]
     if one.agreements:
-        said.append("activation maps against the relevance of their own unit, and of others")
-        said += [f"  {_agreement(one.agreements[f.slot])}  {one.called(f.feature_index)}" for f in one.ranked]
+        said.append("rank correlation of the activation map with its unit's relevance, and with others'")
+        for f in one.ranked:
+            a = one.agreements[f.slot]
+            said.append(
+                f"  {_shown(a.correlation)} {_shown(a.other_correlation)}  {one.called(f.feature_index)}: {a.words}"
+            )
     said.append(one.sorts)
     for number, cluster in enumerate(one.clusters, start=1):
         said.append(f"  cluster {number}: {len(cluster.items)} images, such as {one.image_ids[cluster.items[0]]}")
-        for n in cluster.nominated:
-            said.append(
-                f"    look at {one.called(n.unit)}: {n.inside:.3f} here, {n.outside:.3f} in the others, "
+        for word, units in (("more", cluster.nominated), ("less", cluster.lacking)):
+            said += [
+                f"    {word} of {one.called(n.unit)}: {n.inside:.3f} here, {n.outside:.3f} in the others, "
                 f"{n.effect:.1f} sd (chance {n.chance:.1f})"
-            )
+                for n in units
+            ]
     return "\n".join(said)
 
 
-def _agreement(a: Agreement) -> str:
-    def shown(value: float, n: int) -> str:
-        return f"{value:5.2f}" if n else "    -"
-
-    own, other = a.correlation, a.other_correlation
-    return f"{shown(own.value, own.n)} {shown(other.value, other.n)}  {a.words};"
+def _shown(e: Estimate) -> str:
+    return f"{e.value:6.2f}" if e.n else "     -"

@@ -25,7 +25,7 @@ class Asked:
     per_class: images of each class, at most. units: how many of the strongest are listed."""
 
     rules: Rules = "epsilon_plus_flat"
-    by: By = "maps"
+    by: By = "units"
     clusters: int | None = None
     per_class: int = 100
     units: int = 10
@@ -34,11 +34,13 @@ class Asked:
 @dataclass(frozen=True)
 class OfCluster:
     """items: of the class's images, those nearest to the cluster's middle first. mean_map: (SIDE, SIDE) of the class's
-    relevance, each image's divided by its length first. nominated: what to look at first."""
+    relevance, each image's divided by its length first. nominated, lacking: units to look at first, which have more
+    relevance here than in the others, and less."""
 
     items: tuple[int, ...]
     mean_map: NDArray[np.float64]
     nominated: tuple[Nominated, ...]
+    lacking: tuple[Nominated, ...]
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ class OfClass:
                     "images": [self.image_ids[item] for item in one.items],
                     "mean_map": np.round(one.mean_map, 5).tolist(),
                     "nominated": [asdict(n) | self._in_store(n.unit) for n in one.nominated],
+                    "lacking": [asdict(n) | self._in_store(n.unit) for n in one.lacking],
                 }
                 for one in self.clusters
             ],

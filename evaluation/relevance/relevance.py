@@ -15,7 +15,7 @@ from salient_imagenet_data.evaluation.plan.regions import labels_of
 from salient_imagenet_data.evaluation.relevance.agreement import agreement
 from salient_imagenet_data.evaluation.relevance.clustering import cluster, normalised
 from salient_imagenet_data.evaluation.relevance.measuring import Measured, measure
-from salient_imagenet_data.evaluation.relevance.nominating import nominated
+from salient_imagenet_data.evaluation.relevance.nominating import lacking, nominated
 from salient_imagenet_data.evaluation.relevance.propagation import Propagation
 from salient_imagenet_data.evaluation.relevance.records import Asked, OfClass, OfCluster, Relevance
 from salient_imagenet_data.evaluation.run.found import images_found, say
@@ -138,5 +138,6 @@ def _clusters(
         away = ((unit[items] - unit[items].mean(axis=0)) ** 2).sum(axis=1)
         order = items[np.argsort(away, kind="stable")]
         mean = maps[items].mean(axis=0).reshape(measured.maps.shape[1:])
-        found.append(OfCluster(tuple(order.tolist()), mean, nominated(measured.units, labels == k, seed=seed)))
+        more, less = (units(measured.units, labels == k, seed=seed) for units in (nominated, lacking))
+        found.append(OfCluster(tuple(order.tolist()), mean, more, less))
     return tuple(found)

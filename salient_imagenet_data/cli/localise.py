@@ -106,7 +106,7 @@ def score_discovery(store: str, claims: Path, as_json: bool) -> None:
     "--per-class", type=click.IntRange(2), default=100, help="Images of each class, at most, drawn at random."
 )
 @click.option(
-    "--by", type=click.Choice(BYS), default="maps", help="What images are alike in: where relevance is, or of what."
+    "--by", type=click.Choice(BYS), default="units", help="What images are alike in: where relevance is, or of what."
 )
 @click.option(
     "--clusters", type=click.IntRange(2), help="So many clusters.  [default: by the largest gap of eigenvalues]"

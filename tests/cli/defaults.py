@@ -42,7 +42,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "relevance": {
         **_SEEN,
         "--per-class": 100,
-        "--by": "maps",
+        "--by": "units",
         "--rules": "epsilon_plus_flat",
         "--batch-size": 16,
         "--seed": 0,

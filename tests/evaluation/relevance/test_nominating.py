@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from salient_imagenet_data.evaluation.relevance.nominating import effects, nominated
+from salient_imagenet_data.evaluation.relevance.nominating import effects, lacking, nominated
 
 
 def units(seed: int = 0) -> np.ndarray:
@@ -38,6 +38,16 @@ def test_planted_units_are_nominated_by_how_much_they_matter() -> None:
     assert found[0].outside == pytest.approx(values[~CHOSEN, 9].mean())
     assert found[0].effect > found[1].effect > found[1].chance
     assert [n.unit for n in nominated(values, CHOSEN, most=1)] == [9]
+
+
+def test_units_that_a_cluster_lacks_are_those_that_the_others_have() -> None:
+    values = units()
+    values[CHOSEN, 11] -= 0.8
+    values[CHOSEN, 4] += 0.8
+    (found,) = lacking(values, CHOSEN)
+    assert found.unit == 11 and found.effect < -found.chance < 0
+    assert found.inside == pytest.approx(values[CHOSEN, 11].mean())
+    assert found.outside == pytest.approx(values[~CHOSEN, 11].mean())
 
 
 def test_random_clusters_have_units_as_rarely_as_they_should() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -162,6 +163,12 @@ def test_a_depthwise_place_with_nothing_but_its_bias_shares_it_evenly() -> None:
         for j in range(2):
             wanted[i : i + 3, j : j + 3] += values[i, j] / 9.0
     assert torch.allclose(found, wanted, atol=1e-5)
+
+
+def test_without_zennit_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "zennit.composites", None)
+    with pytest.raises(SalientError, match=r"^relevance: zennit is not installed; pip install '.*\[lrp\]'$"):
+        Propagation(small())
 
 
 def test_what_loses_relevance_is_refused() -> None:

@@ -66,7 +66,8 @@ def classifier_of(planted: Path, name: str = "net.safetensors") -> Classifier:
 
 @pytest.fixture(scope="module")
 def found(planted: Path) -> Relevance:
-    return relevance(classifier_of(planted), planted / "store", planted / "images", settings=Settings(5))
+    asked = Asked(by="maps")
+    return relevance(classifier_of(planted), planted / "store", planted / "images", asked=asked, settings=Settings(5))
 
 
 def test_clusters_are_the_places_of_the_mark(found: Relevance) -> None:
@@ -112,6 +113,7 @@ def test_pooling_keeps_the_sum_and_the_place() -> None:
 
 def test_the_command_writes_what_it_prints(planted: Path, found: Relevance, tmp_path: Path, run: Run) -> None:
     common = ("relevance", planted / "store", "--images", planted / "images", "--weights", planted / "net.safetensors")
+    common = (*common, "--by", "maps")
     code, out, err = run(*common, "--out", tmp_path / "r", "--json")
     assert code == 0, err
     said = json.loads(out)
@@ -152,11 +154,11 @@ def test_files_that_it_did_not_make_are_left(planted: Path, tmp_path: Path, run:
 def test_options_that_clusters_hang_on(planted: Path, run: Run) -> None:
     common = ("relevance", planted / "store", "--images", planted / "images", "--class", "marked", "--json")
     own = ("--weights", planted / "net.safetensors")
-    plain = json.loads(run(*common, *own)[1])["classes"][0]
+    maps = json.loads(run(*common, *own, "--by", "maps")[1])["classes"][0]
     three = json.loads(run(*common, *own, "--clusters", 3)[1])["classes"][0]
     assert len(three["clusters"]) == 3 and three["sorts"] == "3 clusters, as was asked" and three["chance"] is None
-    units = json.loads(run(*common, *own, "--by", "units", "--clusters", 2)[1])["classes"][0]
-    assert units["eigenvalues"] != plain["eigenvalues"]
+    units = json.loads(run(*common, *own)[1])["classes"][0]
+    assert units["eigenvalues"] != maps["eigenvalues"]
     code, _, err = run(*common, *own, "--clusters", 51)
     assert code == 2 and "expected 2 to 50, half of the images of a class; got 51" in err
 
