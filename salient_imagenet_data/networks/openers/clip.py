@@ -55,6 +55,7 @@ def open_clip(rest: str, class_names: tuple[str, ...] | None, weights: Checkpoin
         "library": f"open_clip {library.__version__}",
         "pretrained": tag or None,
         "trained_with": "sigmoid" if model.sigmoid else "softmax",
+        "prompts": list(TEMPLATES),
         "prompts_sha256": sha256_of((*TEMPLATES, *shown)),
     }
     return Opened(inner, preprocessing, details, len(class_names), class_names)

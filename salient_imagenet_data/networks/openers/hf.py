@@ -88,6 +88,7 @@ def _zero_shot(
     details |= {
         "library": f"transformers {transformers.__version__}",
         "trained_with": "sigmoid" if model.sigmoid else "softmax",
+        "prompts": list(TEMPLATES),
         "prompts_sha256": sha256_of((*TEMPLATES, *shown)),
     }
     return Opened(inner, hf_preprocessing(images, name), details, len(class_names), class_names)

@@ -153,6 +153,15 @@ def test_a_tower_alone_needs_words_beside_it(small: Path) -> None:
     torch.save(net.visual.state_dict(), small.parent / "tower.pt")
     with pytest.raises(SalientError, match="tower.pt: weights of an image tower alone; expected the tag of the text"):
         open_network("clip:tiny-l-14", NAMES, small.parent / "tower.pt")
+    torch.manual_seed(1)
+    both = open_clip.create_model("tiny-l-14").state_dict()
+    words = {key: value for key, value in both.items() if not key.startswith("visual.")}
+    save_file(both, small.parent / "both.safetensors")
+    opened = open_network(f"clip:tiny-l-14:{small.parent / 'both.safetensors'}", NAMES, small.parent / "tower.pt")
+    state = inside_words(opened).clip.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in words.items())
+    assert all(torch.equal(state[f"visual.{key}"], value) for key, value in net.visual.state_dict().items())
+    assert opened.details["prompts"] == list(TEMPLATES)
 
 
 @pytest.mark.parametrize(
