@@ -103,13 +103,18 @@ def test_ratios_and_gap_are_printed_and_an_absent_accuracy_is_told(
     starts = {line[29:].split("  ")[0] for line in out.splitlines()}
     wanted = {"clean accuracy", "core accuracy, noise 0.25", "spurious accuracy, noise 0.25", "acc(C), noise 0.25"}
     wanted |= {"acc(S), noise 0.25", "RCS, noise 0.25", "RFS, noise 0.25", "spurious gap"}
-    assert code == 0 and wanted <= starts and "so there is no" not in err
+    assert code == 0 and wanted <= starts and "so there is no" not in err and "only fold" not in out
     plain = Path(shutil.copytree(store.path, tmp_path / "store"))
     core = [dataclasses.replace(a, answer="main_object") for a in answers_for(store)]
     write_annotations(tmp_path / "core.csv", core)
     annotate(plain, read_annotations(tmp_path / "core.csv"))
-    code, out, err = run("evaluate", plain, *options)
-    assert code == 0 and f"no class of {plain} has a spurious feature, so there is no core accuracy" in err
+    code, out, err = run("evaluate", plain, *options, "--out", tmp_path / "e")
+    absent = f"no class of {plain} has a spurious feature, so there is no core accuracy"
+    assert code == 0 and absent in err
+    assert absent in run("score", plain, *(tmp_path / "e" / "predictions").glob("*.parquet"))[2]
+    code, out, err = run("evaluate", plain, *options, "--protocol", "corm2022", "--fold", "1/2")
+    assert code == 0 and out.splitlines()[-1] == "only fold 1/2 of the images", err
+    assert "so there is no" not in err
 
 
 def test_score_needs_no_torch(report: Path, store: Store, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_the_command(store: Store, images: Path, weights: Path, run: Run) -> Non
     code, out, _ = run(*given, "--json")
     figures = json.loads(out)[str(weights)]
     names = [f"{way}{of}" for of in ("", "_core", "_random") for way in ("deletion", "insertion")]
-    assert code == 0 and list(figures["curves"]) == names
+    assert code == 0 and list(figures["curves"]) == names and figures["fold"] == "1/2"
     model, _ = load_model(weights)
     settings = Settings(batch_size=5, fold=Fold(1, 2))
     again = align(Classifier("m", model), store, images, curves=3, settings=settings).curves
@@ -85,3 +85,4 @@ def test_the_command(store: Store, images: Path, weights: Path, run: Run) -> Non
         assert figures["curves"][name]["value"] == pytest.approx(e["value"], rel=1e-4) and 0 < e["value"] < 1
     code, out, _ = run(*given)
     assert code == 0 and all(f" {name} " in out for name in names)
+    assert out.splitlines()[-1] == "only fold 1/2 of the images"
