@@ -18,7 +18,7 @@ import yaml
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.plan.vocabulary import BY_KEY
 from salient_imagenet_data.evaluation.report.leaderboard import Board, Cell
-from salient_imagenet_data.evaluation.run.names import check_names, file_name
+from salient_imagenet_data.evaluation.run.names import check_names, stem_of
 from salient_imagenet_data.evaluation.score.results import StoreFacts
 from salient_imagenet_data.hub.layout import DEFAULT
 from salient_imagenet_data.places import check_repo_id
@@ -86,8 +86,7 @@ def hub_results(boards: Sequence[Board], on: OnHub) -> dict[str, str]:
         entries = [
             _entry(column, tasks[column], row.cells[column], facts, on) for column in tasks if column in row.cells
         ]
-        folder = file_name(row.name).removesuffix(".parquet")
-        found[f"models/{folder}/{RESULTS}/{stem}.yaml"] = _text(entries)
+        found[f"models/{stem_of(row.name)}/{RESULTS}/{stem}.yaml"] = _text(entries)
     found[EVAL_YAML] = _text(_benchmark(board, list(tasks.values()), facts))
     return found
 

@@ -8,15 +8,18 @@ from collections.abc import Iterable
 from salient_imagenet_data.errors import SalientError
 
 
-def file_name(model: str) -> str:
-    """The name of a model's predictions file: letters of any script, digits, dots and dashes of the model's name.
-
-    Raises SalientError for a name without a letter or digit.
-    """
+def stem_of(model: str) -> str:
+    """What files of a model begin with: letters of any script, digits, dots and dashes of its name. Raises SalientError
+    for a name without a letter or digit."""
     stem = re.sub(r"[^\w.]+|_+", "-", model).strip("-.")
     if not stem:
         raise SalientError(f"a model called {model!r}", expected="a name with a letter or a digit, for its file")
-    return stem + ".parquet"
+    return stem
+
+
+def file_name(model: str) -> str:
+    """The name of a model's predictions file. Raises SalientError as `stem_of`."""
+    return stem_of(model) + ".parquet"
 
 
 def check_names(models: Iterable[str]) -> None:

@@ -4,17 +4,20 @@ torch."""
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.run.names import stem_of
 from salient_imagenet_data.evaluation.score.records import from_json, plain
 from salient_imagenet_data.evaluation.study.methods import Treatment
 from salient_imagenet_data.names import LOCK
 from salient_imagenet_data.whole_file import write_text
+
+if TYPE_CHECKING:
+    from salient_imagenet_data.networks.classifiers import Classifier
 
 ABOUT, ROWS = "study.plan.json", "rows"
 """What decides the rows of a folder, and where they are."""
@@ -22,14 +25,15 @@ ABOUT, ROWS = "study.plan.json", "rows"
 
 @dataclass(frozen=True)
 class Row:
-    """start: the network's name. method, weight: the treatment. measures: by key, None where there is no value. counts:
-    how many test images, and how many each of the scarcer measures is of. truth: by `measures.WITHOUT` and so on, empty
-    where nobody knows it. held_out: as of `Treated`. failed: why the method could not be used, and then there is
-    nothing else."""
+    """start: the network's name. method, weight: the treatment. network: which it began with (`identity_of`). measures:
+    by key, None where there is no value. counts: how many test images, and how many each of the scarcer measures is of.
+    truth: by `measures.WITHOUT` and so on, empty where nobody knows it. held_out: as of `Treated`. failed: why the
+    method could not be used, and then there is nothing else."""
 
     start: str
     method: str
     weight: float
+    network: str = ""
     measures: dict[str, float | None] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     truth: dict[str, float] = field(default_factory=dict)
@@ -37,14 +41,15 @@ class Row:
     failed: str = ""
 
 
-def stem(name: str) -> str:
-    """Of a file: letters, digits, dots and dashes of a name."""
-    return re.sub(r"[^\w.]+|_+", "-", name).strip("-.")
+def identity_of(classifier: Classifier) -> str:
+    """Which network it is: the hash of its state or of its file; of a function, which has neither, its spec."""
+    known = (classifier.details.get(key) for key in ("network_sha256", "weights_sha256", "spec"))
+    return str(next((value for value in known if value), ""))
 
 
 def path_of(folder: Path, start: str, treatment: Treatment) -> Path:
     """The file of a row."""
-    return folder / ROWS / f"{stem(start)}.{stem(treatment.name)}.json"
+    return folder / ROWS / f"{stem_of(start)}.{stem_of(treatment.name)}.json"
 
 
 def write_row(path: Path, row: Row) -> None:

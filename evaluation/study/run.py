@@ -20,7 +20,7 @@ from salient_imagenet_data.evaluation.study.measures import REGISTERED
 from salient_imagenet_data.evaluation.study.measuring import look
 from salient_imagenet_data.evaluation.study.methods import Method, Treatment, treatments_of
 from salient_imagenet_data.evaluation.study.plan import Plan
-from salient_imagenet_data.evaluation.study.rows import Row, claim, path_of, read_row, write_row
+from salient_imagenet_data.evaluation.study.rows import Row, claim, identity_of, path_of, read_row, write_row
 from salient_imagenet_data.evaluation.study.tables import name_of
 from salient_imagenet_data.networks.classifiers import Classifier
 from salient_imagenet_data.store.locks import end_with_parent, held
@@ -61,9 +61,15 @@ def study(
             ground = opening()
             wanted = [(start, t) for start in ground.starts for t in treatments_of(methods, plan)]
             paths = [path_of(folder, start.name, treatment) for start, treatment in wanted]
-            if len(set(paths)) != len(paths):
-                raise SalientError("networks of a study", expected="names that differ in letters or digits")
+            if len({str(path).casefold() for path in paths}) != len(paths):
+                raise SalientError(
+                    "networks of a study",
+                    expected="names that differ in letters or digits",
+                    got=", ".join(start.name for start in ground.starts),
+                    then="give each a --name",
+                )
             left = [place for place, path in enumerate(paths) if not path.exists()]
+            _check_networks([(start, path) for (start, _), path in zip(wanted, paths, strict=True) if path.exists()])
             if len(left) < len(paths):
                 report(f"{len(paths) - len(left)} of {len(paths)} rows are there already")
             order = {start.name: number for number, start in enumerate(ground.starts)}
@@ -74,6 +80,22 @@ def study(
             else:
                 _in_processes(opening, plan, tasks, processes, report)
         return [read_row(path) for path in paths]
+
+
+def _check_networks(there: Sequence[tuple[Start, Path]]) -> None:
+    """Raises SalientError for a row that is of another network of the same name."""
+    now: dict[str, str] = {}
+    for start, path in there:
+        row = read_row(path)
+        if start.name not in now:
+            now[start.name] = identity_of(start.opened())
+        if row.network != now[start.name]:
+            raise SalientError(
+                f"{path}: of another network called {start.name}",
+                expected=now[start.name][:12],
+                got=row.network[:12] or "none",
+                then="choose another --name or --out",
+            )
 
 
 class _Task:
@@ -131,8 +153,8 @@ def _made(ground: Ground, plan: Plan, task: _Task) -> Row:
 
 def treated(ground: Ground, start: Start, treatment: Treatment, plan: Plan) -> Row:
     """One network under one treatment, measured."""
-    row = Row(start.name, treatment.method.name, treatment.weight)
     classifier = start.opened()
+    row = Row(start.name, treatment.method.name, treatment.weight, identity_of(classifier))
     try:
         done = treatment.method.treat(classifier, ground.training, treatment.weight, plan, start.seed)
     except SalientError as error:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from salient_imagenet_data.evaluation.run.images import Items
-from salient_imagenet_data.evaluation.run.names import check_names, file_name
+from salient_imagenet_data.evaluation.run.names import check_names, stem_of
 from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
 from salient_imagenet_data.evaluation.sufficiency.choices import Choice
 from salient_imagenet_data.evaluation.sufficiency.classifiers import (
@@ -65,7 +65,7 @@ def sis(
         asked.edge((classifier.preprocessing or store.manifest.preprocessing).crop)  # before hours of selection
         for line in told(classifier.details):
             report(line)
-        place = folder / file_name(classifier.name).removesuffix(".parquet")
+        place = folder / stem_of(classifier.name)
         orders = select_joined(classifier, joined, place, of, settings, overwrite=overwrite)
         found[classifier.name] = orders, measure_joined(classifier, orders, joined, asked, settings)
     results = {name: figures.to_json() for name, (_, figures) in found.items()}

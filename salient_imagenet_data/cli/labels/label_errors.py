@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import click
+from click.core import ParameterSource
 
 from salient_imagenet_data.cli.commands import (
     DEVICE,
@@ -17,6 +17,7 @@ from salient_imagenet_data.cli.commands import (
     WORKERS,
     batch_size_option,
     cli,
+    in_json,
     left_out_of,
     settings_of,
     tell,
@@ -26,6 +27,13 @@ from salient_imagenet_data.evaluation.labels.choices import DECAY, FOLDS, USUAL,
 
 if TYPE_CHECKING:
     from salient_imagenet_data.folds import Fold
+
+
+ABOUT_IMAGES = (
+    *("model", "weights", "architecture", "outputs", "folds", "decay", "fold"),
+    *("batch_size", "workers", "skip_missing", "device"),
+)
+"""Options that say nothing beside a file of predictions."""
 
 
 @cli.command("label-errors")
@@ -92,7 +100,6 @@ def label_errors_command(
     from salient_imagenet_data.evaluation.labels.candidates import label_errors
     from salient_imagenet_data.evaluation.run.predictions import read_predictions
     from salient_imagenet_data.evaluation.score.records import to_json
-    from salient_imagenet_data.folds import WHOLE
     from salient_imagenet_data.store.reading import Store
     from salient_imagenet_data.whole_file import check_new, write_text
 
@@ -101,9 +108,12 @@ def label_errors_command(
     if (predictions is None) == (images is None):
         raise SalientError("probabilities", expected="either a file of predictions, or --images with a network")
     if predictions is not None:
-        given = {"--model": model, "--weights": weights, "--fold": None if fold == WHOLE else fold}
-        if alone := [option for option, value in given.items() if value is not None]:
-            raise SalientError(f"{alone[0]}: is about --images", then="leave it out, or the file of predictions")
+        context = click.get_current_context()
+        for option in context.command.params:
+            if option.name in ABOUT_IMAGES and context.get_parameter_source(option.name) is not ParameterSource.DEFAULT:
+                raise SalientError(
+                    f"{option.opts[0]}: is about --images", then="leave it out, or the file of predictions"
+                )
         opened = Store(store)
         left_out = left_out_of(leave_out, opened)
         found = from_predictions(read_predictions(predictions, len(opened.class_names)), opened).without(left_out)
@@ -124,4 +134,4 @@ def label_errors_command(
     if out is not None:
         write_text(out, result.table(opened.class_names))
         tell(f"wrote {out}: {len(result.candidates)} images")
-    click.echo(json.dumps(to_json(result), indent=2) if as_json else result.words(opened.class_names))
+    click.echo(in_json(to_json(result)) if as_json else result.words(opened.class_names))

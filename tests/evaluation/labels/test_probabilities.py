@@ -154,7 +154,13 @@ def found_ids(store: Store) -> list[str]:
         ((), "Error: probabilities; expected either a file of predictions, or --images with a network\n"),
         (("FILE", "--images", "."), "Error: probabilities; expected either a file of predictions, or --images with a"),
         (("FILE", "--weights", "x"), "Error: --weights: is about --images; leave it out, or the file of predictions\n"),
-        (("FILE", "--fold", "1/2"), "Error: --fold: is about --images; leave it out, or the file of predictions\n"),
+        *(
+            (("FILE", *option), f"Error: {option[0]}: is about --images; leave it out, or the file of predictions\n")
+            for option in (
+                *(("--fold", "1/2"), ("--folds", "5"), ("--decay", "0.1"), ("--architecture", "resnet50")),
+                *(("--class-names", "x"), ("--skip-missing",), ("--device", "cpu"), ("--workers", "1")),
+            )
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_one_line(
