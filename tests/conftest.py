@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,7 @@ from salient_imagenet_data.scenes import CLASSES, SceneSource
 from salient_imagenet_data.store.reading import Store
 from tests.reports import browser as browser
 from tests.reports import report as report
+from tests.warm import Warm
 
 CONFIG = BuildConfig(group_by="label", top_features=4, top_images=2, shard_rows=16, batch_size=5)
 
@@ -100,6 +101,17 @@ def store(images: Path, weights: Path, answers_file: Path, tmp_path_factory: pyt
     folder = tmp_path_factory.mktemp("annotated") / "store"
     make_store(images, weights, folder)
     return annotate(folder, read_annotations(answers_file))
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """For commands that need torch, or a store, in a process of their own."""
+    process = Warm(
+        *("torch", "torchvision", "datasets", "salient_imagenet_data.cli", "salient_imagenet_data.builder.build"),
+        *("salient_imagenet_data.evaluation.evaluate", "salient_imagenet_data.networks.robust"),
+    )
+    yield process
+    process.close()
 
 
 Run = Callable[..., tuple[int, str, str]]

@@ -13,11 +13,14 @@ import json
 import os
 import runpy
 import select
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,49 +43,108 @@ class Warm:
     ) -> Done:
         """As `subprocess.run([sys.executable, *arguments], ...)` with text captured. arguments: `-m MODULE ...` or
         `-c CODE ...`."""
-        words = [str(argument) for argument in arguments]
         with tempfile.TemporaryDirectory() as folder:
             out, err = Path(folder) / "out", Path(folder) / "err"
-            request = {"words": words, "cwd": str(cwd), "env": dict(os.environ if env is None else env)}
-            self._write({**request, "out": str(out), "err": str(err)})
-            pid = int(self._line(60))
-            try:
-                status = int(self._line(timeout))
-            except subprocess.TimeoutExpired:
-                os.kill(pid, 9)
-                self._line(60)
-                raise
-            return Done(words, os.waitstatus_to_exitcode(status), out.read_text(), err.read_text())
+            process = self.start(*arguments, cwd=cwd, env=env, out=out, err=err)
+            status = process.wait(timeout)
+            return Done([*map(str, arguments)], status, out.read_text(), err.read_text())
+
+    def start(
+        self,
+        *arguments: object,
+        cwd: Path = ROOT,
+        env: Mapping[str, str] | None = None,
+        out: Path | None = None,
+        err: Path | None = None,
+    ) -> Started:
+        """As `subprocess.Popen`. out, err: files; without them the output goes nowhere."""
+        words = [str(argument) for argument in arguments]
+        files = {"out": str(out or os.devnull), "err": str(err or os.devnull)}
+        environment = dict(os.environ if env is None else env)
+        return Started(self, self.ask({"words": words, "cwd": str(cwd), "env": environment, **files}, 60))
+
+    def ranks(self, world: int, *arguments: object, env: Mapping[str, str]) -> list[Done]:
+        """The processes that torchrun starts on one machine, with the settings that it gives them."""
+        with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
+            free.bind(("127.0.0.1", 0))
+            given = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+            free.close()
+            given |= {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
+            files = [(Path(folder) / f"out{rank}", Path(folder) / f"err{rank}") for rank in range(world)]
+            started = [
+                self.start(
+                    *arguments, env={**env, **given, "RANK": str(rank), "LOCAL_RANK": str(rank)}, out=out, err=err
+                )
+                for rank, (out, err) in enumerate(files)
+            ]
+            words = [*map(str, arguments)]
+            ends = [process.wait() for process in started]
+            return [
+                Done(words, end, out.read_text(), err.read_text()) for end, (out, err) in zip(ends, files, strict=True)
+            ]
+
+    def ask(self, request: dict[str, Any], timeout: float) -> Any:
+        """What the process says to a request. Raises subprocess.TimeoutExpired."""
+        to, back = self._server.stdin, self._server.stdout
+        assert to is not None and back is not None
+        if request:
+            to.write(json.dumps(request).encode() + b"\n")
+        if not select.select([back], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired(self._server.args, timeout)
+        line = back.readline()
+        assert line, "the warm process ended"
+        return json.loads(line)
 
     def close(self) -> None:
         self._server.communicate()
 
-    def _write(self, request: dict[str, Any]) -> None:
-        assert self._server.stdin is not None
-        self._server.stdin.write(json.dumps(request).encode() + b"\n")
 
-    def _line(self, timeout: float) -> bytes:
-        out = self._server.stdout
-        assert out is not None
-        if not select.select([out], [], [], timeout)[0]:
-            raise subprocess.TimeoutExpired(self._server.args, timeout)
-        line: bytes = out.readline()
-        assert line, "the warm process ended"
-        return line
+@dataclass
+class Started:
+    """A process that was started, with the words of `subprocess.Popen`."""
+
+    warm: Warm
+    pid: int
+    returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            self.returncode = self.warm.ask({"wait": self.pid, "options": os.WNOHANG}, 60)
+        return self.returncode
+
+    def wait(self, timeout: float = 300) -> int:
+        try:
+            if self.returncode is None:
+                self.returncode = self.warm.ask({"wait": self.pid, "options": 0}, timeout)
+        except subprocess.TimeoutExpired:
+            os.kill(self.pid, signal.SIGKILL)
+            self.returncode = self.warm.ask({}, 60)
+            raise
+        assert self.returncode is not None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
 
 def _serve(modules: list[str]) -> None:
     for name in modules:
         if importlib.util.find_spec(name.partition(".")[0]) is not None:
             importlib.import_module(name)
-    assert threading.active_count() == 1, "a fork would not have these threads: " + str(threading.enumerate())
+    assert threading.active_count() == 1, f"a fork would not have these threads: {threading.enumerate()}"
     for line in sys.stdin.buffer:
-        pid = os.fork()
-        if pid == 0:
-            _run(**json.loads(line))
+        request = json.loads(line)
+        if "wait" in request:
+            pid, status = os.waitpid(request["wait"], request["options"])
+            answer = os.waitstatus_to_exitcode(status) if pid else None
+        elif (answer := os.fork()) == 0:
+            _run(**request)
             return
-        print(pid, flush=True)
-        print(os.waitpid(pid, 0)[1], flush=True)
+        print(json.dumps(answer), flush=True)
 
 
 def _run(words: list[str], cwd: str, env: dict[str, str], out: str, err: str) -> None:
@@ -94,6 +156,8 @@ def _run(words: list[str], cwd: str, env: dict[str, str], out: str, err: str) ->
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
+    if "torch" in sys.modules and "OMP_NUM_THREADS" in env:  # which was read when torch was loaded
+        sys.modules["torch"].set_num_threads(int(env["OMP_NUM_THREADS"]))
     sys.path[0] = cwd
     option, what, *rest = words
     sys.argv = [option, *rest]

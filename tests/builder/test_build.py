@@ -4,8 +4,6 @@ import dataclasses
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.store.writing import StoreWriter
 from tests.conftest import Run
+from tests.warm import Warm
 
 
 @pytest.fixture(name="command")
@@ -99,12 +98,12 @@ def test_predictions_and_provenance(bare_store: Store, images: Path, weights: Pa
 
 
 def test_killed_and_resumed_gives_the_same_bytes(
-    bare_store: Store, images: Path, weights: Path, tmp_path: Path
+    bare_store: Store, images: Path, weights: Path, tmp_path: Path, warm: Warm
 ) -> None:
     """SIGKILL at several moments of a real process, then --resume."""
     expected = tree(bare_store.path)
     out = tmp_path / "store"
-    command = [sys.executable, "-m", "tests.builder.units.slow_build", str(images), str(weights), str(out)]
+    command = ("-m", "tests.builder.units.slow_build", images, weights, out)
     killed = 0
     for marker in (
         "work/robustness-*.json",
@@ -113,7 +112,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
         "maps.zarr/maps/c/1/0/0/0",
         "images.parquet",
     ):
-        process = subprocess.Popen(command, cwd=Path(__file__).parents[2], env={**os.environ, "SLOW": "0.15"})
+        process = warm.start(*command, env={**os.environ, "SLOW": "0.15"})
         while process.poll() is None and not list(out.glob(marker)):
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)

@@ -6,8 +6,6 @@ import dataclasses
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.reading import Store
 from tests.builder.test_build import CONFIG as WITH_ATTACK
 from tests.builder.test_build import tree
+from tests.warm import Warm
 
 CONFIG = dataclasses.replace(WITH_ATTACK, attacked=0)
 TWO_PASSES = RunConfig(pilot=0)
@@ -108,14 +107,14 @@ def test_a_broken_image_moves_the_batches_of_a_second_pass(
 
 
 def test_killed_and_resumed_gives_the_same_bytes(
-    bare_store: Store, images: Path, weights: Path, tmp_path: Path
+    bare_store: Store, images: Path, weights: Path, tmp_path: Path, warm: Warm
 ) -> None:
     """SIGKILL in the pilot, the full pass, what goes again, and while the store is written."""
     out = tmp_path / "store"
-    command = [sys.executable, "-m", "tests.builder.units.slow_build", str(images), str(weights), str(out)]
+    command = ("-m", "tests.builder.units.slow_build", images, weights, out)
     environment = {**os.environ, "SLOW": "0.15", "PILOT": str(FEW.pilot), "CANDIDATES": str(FEW.candidates)}
     for marker in ("claim.json", "work/pilot-*", "work/features-*-00001.npz", "work/maps-*-00000.npz"):
-        process = subprocess.Popen(command, cwd=Path(__file__).parents[2], env=environment)
+        process = warm.start(*command, env=environment)
         while process.poll() is None and not list(out.glob(marker)):
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)

@@ -77,7 +77,7 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
+def clients() -> Iterator[Warm]:
     """With what the clients import, but for themselves: they read their settings then."""
     process = Warm(
         *("aiohttp", "dill", "fsspec", "httpx", "multiprocess", "pandas", "pyarrow.dataset", "pyarrow.parquet"),
@@ -92,9 +92,9 @@ def warm() -> Iterator[Warm]:
 
 
 @pytest.fixture
-def client(tmp_path: Path, warm: Warm) -> Iterator[Client]:
+def client(tmp_path: Path, clients: Warm) -> Iterator[Client]:
     with serve() as server:
-        yield Client(server, tmp_path / "home", warm)
+        yield Client(server, tmp_path / "home", clients)
 
 
 def offered(server: HubServer, folder: Path) -> None:

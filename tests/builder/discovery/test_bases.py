@@ -8,8 +8,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -36,6 +34,7 @@ from salient_imagenet_data.store.comparing import compare
 from salient_imagenet_data.store.reading import Store
 from tests.builder.test_build import CONFIG, tree
 from tests.conftest import Run, answers_for
+from tests.warm import Warm
 
 ROOT = Path(__file__).parents[3]
 
@@ -133,13 +132,15 @@ def test_neurons_are_as_they_were(bare_store: Store, images: Path, weights: Path
     assert named.basis is None and "basis" not in named.manifest.network
 
 
-def test_killed_and_resumed_gives_the_same_bytes(pca: Store, images: Path, weights: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed_gives_the_same_bytes(
+    pca: Store, images: Path, weights: Path, tmp_path: Path, warm: Warm
+) -> None:
     """SIGKILL when components have been found, and while the store is written."""
     out = tmp_path / "store"
-    command = [sys.executable, "-m", "tests.builder.units.slow_build", str(images), str(weights), str(out)]
+    command = ("-m", "tests.builder.units.slow_build", images, weights, out)
     environment = {**os.environ, "SLOW": "0.15", "BASIS": "pca"}
     for marker in ("work/components-*", "basis.parquet"):
-        process = subprocess.Popen(command, cwd=ROOT, env=environment)
+        process = warm.start(*command, env=environment)
         while process.poll() is None and not list(out.glob(marker)):
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
@@ -184,15 +185,13 @@ def test_threads_and_memory_change_no_byte(
     assert tree(tmp_path / "s") == tree(pca.path)
 
 
-def test_torchrun_with_two_processes_gives_the_same_bytes(
-    pca: Store, images: Path, weights: Path, tmp_path: Path
-) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "SLOW": "0", "BASIS": "pca"}
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    command = [*launcher, "tests.builder.units.slow_build", str(images), str(weights), str(tmp_path / "store")]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("no pilot: components are known when all images have been seen") == 1
+def test_two_processes_give_the_same_bytes(pca: Store, images: Path, weights: Path, tmp_path: Path, warm: Warm) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "SLOW": "0", "BASIS": "pca"}
+    command = ("-m", "tests.builder.units.slow_build", images, weights, tmp_path / "store")
+    ended = warm.ranks(2, *command, env=environment)
+    said = "".join(done.stderr for done in ended)
+    assert [done.returncode for done in ended] == [0, 0], said
+    assert said.count("no pilot: components are known when all images have been seen") == 1
     assert tree(tmp_path / "store") == tree(pca.path)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +21,8 @@ from salient_imagenet_data.builder.training.state import State, file_of
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.images.folder import FolderSource
 from tests.conftest import Run
+from tests.warm import Warm
 
-ROOT = Path(__file__).parents[3]
 RECIPE = Recipe(
     crop=56, first_crop=32, epochs=3, batch_size=16, epsilon=0.5, learning_rate=0.05, average=0.9, warmup=0.5
 )
@@ -172,18 +170,19 @@ def test_the_mean_of_the_weights_is_what_is_written() -> None:
     assert net.weight.item() == 0.25 * (0.5 * 1 + 0.5 * 3) + 0.75 * 6
 
 
-def test_a_killed_command_goes_on_to_the_same_bytes(images: Path, weights: Path, tmp_path: Path, run: Run) -> None:
+def test_a_killed_command_goes_on_to_the_same_bytes(
+    images: Path, weights: Path, tmp_path: Path, run: Run, warm: Warm
+) -> None:
     whole, out = tmp_path / "whole.safetensors", tmp_path / "w.safetensors"
     how = ("train", "--images", str(images), "--from", str(weights), "--epochs", "10", "--batch-size", "20", "--device")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    command = [sys.executable, "-m", "salient_imagenet_data.cli", *how, "cpu", "--out", str(out)]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = warm.start("-m", "salient_imagenet_data.cli", *how, "cpu", "--out", out, env=environment)
     try:
         while process.poll() is None and not file_of(out).exists():
             time.sleep(0.01)
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
     assert file_of(out).exists() and not out.exists()
     code, _, err = run(*how, "cpu", "--out", out, "--resume")
     assert code == 0 and "epoch 10/10" in err and "epoch 1/10" not in err
@@ -191,7 +190,9 @@ def test_a_killed_command_goes_on_to_the_same_bytes(images: Path, weights: Path,
 
 
 @pytest.mark.parametrize(("batch", "rate"), [("10", "0.3"), ("1", "0.01")])
-def test_two_processes_do_as_one(batch: str, rate: str, images: Path, weights: Path, tmp_path: Path, run: Run) -> None:
+def test_two_processes_do_as_one(
+    batch: str, rate: str, images: Path, weights: Path, tmp_path: Path, run: Run, warm: Warm
+) -> None:
     """With statistics that are kept, all but rounding: a batch's own statistics are those of each process's part. Of
     batches of one image one process has none, from the first step on."""
     options = ("--crop", "56", "--epochs", "2", "--batch-size", batch, "--epsilon", "0.5", "--statistics", "kept")
@@ -199,12 +200,11 @@ def test_two_processes_do_as_one(batch: str, rate: str, images: Path, weights: P
     one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
     code, _, err = run(*where, *options, "--out", one)
     assert code == 0, err
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    command = [*launch, "salient_imagenet_data.cli", *where, *options, "--out", str(two)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("wrote") == 1 and done.stderr.count("epoch 2/2") == 1
+    command = ("-m", "salient_imagenet_data.cli", *where, *options, "--out", two)
+    ended = warm.ranks(2, *command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    said = "".join(done.stderr for done in ended)
+    assert [done.returncode for done in ended] == [0, 0], said
+    assert "".join(done.stdout for done in ended).count("wrote") == 1 and said.count("epoch 2/2") == 1
     before, alone, together = load_file(weights), load_file(one), load_file(two)
     moved = max(float((alone[name] - before[name]).abs().max()) for name in before)
     apart = max(float((alone[name] - together[name]).abs().max()) for name in before)

@@ -29,6 +29,7 @@ from salient_imagenet_data.store.features import features_of
 from salient_imagenet_data.store.reading import Store
 from tests import s3
 from tests.builder.test_build import CONFIG, tree
+from tests.warm import Warm
 
 ROOT = Path(__file__).parents[3]
 OPTIONS = ["--group-by", "label", "--top-features", "4", "--top-images", "2", "--batch-size", "5"]
@@ -98,11 +99,11 @@ def test_threads_change_no_byte(bare_store: Store, images: Path, weights: Path, 
 
 
 def test_a_second_build_is_refused_with_the_first_ones_host_and_pid(
-    images: Path, weights: Path, tmp_path: Path
+    images: Path, weights: Path, tmp_path: Path, warm: Warm
 ) -> None:
     out = tmp_path / "store"
-    command = [sys.executable, "-m", "tests.builder.units.slow_build", str(images), str(weights), str(out)]
-    first = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "SLOW": "0.5"})
+    command = ("-m", "tests.builder.units.slow_build", images, weights, out)
+    first = warm.start(*command, env={**os.environ, "SLOW": "0.5"})
     try:
         while first.poll() is None and not (out / "claim.json").exists():
             time.sleep(0.01)
@@ -123,22 +124,18 @@ def command_line(images: Path, weights: Path, out: Path, *more: str) -> list[str
     return [*arguments, *OPTIONS, "--device", "cpu", *more]
 
 
-def test_torchrun_with_two_processes_and_a_pilot(images: Path, weights: Path, tmp_path: Path) -> None:
+def test_torchrun_with_two_processes_and_a_pilot(images: Path, weights: Path, tmp_path: Path, warm: Warm) -> None:
     """The bytes of one process in two passes."""
     alone, together = tmp_path / "alone", tmp_path / "together"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    for launcher, out, more in (
-        ([sys.executable, "-m"], alone, ["--pilot", "0"]),
-        (
-            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"],
-            together,
-            ["--pilot", "1", "--candidates", "5"],
-        ),
-    ):
-        command = [*launcher, "salient_imagenet_data.cli", *command_line(images, weights, out, *more)]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    words = ("-m", "salient_imagenet_data.cli")
+    one = warm.run(*words, *command_line(images, weights, alone, "--pilot", "0"), env=environment)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words]
+    command = [*launcher, *command_line(images, weights, together, "--pilot", "1", "--candidates", "5")]
+    two = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    for done in (one, two):
         assert done.returncode == 0, done.stderr
-        assert done.stderr.count("images go through the network again: no candidates were") == (out == together)
+        assert done.stderr.count("images go through the network again: no candidates were") == (done is two)
     assert tree(alone) == tree(together)
 
 
@@ -186,14 +183,14 @@ def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
 
 
 def test_an_object_store_killed_in_the_middle_holds_the_same_bytes(
-    bare_store: Store, images: Path, weights: Path, bucket: str
+    bare_store: Store, images: Path, weights: Path, bucket: str, warm: Warm
 ) -> None:
     """The first run is killed when it has put one unit; the second goes on, and is killed while it uploads."""
     out = f"{bucket}/some/store"
     place = Folder.of(out)
-    command = [sys.executable, "-m", "tests.builder.units.slow_build", str(images), str(weights), out]
+    command = ("-m", "tests.builder.units.slow_build", images, weights, out)
     for seen in ({"work"}, {"work", "features.parquet"}):
-        run = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "SLOW": "0.2"})
+        run = warm.start(*command, env={**os.environ, "SLOW": "0.2"})
         while run.poll() is None and not (seen <= place.names() and len(place.child("work").names()) > 1):
             time.sleep(0.01)
         run.send_signal(signal.SIGKILL)

@@ -3,8 +3,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +15,8 @@ from salient_imagenet_data.builder.units.forward import numerics, run_model
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.reading import Store
+from tests.warm import Warm
 
-ROOT = Path(__file__).parents[3]
 OPTIONS = {"group_by": "label", "top_features": 4, "top_images": 2, "shard_rows": 16, "batch_size": 7}
 
 
@@ -48,6 +46,7 @@ SET_BEFORE = {
 
 PROGRAM = """
 import json, os, sys, traceback
+from tests.warm import Warm
 import torch
 from torch import backends
 from salient_imagenet_data.builder.units.forward import _allow_tf32, numerics
@@ -92,11 +91,9 @@ for what, set_before in json.loads(sys.argv[1]).items():
 
 
 @pytest.fixture(scope="module")
-def put_back() -> dict[str, str]:
+def put_back(warm: Warm) -> dict[str, str]:
     """What was said of each way, in one process for all of them."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps(SET_BEFORE)], capture_output=True, text=True, check=False
-    )
+    done = warm.run("-c", PROGRAM, json.dumps(SET_BEFORE))
     assert done.returncode == 0, done.stderr
     return dict(json.loads(line) for line in done.stdout.splitlines())
 
@@ -123,10 +120,10 @@ def test_weights_that_change_are_compiled_again(weights: Path) -> None:
         assert maps.shape == expected.shape and torch.allclose(maps, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_without_a_compiler_it_is_one_line(images: Path, weights: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "salient_imagenet_data.cli", "build", "--images", str(images)]
-    command += ["--weights", str(weights), "--out", str(tmp_path / "store"), "--device", "cpu", "--compile"]
+def test_without_a_compiler_it_is_one_line(images: Path, weights: Path, tmp_path: Path, warm: Warm) -> None:
+    command = ("-m", "salient_imagenet_data.cli", "build", "--images", images, "--weights", weights)
+    options = ("--out", tmp_path / "store", "--device", "cpu", "--compile")
     nowhere = {"CXX": str(tmp_path / "no-compiler"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | nowhere, capture_output=True, text=True, check=False)
+    done = warm.run(*command, *options, env=os.environ | nowhere)
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("Error: smallnet-"), done.stderr
     assert "cannot be compiled; got" in done.stderr and "Traceback" not in done.stderr
