@@ -18,16 +18,21 @@ import salient_imagenet_data.demo.run as run_module
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.scenes import CLASSES
 from salient_imagenet_data.store.reading import Store
+from tests.warm import Warm
 
 ROOT = Path(__file__).parents[2]
 
 
-def run_demo(folder: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "salient_imagenet_data.cli", "demo", "--out", "demo", "--json"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
+COMMAND = ("-m", "salient_imagenet_data.cli")
+SCENES, DECORRELATED = 300, 100
+"""Of the small demo."""
+SMALL = f"""
+import json
+from pathlib import Path
+import salient_imagenet_data.demo.run as run
+run.SCENES, run.DECORRELATED = {SCENES}, {DECORRELATED}
+print(json.dumps(run.run(Path("demo")).to_json()))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +41,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def result(folder: Path) -> dict[str, Any]:
-    return run_demo(folder)
+def result(folder: Path, warm: Warm) -> dict[str, Any]:
+    return told(warm.run(*COMMAND, "demo", "--out", "demo", "--json", cwd=folder))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> tuple[Path, dict[str, Any]]:
+    """A folder with the demo of fewer scenes, for what does not depend on their number; and what it said."""
+    folder = tmp_path_factory.mktemp("small")
+    return folder, told(warm.run("-c", SMALL, cwd=folder))
+
+
+def told(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
 def test_every_planted_cue_is_found_and_nothing_is_called_spurious_without_one(result: dict[str, Any]) -> None:
@@ -89,15 +107,17 @@ def test_memory_is_this_process_own_and_not_that_of_the_one_that_started_it() ->
     assert 20 < float(found) < 1400
 
 
-def test_a_second_run_says_the_same_but_for_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With fewer scenes, so that both runs take a few seconds."""
-    monkeypatch.setattr(run_module, "SCENES", 300)
-    monkeypatch.setattr(run_module, "DECORRELATED", 100)
-    one, two = (run_module.run(tmp_path / name).to_json() for name in ("one", "two"))
-    assert one["counts"]["scenes"] == 300 and one["resources"] != two["resources"]
+def test_a_second_run_says_the_same_but_for_times(
+    small: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another process, with another seed of Python's hashes."""
+    monkeypatch.setattr(run_module, "SCENES", SCENES)
+    monkeypatch.setattr(run_module, "DECORRELATED", DECORRELATED)
+    (folder, one), two = small, json.loads(json.dumps(run_module.run(tmp_path / "demo").to_json()))
+    assert one["counts"]["scenes"] == SCENES and one["resources"] != two["resources"]
     assert {k: v for k, v in one.items() if k != "resources"} == {k: v for k, v in two.items() if k != "resources"}
     for name in ("store/manifest.json", "answers.csv", "contact_sheet.png", "index.html"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+        assert (tmp_path / "demo" / name).read_bytes() == (folder / "demo" / name).read_bytes(), name
 
 
 def test_pictures_and_page(result: dict[str, Any], folder: Path) -> None:
@@ -128,12 +148,12 @@ def test_an_existing_folder_is_kept(result: dict[str, Any], folder: Path, tmp_pa
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/store.md"])
-def test_code_on_the_pages_works_as_pasted(result: dict[str, Any], folder: Path, page: str) -> None:
+def test_code_on_the_pages_works_as_pasted(result: dict[str, Any], folder: Path, page: str, warm: Warm) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
     assert blocks
     for block in blocks:
         assert len([line for line in block.splitlines() if line.strip()]) <= 5
-        done = subprocess.run([sys.executable, "-c", block], cwd=folder, capture_output=True, text=True, check=False)
+        done = warm.run("-c", block, cwd=folder)
         assert done.returncode == 0, f"{block}\n{done.stderr}"
 
 
@@ -146,21 +166,24 @@ def test_the_readmes_options_exist() -> None:
         assert {word for word in words if word.startswith("--")} <= known, line
 
 
-def test_the_readmes_commands_on_the_demo_work_as_pasted(result: dict[str, Any], folder: Path) -> None:
+def test_the_readmes_commands_on_the_demo_work_as_pasted(
+    result: dict[str, Any], folder: Path, small: tuple[Path, dict[str, Any]], warm: Warm
+) -> None:
+    """The picture is of the demo; classifiers read a smaller one."""
     text = (ROOT / "README.md").read_text()
     lines = re.findall(
         r"^(?:The picture above is `)?(salient-imagenet [^`\n]*demo/store[^`\n]*)", text, flags=re.MULTILINE
     )
     assert [line.split()[1] for line in lines] == ["look", "evaluate", "retrain-head", "evaluate"]
     for line in lines:
-        command = [sys.executable, "-m", "salient_imagenet_data.cli", *line.split()[1:]]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        name, *words = line.split()[1:]
+        done = warm.run(*COMMAND, name, *words, cwd=folder if name == "look" else small[0])
         assert done.returncode == 0, f"{line}\n{done.stderr}"
     with Image.open(folder / "look.png") as mine, Image.open(ROOT / "docs" / "look.png") as shown:
         assert mine.size == shown.size
         # The picture that the README shows.
         assert np.abs(np.asarray(mine).astype(int) - np.asarray(shown).astype(int)).mean() < 2
-    assert (folder / "report" / "index.html").is_file()
+    assert (small[0] / "report" / "index.html").is_file()
 
 
 @pytest.mark.parametrize(
@@ -197,7 +220,6 @@ def test_overwrite_removes_no_file_of_others_below_and_no_answers(tmp_path: Path
     assert entries() == {run_module.MARKER, "store.answers.sqlite-wal"}
 
 
-def test_the_groups_of_the_page_are_those_of_the_demo(result: dict[str, Any], folder: Path) -> None:
-    command = [sys.executable, "-m", "salient_imagenet_data.cli", "groups", "demo/store", "--shown", "split"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+def test_the_groups_of_the_page_are_those_of_the_demo(result: dict[str, Any], folder: Path, warm: Warm) -> None:
+    done = warm.run(*COMMAND, "groups", "demo/store", "--shown", "split", cwd=folder)
     assert done.returncode == 0 and done.stdout in (ROOT / "docs" / "spuriosity.md").read_text(), done.stdout
