@@ -6,10 +6,10 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from tests.test_structure import PACKAGE, ROOT, TOP
+from tests.warm import Warm
 
 BLOCK = re.compile(r"<!-- (?P<file>\S+), (?P<place>[^>]+) -->\n```(?:python)?\n(?P<code>.*?)```", re.DOTALL)
 
@@ -28,13 +28,11 @@ def copy_package(copy: Path) -> None:
         shutil.copytree(ROOT / room, copy / PACKAGE / room, ignore=skip)
 
 
-def python(copy: Path, *args: object) -> subprocess.CompletedProcess[str]:
+def python(warm: Warm, copy: Path, *args: object) -> subprocess.CompletedProcess[str]:
     """In the copy's folder, which python looks into first."""
-    environment = {**os.environ, "PYTHONPATH": str(copy)}
-    words = [sys.executable, *map(str, args)]
-    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, cwd=copy)
+    return warm.run(*args, cwd=copy, env={**os.environ, "PYTHONPATH": str(copy)}, without=PACKAGE)
 
 
-def command(copy: Path, *args: object) -> subprocess.CompletedProcess[str]:
+def command(warm: Warm, copy: Path, *args: object) -> subprocess.CompletedProcess[str]:
     """The command line of the copy."""
-    return python(copy, "-m", "salient_imagenet_data.cli", *args)
+    return python(warm, copy, "-m", "salient_imagenet_data.cli", *args)

@@ -39,13 +39,18 @@ class Warm:
         )
 
     def run(
-        self, *arguments: object, cwd: Path = ROOT, env: Mapping[str, str] | None = None, timeout: float = 300
+        self,
+        *arguments: object,
+        cwd: Path = ROOT,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 300,
+        without: str = "",
     ) -> Done:
         """As `subprocess.run([sys.executable, *arguments], ...)` with text captured. arguments: `-m MODULE ...` or
-        `-c CODE ...`."""
+        `-c CODE ...`. without: a package that is to be imported anew, from another place."""
         with tempfile.TemporaryDirectory() as folder:
             out, err = Path(folder) / "out", Path(folder) / "err"
-            process = self.start(*arguments, cwd=cwd, env=env, out=out, err=err)
+            process = self.start(*arguments, cwd=cwd, env=env, out=out, err=err, without=without)
             status = process.wait(timeout)
             return Done([*map(str, arguments)], status, out.read_text(), err.read_text())
 
@@ -56,12 +61,13 @@ class Warm:
         env: Mapping[str, str] | None = None,
         out: Path | None = None,
         err: Path | None = None,
+        without: str = "",
     ) -> Started:
         """As `subprocess.Popen`. out, err: files; without them the output goes nowhere."""
         words = [str(argument) for argument in arguments]
         files = {"out": str(out or os.devnull), "err": str(err or os.devnull)}
-        environment = dict(os.environ if env is None else env)
-        return Started(self, self.ask({"words": words, "cwd": str(cwd), "env": environment, **files}, 60))
+        given = {"words": words, "cwd": str(cwd), "env": dict(os.environ if env is None else env), "without": without}
+        return Started(self, self.ask({**given, **files}, 60))
 
     def ranks(self, world: int, *arguments: object, env: Mapping[str, str]) -> list[Done]:
         """The processes that torchrun starts on one machine, with the settings that it gives them."""
@@ -147,7 +153,7 @@ def _serve(modules: list[str]) -> None:
         print(json.dumps(answer), flush=True)
 
 
-def _run(words: list[str], cwd: str, env: dict[str, str], out: str, err: str) -> None:
+def _run(words: list[str], cwd: str, env: dict[str, str], out: str, err: str, without: str) -> None:
     """In the fork: what python does with its arguments. The rest, an exception among it, is for the interpreter."""
     for name, number in ((os.devnull, 0), (out, 1), (err, 2)):
         file = os.open(name, os.O_RDWR | os.O_CREAT)
@@ -159,6 +165,8 @@ def _run(words: list[str], cwd: str, env: dict[str, str], out: str, err: str) ->
     if "torch" in sys.modules and "OMP_NUM_THREADS" in env:  # which was read when torch was loaded
         sys.modules["torch"].set_num_threads(int(env["OMP_NUM_THREADS"]))
     sys.path[0] = cwd
+    for name in [name for name in sys.modules if without and f"{name}.".startswith(f"{without}.")]:
+        del sys.modules[name]
     option, what, *rest = words
     sys.argv = [option, *rest]
     if option == "-m":

@@ -95,14 +95,12 @@ def place_to_annotate(path: str | Path) -> Folder:
 
 def _is_export(store: Path) -> bool:
     """Whether a store is that of an export: its tables and a card stand beside it."""
-    from salient_imagenet_data.table.configs import OF_STORE
-
     around = store.resolve().parent
-    return (
-        store.resolve().name == STORE_FOLDER
-        and (around / "README.md").is_file()
-        and all(any((around / table).glob("*.parquet")) for table in OF_STORE)
-    )
+    if store.resolve().name != STORE_FOLDER or not (around / "README.md").is_file():
+        return False
+    from salient_imagenet_data.table.configs import OF_STORE  # which brings all of `datasets`
+
+    return all(any((around / table).glob("*.parquet")) for table in OF_STORE)
 
 
 def annotate(

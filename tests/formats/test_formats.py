@@ -6,9 +6,8 @@ import io
 import json
 import re
 import shutil
-import subprocess
-import sys
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -33,6 +32,7 @@ from salient_imagenet_data.store.reading import Store
 from tests.formats.conftest import IDS
 from tests.formats.test_rle import unpacked
 from tests.hub.stores import make_store, write_images
+from tests.warm import Warm
 
 SIZE = (60, 50)
 
@@ -219,22 +219,16 @@ def test_workers_write_the_same(store: Store, tmp_path: Path) -> None:
     assert read_marker(one) == read_marker(two)
 
 
-def test_a_killed_export_goes_on(store: Store, tmp_path: Path) -> None:
+def test_a_killed_export_goes_on(store: Store, tmp_path: Path, warm: Warm) -> None:
     code = (
         "import sys, time; from pathlib import Path; from salient_imagenet_data.store.reading import Store\n"
         "from salient_imagenet_data.formats.export import export_masks\n"
         "export_masks(Store(Path(sys.argv[1])), Path(sys.argv[2]), 'webdataset', unit_rows=5, "
         "done=lambda *a: time.sleep(0.3))"
     )
-    command = [sys.executable, "-c", code, str(store.path), str(tmp_path / "out")]
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
-    for _ in range(1200):
-        if list(tmp_path.rglob("*.tar")) or process.poll() is not None:
-            break
-        try:
-            process.wait(0.05)
-        except subprocess.TimeoutExpired:
-            continue
+    process = warm.start("-c", code, store.path, tmp_path / "out")
+    while process.poll() is None and not list(tmp_path.rglob("*.tar")):
+        time.sleep(0.05)
     process.kill()
     process.wait()
     assert (tmp_path / "out.partial").is_dir() and not (tmp_path / "out").exists()

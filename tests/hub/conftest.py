@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from salient_imagenet_data.hub.export import ExportConfig, export
 from salient_imagenet_data.store.reading import Store
 from tests.hub.stores import CLASSES, make_store, write_images
+from tests.warm import Warm
 
 SMALL = ExportConfig(grid_shard_rows=10, grid_group_rows=4, mask_shard_rows=10, mask_group_rows=4)
 LABELS = [i % 4 for i in range(44)]
@@ -37,6 +39,21 @@ def exported(drawn: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if "SALIENT_EXPORTED" in os.environ:
         return Path(os.environ["SALIENT_EXPORTED"])
     return export(drawn, tmp_path_factory.mktemp("exported") / "repository", config=SMALL)
+
+
+@pytest.fixture(scope="session")
+def clients() -> Iterator[Warm]:
+    """With what the clients import, but for themselves: they read their settings then."""
+    process = Warm(
+        *("aiohttp", "dill", "fsspec", "httpx", "multiprocess", "pandas", "pyarrow.dataset", "pyarrow.parquet"),
+        *("requests", "xxhash", "zarr", "salient_imagenet_data.cli", "salient_imagenet_data.store.reading"),
+    )
+    assert (
+        process.run("-c", "import sys; sys.exit(bool({'datasets', 'huggingface_hub'} & {*sys.modules}))").returncode
+        == 0
+    )
+    yield process
+    process.close()
 
 
 @pytest.fixture

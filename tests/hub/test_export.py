@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.whole_file import UNFINISHED
 from tests.hub.conftest import IDS, LABELS, SMALL
 from tests.hub.stores import make_store, write_images
+from tests.warm import Warm
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 1), (32, 32), (60, 41)])
@@ -194,16 +194,14 @@ def test_a_shard_that_a_power_cut_damaged_is_written_again(
     assert read_marker(out) == read_marker(export(drawn, tmp_path / "straight", config=SMALL))
 
 
-def test_a_killed_export_goes_on(drawn: Store, tmp_path: Path) -> None:
+def test_a_killed_export_goes_on(drawn: Store, tmp_path: Path, clients: Warm) -> None:
     code = (
         "import sys, time; from pathlib import Path; from salient_imagenet_data.store.reading import Store\n"
         "from salient_imagenet_data.hub import export as e\n"
         "from tests.hub.conftest import SMALL\n"
         "e.export(Store(Path(sys.argv[1])), Path(sys.argv[2]), config=SMALL, done=lambda *a: time.sleep(0.2))"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(drawn.path), str(tmp_path / "out")], cwd=Path(__file__).parents[2]
-    )
+    process = clients.start("-c", code, drawn.path, tmp_path / "out")
     deadline = time.monotonic() + 60
     while not list(tmp_path.rglob("grids/*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -242,10 +240,9 @@ def test_croissant_is_valid_and_reads_the_rows(drawn: Store, tmp_path: Path) -> 
     }
 
 
-def test_the_command_exports_and_says_what_is_wrong(drawn: Store, photos: Path, tmp_path: Path) -> None:
+def test_the_command_exports_and_says_what_is_wrong(drawn: Store, photos: Path, tmp_path: Path, clients: Warm) -> None:
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "salient_imagenet_data.cli", "export", str(drawn.path), *map(str, arguments)]
-        return subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+        return clients.run("-m", "salient_imagenet_data.cli", "export", drawn.path, *arguments)
 
     done = run("--out", tmp_path / "out")
     assert done.returncode == 0 and f"wrote {tmp_path / 'out'}" in done.stdout

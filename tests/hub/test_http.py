@@ -76,21 +76,6 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
     return lines[0]
 
 
-@pytest.fixture(scope="module")
-def clients() -> Iterator[Warm]:
-    """With what the clients import, but for themselves: they read their settings then."""
-    process = Warm(
-        *("aiohttp", "dill", "fsspec", "httpx", "multiprocess", "pandas", "pyarrow.dataset", "pyarrow.parquet"),
-        *("requests", "xxhash", "zarr", "salient_imagenet_data.cli", "salient_imagenet_data.store.reading"),
-    )
-    assert (
-        process.run("-c", "import sys; sys.exit(bool({'datasets', 'huggingface_hub'} & {*sys.modules}))").returncode
-        == 0
-    )
-    yield process
-    process.close()
-
-
 @pytest.fixture
 def client(tmp_path: Path, clients: Warm) -> Iterator[Client]:
     with serve() as server:

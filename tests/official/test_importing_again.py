@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
@@ -20,6 +18,7 @@ from salient_imagenet_data.store.reading import Store
 from tests.conftest import Run
 from tests.official.importing import CONFIG, bytes_of
 from tests.release_files import WNIDS, grid_of, jpeg, names_csv, release, upsampled, write_zip
+from tests.warm import Warm
 
 
 def big_release(path: Path) -> Path:
@@ -34,17 +33,15 @@ def big_release(path: Path) -> Path:
     return write_zip(path, files)
 
 
-def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path, warm: Warm) -> None:
     release_zip = big_release(tmp_path / "r.zip")
     config = ImportConfig(shard_rows=8)
     whole = import_official(release_zip, tmp_path / "whole", config=config, workers=1).path
     code = (
         "from salient_imagenet_data.official.importing import ImportConfig, import_official\n"
-        f"if __name__ == '__main__': import_official({str(release_zip)!r}, {str(tmp_path / 'cut')!r}, config=ImportConfig(shard_rows=8), workers=1)"
+        f"import_official({str(release_zip)!r}, {str(tmp_path / 'cut')!r}, config=ImportConfig(shard_rows=8), workers=1)"
     )
-    script = tmp_path / "script.py"
-    script.write_text(code)
-    process = subprocess.Popen([sys.executable, str(script)])
+    process = warm.start("-c", code)
     deadline = time.monotonic() + 60
     while len(list((tmp_path / "cut" / "work").glob("shard-*.json"))) < 5 and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -10,6 +10,7 @@ import pytest
 from salient_imagenet_data.store.reading import Store
 from tests.contributing import command, copy_package, python, section
 from tests.test_structure import PACKAGE
+from tests.warm import Warm
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +40,9 @@ def test_each_takes_two_files_at_most() -> None:
         assert 1 <= len({block["file"] for block in section(title)}) <= 2
 
 
-def test_both_run_in_an_evaluation(package: Path, store: Store, images: Path, weights: Path) -> None:
+def test_both_run_in_an_evaluation(package: Path, store: Store, images: Path, weights: Path, warm: Warm) -> None:
     done = command(
+        warm,
         package,
         *("evaluate", store.path, "--images", images, "--weights", weights, "--json", "--boxes"),
         *("--protocol", "cues", "--sigma", "0.5", "--corruption", "solarise_0.25", "--trials", 2),
@@ -55,7 +57,7 @@ def test_both_run_in_an_evaluation(package: Path, store: Store, images: Path, we
     assert {(r["corruption"], r["trials"]) for r in result["ratios"]["rcu"]} == {("noise_0.5", 2), ("solarise_0.25", 1)}
 
 
-def test_the_corruption_is_what_it_says(package: Path) -> None:
+def test_the_corruption_is_what_it_says(package: Path, warm: Warm) -> None:
     code = (
         "import torch\n"
         "from salient_imagenet_data.loaders import corrupt\n"
@@ -64,10 +66,10 @@ def test_the_corruption_is_what_it_says(package: Path) -> None:
         "mask = torch.tensor([[[[1.0, 0.5]]]])\n"
         "print(corrupt(image, mask, corruption_of('solarise_0.25'), [0])[0, 0, 0].tolist())\n"
     )
-    done = python(package, "-c", code)
+    done = python(warm, package, "-c", code)
     assert json.loads(done.stdout) == pytest.approx([0.2, 0.5])
 
 
-def test_help_names_both(package: Path) -> None:
-    done = command(package, "evaluate", "--help")
+def test_help_names_both(package: Path, warm: Warm) -> None:
+    done = command(warm, package, "evaluate", "--help")
     assert "solarise_LEVEL" in done.stdout and "|cues]" in done.stdout.replace("\n", "").replace(" ", "")
