@@ -86,7 +86,7 @@ def build(
     or "sae:FILE", latents of a sparse autoencoder (`discovery.sparse`); None for neurons, or what those of `pairs_of`
     are. left_out: images, by id, that count for no ranking and are no feature's top image; they are in the store like
     the others. Raises SalientError for input that does not fit, answers or pairs that are about another network (where
-    `run` asks for that check), or a folder that another build is writing.
+    `run` asks for that check), images to leave out of which none is there, or a folder that another build is writing.
     """
     store = build_until(
         source,
@@ -138,6 +138,9 @@ def build_until(
         if run.check_annotations:
             check_known(known, pairs_of.manifest.weights_sha256, weights_sha256)
     wanted = wanted_features(basis, known, annotations, model.weight.shape[1])
+    lines = [] if known is None else [known.line()]
+    if left_out:
+        left_out = left_out.among(chain.from_iterable(id_chunks(source)), "the images", lines.append)
     this = Given(
         source,
         model,
@@ -152,8 +155,8 @@ def build_until(
         Claim("build", _made_of(source, model, weights_sha256, annotations, known, wanted, config, left_out), MADE_OF),
         left_out,
     )
-    if known is not None:
-        tell(this, known.line())
+    for line in lines:
+        tell(this, line)
     check_classes(model, source.class_names, "images")
     check_decoder(config.decoder, this.run.device, model.preprocessing)
     if annotations is not None:

@@ -102,6 +102,14 @@ def test_a_stopped_build_does_not_go_on_with_other_images_left_out(
     assert code == 2 and f"none of the 1 images to leave out is in {images}; expected ids such as " in err
 
 
+def test_images_to_leave_out_of_which_none_is_there_are_refused_before_the_work(
+    images: Path, weights: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SalientError, match="none of the 1 images to leave out is in the images; expected ids such as"):
+        made(images, weights, tmp_path / "a", LeftOut(frozenset({"elsewhere"})))
+    assert not (tmp_path / "a").exists()
+
+
 def test_a_class_of_which_all_are_left_out_has_no_features(images: Path, weights: Path, tmp_path: Path) -> None:
     source = FolderSource(images)
     mine = frozenset(source.entry(i).image_id for i in range(len(source)) if source.entry(i).label == 3)

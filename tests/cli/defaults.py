@@ -113,6 +113,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "spufix": {**_SEEN, "--batch-size": 64},
     "spurious-score": {"--split": "val", "--classes": "all", "--batch-size": 64, "--workers": 2},
+    "study": {"--device": "cpu"},
     "train": {
         "--split": "train",
         "--test-split": "test",

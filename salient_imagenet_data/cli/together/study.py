@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from salient_imagenet_data.cli.commands import DEVICE, FOLDER, JSON, OUTPUTS, cli, fold_of, tell
+from salient_imagenet_data.cli.commands import FOLDER, JSON, OUTPUTS, cli, fold_of, in_json, tell
 from salient_imagenet_data.cli.images import IMAGES, GivenImages, images_options
 from salient_imagenet_data.evaluation.study.methods import FAMILIES, NAMES
 
@@ -50,7 +49,7 @@ FOLDS = "1/2", "2/2"
     help="Of the methods that train a whole network.  [default: 0.001; 0.0001 with a store]",
 )
 @click.option("--processes", type=click.IntRange(1), help="That compute at once.  [default: as many as cores]")
-@DEVICE
+@click.option("--device", default="cpu", help="What computes, by torch's name of the device.")
 @JSON
 def study(
     store: str | None,
@@ -69,7 +68,7 @@ def study(
     sigma: float | None,
     learning_rate: float | None,
     processes: int | None,
-    device: str | None,
+    device: str,
     as_json: bool,
 ) -> None:
     """Train networks in every way there is, measure them in every way, and say which measure orders them rightly.
@@ -91,7 +90,7 @@ def study(
         sigma=sigma or (0.25 if own else 0.5),
         learning_rate=learning_rate or (1e-4 if own else 1e-3),
         weights=1 if quick else 2,
-        device=check_device(device or "cpu"),
+        device=check_device(device),
     )
     opening: Opening
     if store is None:
@@ -111,7 +110,7 @@ def study(
     found = study_of(rows, plan, opening.about)
     page = write_study(found, out)
     if as_json:
-        click.echo(json.dumps(found.to_json(), indent=2, allow_nan=False))
+        click.echo(in_json(found.to_json()))
         return
     for line in lines(found.headline, found.methods):
         click.echo(line)
