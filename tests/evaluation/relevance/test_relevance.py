@@ -34,8 +34,8 @@ FIRST, SECOND = "marked/0", "marked/1"
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`images/marked`: dark noise with a bright square top left in ten images, bottom right in six. `images/plain`: three
-    of noise. And a network without training, and its store."""
+    """`images/marked`: dark noise with an orange square top left in ten images, a blue one bottom right in six.
+    `images/plain`: three of noise. And a network without training, and its store."""
     folder = tmp_path_factory.mktemp("planted")
     rng = np.random.default_rng(0)
     for name, count in (("marked", IMAGES), ("plain", 3)):
@@ -44,7 +44,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels = rng.integers(100, 130, (64, 64, 3), dtype=np.uint8)
             place = slice(6, 22) if k < 10 else slice(42, 58)
             if name == "marked":
-                pixels[place, place] = rng.integers(200, 256, 3)
+                pixels[place, place] = (255, 200, 120) if k < 10 else (120, 200, 255)
             Image.fromarray(pixels).save(folder / "images" / name / f"{int(k >= 10)}{k:02d}.png")
     torch.manual_seed(1)
     net = SmallNet(SmallNetConfig(2, (8, 12), 1, 2))
@@ -76,6 +76,14 @@ def test_clusters_are_the_places_of_the_mark(found: Relevance) -> None:
     for cluster, begins in zip(marked.clusters, (FIRST, SECOND), strict=True):
         assert {marked.image_ids[item][: len(begins)] for item in cluster.items} == {begins}
     first, second = (c.mean_map for c in marked.clusters)
+    for cluster in marked.clusters:
+        here = np.isin(np.arange(IMAGES), cluster.items)
+        for n in cluster.nominated + cluster.lacking:
+            assert n.inside == pytest.approx(marked.measured.units[here, n.unit].mean(), rel=1e-5)
+            assert n.outside == pytest.approx(marked.measured.units[~here, n.unit].mean(), rel=1e-5)
+        assert all(n.inside > n.outside for n in cluster.nominated)
+        assert all(n.inside < n.outside for n in cluster.lacking)
+    assert marked.clusters[0].nominated and marked.clusters[1].lacking
     half = SIDE // 2
     assert first[:half, :half].sum() > 2 * first[half:, half:].sum()
     assert second[half:, half:].sum() > 2 * second[:half, :half].sum()
