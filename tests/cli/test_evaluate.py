@@ -117,6 +117,26 @@ def test_ratios_and_gap_are_printed_and_an_absent_accuracy_is_told(
     assert "so there is no" not in err
 
 
+def test_the_frame_is_the_models_own_until_the_stores_is_asked_for(
+    store: Store, images: Path, weights: Path, run: Run
+) -> None:
+    given = (
+        "evaluate",
+        store.path,
+        "--images",
+        images,
+        "--weights",
+        weights,
+        "--no-controls",
+        "--fold",
+        "1/2",
+        "--json",
+    )
+    own, stores = (json.loads(run(*given, *frame)[1])[str(weights)]["model"] for frame in ((), ("--frame", "store")))
+    assert own["preprocessing"] == {"resize": 60, "crop": 56, "interpolation": "bilinear", "squash": False}
+    assert stores["preprocessing"] is None and stores["network_sha256"] == own["network_sha256"]
+
+
 def test_score_needs_no_torch(report: Path, store: Store, tmp_path: Path) -> None:
     # None in sys.modules makes an import fail, as on a machine without torch.
     code = "import sys; sys.modules['torch'] = sys.modules['torchvision'] = None; sys.argv = ['x', *sys.argv[1:]]\n"
