@@ -1,4 +1,5 @@
-"""Error consistency of every two models as matrices, one for each condition: an SVG."""
+"""Error consistency of every two models as matrices, one for each condition, below each other so that a telephone shows
+them too: an SVG."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from salient_imagenet_data.evaluation.failures.overlap import Overlaps
 from salient_imagenet_data.evaluation.failures.printing import condition_words, words
 from salient_imagenet_data.evaluation.report.answer import short_names
 
-CELL, LETTER, GAP, HEAD, LONGEST, ABREAST = 54, 6.6, 28, 46, 24, 3
+CELL, LETTER, GAP, HEAD, LONGEST = 54, 6.6, 28, 46, 24
 
 
 def matrices(found: Overlaps) -> str:
@@ -17,13 +18,14 @@ def matrices(found: Overlaps) -> str:
     names = [name if len(name) <= LONGEST else "…" + name[1 - LONGEST :] for name in short_names(found.models)]
     margin = 14 + LETTER * max(map(len, names))
     side = CELL * len(names)
-    across, down = margin + side + GAP, HEAD + side + margin
-    parts = []
-    for place, condition in enumerate(found.conditions):
-        x, y = across * (place % ABREAST), down * (place // ABREAST)
-        parts.append(f'<g transform="translate({x:.0f},{y:.0f})">{_panel(found, condition, names, margin)}</g>')
-    count = len(found.conditions)
-    width, height = across * min(count, ABREAST), down * -(-count // ABREAST)
+    titles = [condition_words(condition) for condition in found.conditions]
+    width = max(margin + side + GAP, 20 + 1.2 * LETTER * max(map(len, titles)))
+    down = HEAD + side + margin
+    parts = [
+        f'<g transform="translate(0,{down * place:.0f})">{_panel(found, condition, names, margin)}</g>'
+        for place, condition in enumerate(found.conditions)
+    ]
+    height = down * len(parts)
     title = "Do models fail on the same images? Error consistency"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from salient_imagenet_data.evaluation.published.robustness import LEAST_TO_CORRELATE, Published
+from salient_imagenet_data.evaluation.published.robustness import Published
 from salient_imagenet_data.store.describing import in_columns
 
 
@@ -19,16 +19,13 @@ def lines(found: Published) -> str:
     rows += [f"{ours}: {model.note}" for ours, model in found.joined.items() if model.note]
     rows += [f"without a published result: {ours}: {why}" for ours, why in found.left_out.items()]
     rows += [f"without a published result on {', '.join(sets)}: {ours}" for ours, sets in found.partly.items()]
-    few = sorted({c.models for c in found.correlations if c.models < LEAST_TO_CORRELATE})
-    if few:
-        counts = " or ".join(map(str, few))
-        rows.append(f"no rank correlation over {counts} models: at least {LEAST_TO_CORRELATE} are needed")
-    given = [c for c in found.correlations if c.models >= LEAST_TO_CORRELATE]
-    if given:
+    if found.few:
+        rows.append(found.few)
+    if found.given:
         table = [("rank correlation with effective robustness", "set", "models", "value")]
         table += [
             (c.figure, c.name, str(c.models), "one value for all" if c.estimate is None else c.estimate.words)
-            for c in given
+            for c in found.given
         ]
         rows.append(in_columns(table))
     return "\n".join(rows)

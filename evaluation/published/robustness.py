@@ -85,6 +85,18 @@ class Published:
     correlations: tuple[Correlation, ...]
 
     @property
+    def given(self) -> tuple[Correlation, ...]:
+        """Correlations over enough models."""
+        return tuple(c for c in self.correlations if c.models >= LEAST_TO_CORRELATE)
+
+    @property
+    def few(self) -> str:
+        """That some figures are of too few models to be correlated, in words; empty where none is."""
+        counts = sorted({c.models for c in self.correlations if c.models < LEAST_TO_CORRELATE})
+        words = " or ".join(map(str, counts))
+        return f"no rank correlation over {words} models: at least {LEAST_TO_CORRELATE} are needed" if counts else ""
+
+    @property
     def partly(self) -> dict[str, tuple[str, ...]]:
         """The sets that a joined model has no result on, by our name, of those that lack some: it is not in both tables
         at this size, or at 0 or 100 % without the shift."""

@@ -13,7 +13,6 @@ from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.plan.vocabulary import BY_KEY, better, corrupted_words, corruption_words
 from salient_imagenet_data.evaluation.published.joining import check_same_as
 from salient_imagenet_data.evaluation.published.robustness import (
-    LEAST_TO_CORRELATE,
     Lines,
     OfModel,
     Published,
@@ -208,5 +207,5 @@ def write_leaderboard(
     """
     check_page(out)
     tables = boards(read_summaries(folder), lines, same_as)
-    write_text(out, render(ROOM, "leaderboard.html", boards=tables, better=better, least=LEAST_TO_CORRELATE))
+    write_text(out, render(ROOM, "leaderboard.html", boards=tables, better=better))
     return tables

@@ -167,6 +167,8 @@ def test_the_command_says_what_is_joined_and_what_is_not_on_the_page_and_in_json
     )
     code, out, _ = run("leaderboard", board / "reports", *tables)
     assert code == 0 and "no rank correlation over 1 models: at least 5 are needed" in out
+    page = (board / "reports" / "leaderboard.html").read_text()
+    assert "There is no rank correlation over 1 models: at least 5 are needed.</p>" in page and "our figure" not in page
 
 
 def test_what_others_published_is_not_written_for_the_hub_as_measured_on_the_masks(board: Path, run: Run) -> None:
