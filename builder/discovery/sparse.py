@@ -44,6 +44,8 @@ CONFIGS = ("cfg.json", "config.json")
 """Where SAELens and others say beside the weights what they are."""
 OTHER_KINDS = ("topk", "jumprelu", "gated")
 """Of autoencoders, as configurations call them; letters only."""
+ABOUT_KIND = ("activation", "architecture", "type", "kind", "class")
+"""In the names of the fields that say it: an aggregated data set is no gated autoencoder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +117,8 @@ def _check_rectified(path: Path, metadata: dict[str, str]) -> None:
     said += [(name, _plain(file.read_text("utf-8"))) for name in CONFIGS if (file := path.parent / name).is_file()]
     for name, value in said:
         for key, found in _pairs(value):
-            word = re.sub("[^a-z]", "", str(found).lower()) if isinstance(found, str) else ""
+            says = isinstance(found, str) and any(part in key.lower() for part in ABOUT_KIND)
+            word = re.sub("[^a-z]", "", str(found).lower()) if says else ""
             counts = key.lower() in ("k", "topk", "top_k") and type(found) is int
             if counts or any(kind in word for kind in OTHER_KINDS):
                 raise SalientError(

@@ -114,6 +114,7 @@ def test_files_that_do_not_fit(tmp_path: Path, change: object, message: str) -> 
         ({}, {"architecture": "jumprelu"}, "architecture jumprelu in cfg.json"),
         ({"activation": "relu"}, {"architecture": "standard", "k": None, "normalize": True, "d_in": 12}, ""),
         ({"format": "pt"}, "not JSON", ""),
+        ({"note": "no top-k"}, {"dataset": "aggregated pictures", "model_name": "gated"}, ""),
     ],
 )
 def test_what_says_that_it_is_not_rectified_is_refused(
