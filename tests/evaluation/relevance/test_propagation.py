@@ -12,9 +12,11 @@ import torch
 import torchvision
 from torch import Tensor, nn
 from zennit.composites import EpsilonPlusFlat
+from zennit.rules import ZPlus
 from zennit.torchvision import ResNetCanonizer
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.relevance import propagation
 from salient_imagenet_data.evaluation.relevance.choices import Rules
 from salient_imagenet_data.evaluation.relevance.propagation import Propagation, check_conserved
 from salient_imagenet_data.geometry import Preprocessing
@@ -79,12 +81,12 @@ def test_two_layers_as_by_hand(rules: Rules) -> None:
     net = Pooled(nn.Sequential(convs[0], norm, nn.ReLU(), convs[1], nn.ReLU()), 2)
     model = classifier(net, 3)
     images = torch.rand(2, 3, 3, 3, generator=torch.Generator().manual_seed(0))
-    propagation = Propagation(model, rules)
-    assert torch.allclose(propagation.body.layers(images), model.maps(images), atol=1e-6)
-    with propagation.passed(images) as passed:
+    way = Propagation(model, rules)
+    assert torch.allclose(way.body.layers(images), model.maps(images), atol=1e-6)
+    with way.passed(images) as passed:
         grid = passed.grid.numpy().astype(np.float64)
         unit = passed.relevance(passed.activation(1)).numpy()
-        weight = propagation.weight[0].expand(2, -1)
+        weight = way.weight[0].expand(2, -1)
         whole = passed.relevance(passed.start(weight)).numpy()
         assert torch.allclose((passed.pooled * weight).sum(dim=1), model(images)[:, 0] - net.head.bias[0], atol=1e-6)
     x = (images.numpy().astype(np.float64) - 0.5) / 0.25
@@ -102,8 +104,8 @@ def test_a_resnet_as_zennit_does_it_itself() -> None:
     torch.manual_seed(0)
     net = shaken(torchvision.models.resnet18())
     images = torch.rand(2, 3, 64, 64)
-    propagation = Propagation(classifier(net))
-    with propagation.passed(images) as passed:
+    way = Propagation(classifier(net))
+    with way.passed(images) as passed:
         found = passed.relevance(passed.activation(7))
         start = passed.activation(7)
     body = nn.Sequential(*list(net.children())[:-2])
@@ -122,7 +124,6 @@ def small() -> SmallNetModel:
 
 NETWORKS: dict[str, Callable[[], SmallNetModel | ImageClassifier]] = {
     "smallnet": small,
-    "torchvision": lambda: classifier(shaken(torchvision.models.resnet18())),
     "timm": lambda: classifier(shaken(timm.create_model("resnet18"))),
     "lite": lambda: classifier(shaken(timm.create_model("tf_efficientnet_lite0"))),
 }
@@ -131,19 +132,26 @@ NETWORKS: dict[str, Callable[[], SmallNetModel | ImageClassifier]] = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_what_a_class_has_at_the_grid_reaches_the_image(name: str) -> None:
     torch.manual_seed(1)
-    propagation = Propagation(NETWORKS[name]())
-    assert abs(check_conserved(propagation, torch.rand(2, 3, 64, 64), 1) - 1.0) < 0.01
+    way = Propagation(NETWORKS[name]())
+    assert abs(check_conserved(way, torch.rand(2, 3, 64, 64), 1) - 1.0) < 0.01
+
+
+def test_depthwise_convolutions_lose_by_the_plain_rule_what_they_keep_by_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(propagation, "_plus_with_bias", lambda: ZPlus(zero_params="bias"))
+    torch.manual_seed(1)
+    with pytest.raises(SalientError, match="relevance is not conserved"):
+        check_conserved(Propagation(NETWORKS["lite"]()), torch.rand(2, 3, 64, 64), 1)
 
 
 def test_the_network_is_left_as_it_was() -> None:
     torch.manual_seed(2)
     model = small()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    propagation, images = Propagation(model), torch.rand(1, 3, 64, 64)
-    with propagation.passed(images) as passed:
+    way, images = Propagation(model), torch.rand(1, 3, 64, 64)
+    with way.passed(images) as passed:
         passed.relevance(passed.activation(0))
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    assert torch.allclose(propagation.body.layers(images), model.maps(images), atol=1e-5)
+    assert torch.allclose(way.body.layers(images), model.maps(images), atol=1e-5)
 
 
 def test_a_depthwise_place_with_nothing_but_its_bias_shares_it_evenly() -> None:
@@ -154,8 +162,8 @@ def test_a_depthwise_place_with_nothing_but_its_bias_shares_it_evenly() -> None:
     first = nn.Conv2d(3, 3, 1)
     first.weight.data, first.bias.data = torch.eye(3)[:, :, None, None], torch.full((3,), 3.0)
     net = Pooled(nn.Sequential(first, nn.ReLU(), depthwise, nn.ReLU()), 3)
-    propagation = Propagation(classifier(net, 4), "epsilon_plus_flat")
-    with propagation.passed(torch.rand(1, 3, 4, 4)) as passed:
+    way = Propagation(classifier(net, 4), "epsilon_plus_flat")
+    with way.passed(torch.rand(1, 3, 4, 4)) as passed:
         found = passed.relevance(passed.activation(2))[0]
         values = passed.grid[0, 2] / 4.0
     wanted = torch.zeros(4, 4)
