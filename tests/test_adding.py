@@ -16,12 +16,13 @@ from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.store.reading import Store
 from tests import contributing
 from tests.contributing import copy_package, section
+from tests.warm import Warm
 
 TITLES = ("How to add an image source", "How to add a network")
 
 
 @pytest.fixture(scope="module")
-def command(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+def command(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """The command line of a copy of the package to which both were added: what it prints."""
     copy = tmp_path_factory.mktemp("package")
     copy_package(copy)
@@ -37,7 +38,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
         registry.write_text(head + imported + table + tail, encoding="utf-8")
 
     def call(*arguments: object) -> str:
-        done = contributing.command(copy, *arguments)
+        done = contributing.command(warm, copy, *arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
