@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from salient_imagenet_data.app.label.book import read_book
 from salient_imagenet_data.app.serving import listen
 from salient_imagenet_data.store.reading import Store
 from tests.conftest import Run
+from tests.warm import Warm
 
 WORDS = ("main_object", "separate_object", "background")
 
@@ -38,20 +36,24 @@ def chromium() -> Iterator[Browser]:
 class Server:
     """`salient-imagenet label` on a port that stays the same over deaths."""
 
-    def __init__(self, store: Path, images: Path, *options: object) -> None:
+    def __init__(self, warm: Warm, store: Path, images: Path, *options: object) -> None:
         free = listen("127.0.0.1", 0)
         self.port = free.getsockname()[1]
         free.close()
         where = (store, "--images", images, "--port", self.port, "--no-browser", *options)
-        self.line = [sys.executable, "-m", "salient_imagenet_data.cli", "label", *map(str, where)]
+        self.warm, self.line = warm, ("-m", "salient_imagenet_data.cli", "label", *where)
+        self.told, self.errors = store.with_name("told.txt"), store.with_name("errors.txt")
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen(self.line, stdout=subprocess.PIPE, text=True, env=os.environ)
-        assert self.process.stdout is not None and "open http" in self.process.stdout.readline()
+        self.told.unlink(missing_ok=True)
+        self.process = self.warm.start(*self.line, out=self.told, err=self.errors)
+        while "open http" not in (self.told.read_text() if self.told.exists() else ""):
+            assert self.process.poll() is None, self.errors.read_text()
+            time.sleep(0.01)
 
     def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
+        self.process.kill()
         self.process.wait(10)
 
 
@@ -77,9 +79,9 @@ def press_through(page: Page, digit: int, *more: str) -> tuple[int, int]:
 
 
 def test_two_people_answer_by_keyboard_while_the_server_dies(
-    chromium: Browser, folder: Path, images: Path, run: Run, tmp_path: Path
+    chromium: Browser, folder: Path, images: Path, run: Run, tmp_path: Path, warm: Warm
 ) -> None:
-    server = Server(folder, images, "--annotators-per-pair", 1, "--repeats", 0)
+    server = Server(warm, folder, images, "--annotators-per-pair", 1, "--repeats", 0)
     said: dict[tuple[int, int], tuple[str, int, str]] = {}
     troubles: list[str] = []
     try:
@@ -133,8 +135,8 @@ def press_and_wait(page: Page, key: str) -> None:
     page.wait_for_function("old => document.querySelector('#answer input[name=ticket]')?.value !== old", arg=ticket)
 
 
-def test_every_key_does_what_the_list_says(chromium: Browser, folder: Path, images: Path) -> None:
-    server = Server(folder, images, "--annotator", "ada")
+def test_every_key_does_what_the_list_says(chromium: Browser, folder: Path, images: Path, warm: Warm) -> None:
+    server = Server(warm, folder, images, "--annotator", "ada")
     try:
         page = chromium.new_page(viewport={"width": 1280, "height": 900})
         page.goto(f"http://127.0.0.1:{server.port}/")
@@ -197,8 +199,10 @@ def test_every_key_does_what_the_list_says(chromium: Browser, folder: Path, imag
     assert {(*row.task.pair,) for row in rows} == {first}
 
 
-def test_feature_attacks_appear_by_themselves(chromium: Browser, folder: Path, images: Path, weights: Path) -> None:
-    server = Server(folder, images, "--attack", weights)
+def test_feature_attacks_appear_by_themselves(
+    chromium: Browser, folder: Path, images: Path, weights: Path, warm: Warm
+) -> None:
+    server = Server(warm, folder, images, "--attack", weights)
     try:
         page = chromium.new_page()
         page.goto(f"http://127.0.0.1:{server.port}/label?annotator=ada")
@@ -214,8 +218,8 @@ def test_feature_attacks_appear_by_themselves(chromium: Browser, folder: Path, i
         server.kill()
 
 
-def test_without_scripts_a_person_reads_and_answers(chromium: Browser, folder: Path, images: Path) -> None:
-    server = Server(folder, images)
+def test_without_scripts_a_person_reads_and_answers(chromium: Browser, folder: Path, images: Path, warm: Warm) -> None:
+    server = Server(warm, folder, images)
     try:
         page = chromium.new_context(java_script_enabled=False).new_page()
         page.goto(f"http://127.0.0.1:{server.port}/")
@@ -238,11 +242,11 @@ def test_without_scripts_a_person_reads_and_answers(chromium: Browser, folder: P
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_in_the_way_of_people_with_other_eyes_or_hands(
-    chromium: Browser, folder: Path, images: Path, weights: Path, width: int, scheme: str
+    chromium: Browser, folder: Path, images: Path, weights: Path, width: int, scheme: str, warm: Warm
 ) -> None:
     """axe-core finds nothing serious, no page scrolls sideways, and what has the focus shows it."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    server = Server(folder, images, "--definitions", _definitions(folder), "--attack", weights)
+    server = Server(warm, folder, images, "--definitions", _definitions(folder), "--attack", weights)
     try:
         context = chromium.new_context(
             viewport={"width": width, "height": 900},
@@ -285,9 +289,9 @@ def _definitions(folder: Path) -> Path:
     return path
 
 
-def test_on_a_phone_the_answers_stay_in_view(chromium: Browser, folder: Path, images: Path) -> None:
+def test_on_a_phone_the_answers_stay_in_view(chromium: Browser, folder: Path, images: Path, warm: Warm) -> None:
     """From the first photograph to the last the three answers and the button are there, and answer."""
-    server = Server(folder, images, "--annotator", "ada", "--repeats", 0)
+    server = Server(warm, folder, images, "--annotator", "ada", "--repeats", 0)
     try:
         page = chromium.new_page(viewport={"width": 390, "height": 600})
         page.goto(f"http://127.0.0.1:{server.port}/")
@@ -312,8 +316,10 @@ def test_on_a_phone_the_answers_stay_in_view(chromium: Browser, folder: Path, im
     assert row.answer == "background"
 
 
-def test_a_page_that_is_left_open_learns_that_the_kinds_were_set(chromium: Browser, folder: Path, images: Path) -> None:
-    server = Server(folder, images, "--annotator", "ada", "--repeats", 0)
+def test_a_page_that_is_left_open_learns_that_the_kinds_were_set(
+    chromium: Browser, folder: Path, images: Path, warm: Warm
+) -> None:
+    server = Server(warm, folder, images, "--annotator", "ada", "--repeats", 0)
     try:
         page = chromium.new_page()
         page.goto(f"http://127.0.0.1:{server.port}/")
