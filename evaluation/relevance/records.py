@@ -123,9 +123,15 @@ class OfClass:
 
 @dataclass(frozen=True)
 class Relevance:
-    """network: its name. own: whether it is the one the store was built with. notes: what a person should know."""
+    """network: what is recorded of it. store, store_sha256: its name and its manifest's hash. fold, seed: which images,
+    and of what is drawn. own: whether the network is the one the store was built with. notes: what a person should
+    know."""
 
     network: dict[str, Any]
+    store: str
+    store_sha256: str
+    fold: str
+    seed: int
     own: bool
     notes: tuple[str, ...]
     asked: Asked
@@ -134,6 +140,10 @@ class Relevance:
     def to_json(self) -> dict[str, Any]:
         return {
             "network": self.network,
+            "store": self.store,
+            "store_sha256": self.store_sha256,
+            "fold": self.fold,
+            "seed": self.seed,
             "own": self.own,
             "notes": list(self.notes),
             "asked": asdict(self.asked),

@@ -25,9 +25,11 @@ from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Images, opened
 from salient_imagenet_data.looking import label_of
+from salient_imagenet_data.names import MANIFEST
 from salient_imagenet_data.networks.classifiers import Classifier
 from salient_imagenet_data.networks.robust import robust_model
 from salient_imagenet_data.store.features import Feature
+from salient_imagenet_data.store.manifest import file_sha256
 from salient_imagenet_data.store.reading import Store
 
 FEWEST = 12
@@ -77,7 +79,8 @@ def relevance(
         found.append(
             _of_class(propagation, preprocessing, store, source, label, np.sort(drawn), own, asked, settings, report)
         )
-    return Relevance(dict(classifier.recorded), own, notes, asked, tuple(found))
+    of_store = store.path.name, file_sha256(store.path / MANIFEST), str(settings.fold), settings.seed
+    return Relevance(dict(classifier.recorded), *of_store, own, notes, asked, tuple(found))
 
 
 def _own(classifier: Classifier, store: Store, preprocessing: Preprocessing) -> tuple[bool, tuple[str, ...]]:

@@ -53,7 +53,7 @@ def write(found: Relevance, folder: Path, store: Store, images: Images, preproce
                 picture.save(file, format="PNG", optimize=True)
     write_text(folder / JSON, json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
     write_text(folder / TABLE, _table(found))
-    write_text(folder / PAGE, render(ROOM, "relevance.html", found=found, pictures=pictures, store=store.path.name))
+    write_text(folder / PAGE, render(ROOM, "relevance.html", found=found, pictures=pictures))
     return folder / PAGE
 
 

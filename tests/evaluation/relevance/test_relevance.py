@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 
@@ -126,6 +127,8 @@ def test_the_command_writes_what_it_prints(planted: Path, found: Relevance, tmp_
     assert code == 0, err
     said = json.loads(out)
     assert said == json.loads((tmp_path / "r/relevance.json").read_text())
+    assert said["store_sha256"] == hashlib.sha256((planted / "store/manifest.json").read_bytes()).hexdigest()
+    assert (said["store"], said["fold"], said["seed"]) == ("store", "1/1", 0)
     assert said["own"] is True and [c["class"] for c in said["classes"]] == ["marked", "plain"]
     assert [len(c["images"]) for c in said["classes"][0]["clusters"]] == [10, 6]
     page = (tmp_path / "r/index.html").read_text()
@@ -144,7 +147,8 @@ def test_the_command_writes_what_it_prints(planted: Path, found: Relevance, tmp_
         assert arrays["image_ids"].tolist() == list(marked.image_ids)
         assert arrays["clusters"].tolist() == [int(i.startswith(SECOND)) for i in marked.image_ids]
         assert arrays["features"].tolist() == [f.feature_index for f in marked.ranked]
-    code, out, _ = run(*common, "--out", tmp_path / "r", "--class", "marked")
+    code, out, _ = run(*common, "--out", tmp_path / "r", "--class", "marked", "--fold", "1/1", "--seed", 3)
+    assert json.loads((tmp_path / "r/relevance.json").read_text())["seed"] == 3
     assert code == 0 and out.startswith("marked: 16 images, ") and "plain" not in out
     assert f"  cluster 2: 6 images, such as {marked.image_ids[marked.clusters[1].items[0]]}" in out
 
