@@ -116,22 +116,25 @@ def label_errors_command(
                 )
         opened = Store(store)
         left_out = left_out_of(leave_out, opened)
-        found = from_predictions(read_predictions(predictions, len(opened.class_names)), opened).without(left_out)
+        answered = from_predictions(read_predictions(predictions, len(opened.class_names)), opened)
+        found, there = answered.without(left_out), answered.image_ids
         tell(f"out of sample only if the model was not trained on these images, of split {opened.manifest.split}")
     else:
         from salient_imagenet_data.cli.mitigate import inputs_of
         from salient_imagenet_data.evaluation.labels.crossed import cross_validated
+        from salient_imagenet_data.evaluation.plan.plan import rows_in
 
         assert images is not None
         settings = settings_of(batch_size, workers, device, skip_missing, fold)
         classifier, opened, source = inputs_of(store, images, model, weights, architecture, outputs)
         left_out = left_out_of(leave_out, opened)
         found = cross_validated(classifier, opened, source, folds, decay, settings, left_out)
+        there = tuple(opened.rows.image_ids.take(rows_in(opened, fold)).to_pylist())
         tell("the heads are out of sample; the body of the network is only if it was not trained on these labels")
-    if facts := left_out.facts(opened.rows.image_ids.to_pylist()):
+    if facts := left_out.facts(there):
         tell(facts.words)
     result = label_errors(found, opened.class_names, prune)
     if out is not None:
         write_text(out, result.table(opened.class_names))
         tell(f"wrote {out}: {len(result.candidates)} images")
-    click.echo(in_json(to_json(result)) if as_json else result.words(opened.class_names))
+    click.echo(in_json(to_json(result) | {"left_out": to_json(facts)}) if as_json else result.words(opened.class_names))

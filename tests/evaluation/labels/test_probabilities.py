@@ -111,7 +111,7 @@ def test_the_command_writes_what_it_finds(
     for words in ((file.path,), ("--images", images, "--weights", weights, "--folds", 2)):
         code, text, err = run("label-errors", store.path, *words, "--json", "--leave-out", tmp_path / "ids.txt")
         assert code == 0 and [c["images"] for c in json.loads(text)["classes"]] == [3] * 10
-        assert "10 images left out on request (ids " in err
+        assert "10 images left out on request (ids " in err and json.loads(text)["left_out"]["images"] == 10
     kept = from_predictions(file, store).without(LeftOut.read(tmp_path / "ids.txt"))
     assert kept.image_ids == tuple(i for k, i in enumerate(found_ids(store)) if k % 4 != 1)
     assert kept.probabilities.shape == (30, 10)
