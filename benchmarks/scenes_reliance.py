@@ -12,20 +12,15 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from itertools import pairwise
 from pathlib import Path
 
 import click
 import torch
 
-from salient_imagenet_data.annotation.applying import annotate
-from salient_imagenet_data.annotation.files import read_annotations, write_annotations
 from salient_imagenet_data.builder.attacking import correct
-from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.train import TrainConfig, load_images, train
-from salient_imagenet_data.demo.annotator import answer_all
-from salient_imagenet_data.demo.run import write_scenes
+from salient_imagenet_data.demo.study import scenes_store as store_of_scenes
 from salient_imagenet_data.evaluation.evaluate import run_models
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate, wilson
 from salient_imagenet_data.evaluation.plan.plan import Conditions
@@ -107,15 +102,7 @@ def classifier(correlation: float, seed: int, work: Path) -> SmallNetModel:
 
 def scenes_store(work: Path, count: int = TESTED_ON, seed: int = TEST_SEED) -> tuple[Store, FolderSource]:
     """A store of scenes with the cue at 90 %, masks by the embedded robust network, answers from the truth."""
-    truth = write_scenes(SceneSource(count, seed=seed, correlation=0.9), work / "images")
-    source = FolderSource(work / "images")
-    if not (work / "answers.csv").exists():
-        with as_file(files("salient_imagenet_data.scenes") / "robust.safetensors") as weights:
-            robust, sha256 = load_model(weights)
-            store = build(source, robust, work / "store", weights_sha256=sha256, overwrite=True)
-        write_annotations(work / "answers.csv", answer_all(store, truth.__getitem__))
-        annotate(work / "store", read_annotations(work / "answers.csv"))
-    return Store(work / "store"), source
+    return store_of_scenes(work, SceneSource(count, seed=seed, correlation=0.9))
 
 
 def measure(work: Path, seeds: tuple[int, ...]) -> list[Measured]:

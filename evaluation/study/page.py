@@ -13,6 +13,7 @@ from salient_imagenet_data.evaluation.study.chart import chart
 from salient_imagenet_data.evaluation.study.measures import BY_KEY
 from salient_imagenet_data.evaluation.study.plan import Plan
 from salient_imagenet_data.evaluation.study.rows import Row
+from salient_imagenet_data.evaluation.study.sayings import sayings
 from salient_imagenet_data.evaluation.study.tables import (
     OfMethod,
     Ordering,
@@ -33,7 +34,7 @@ REPORT_JSON, REPORT_PAGE, CHART = "study.json", "index.html", "study.svg"
 @dataclass(frozen=True)
 class Study:
     """All that a study says. about: plan and images. starts: the networks that all methods began with. treatments:
-    methods at their weights. headline: empty where nobody knows the truth. agreement: by key of a measure and of
+    methods at their weights. headline: as of `orderings`. agreement: by key of a measure and of
     another, the rank correlation between them, None where there is none. failed: treatments that could not be used,
     each with its network and why."""
 
@@ -46,6 +47,11 @@ class Study:
     failed: tuple[tuple[str, str, str], ...]
     counts: dict[str, tuple[int, int]]
     rows: tuple[Row, ...]
+
+    @property
+    def judged(self) -> bool:
+        """Whether the truth is known."""
+        return any(row.truth for row in self.rows)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready, with null where there is no value."""
@@ -74,20 +80,6 @@ def study_of(rows: Sequence[Row], plan: Plan, about: Mapping[str, Any]) -> Study
     )
 
 
-def verdict(headline: Sequence[Ordering]) -> str:
-    """What the headline comes to, in a sentence or two; intervals over networks decide."""
-    measures = [o for o in headline if o.key and o.all.n]
-    right, wrong = [o for o in measures if o.all.low > 0.0], [o for o in measures if o.all.high < 0.0]
-    better = [o.title for o in measures if o.beyond.n and o.beyond.low > 0.0]
-    told = (
-        f"Of {len(measures)} measures {len(right)} put the methods more in the order of the truth than not, beyond the "
-    )
-    told += f"interval; {len(wrong)} in the reverse order; {len(measures) - len(right) - len(wrong)} say nothing sure. "
-    return told + (
-        f"Better than plain accuracy: {', '.join(better)}." if better else "None is better than plain accuracy."
-    )
-
-
 def write_study(study: Study, folder: Path) -> Path:
     """Write study.json, study.svg, where there is a truth, and index.html into `folder`; returns the page's path.
     Raises SalientError if a page that we did not make is there."""
@@ -98,7 +90,7 @@ def write_study(study: Study, folder: Path) -> Path:
         write_text(folder / CHART, drawn + "\n")
     values = {
         "chart": drawn,
-        "verdict": verdict(study.headline),
+        "sayings": sayings(study.headline, study.methods),
         "columns": COLUMNS,
         "cells": cells,
         "title": title,

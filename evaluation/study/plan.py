@@ -16,10 +16,10 @@ class Plan:
     loss are tried. device: torch's name. Raises SalientError for numbers that will not do."""
 
     sigma: float = 0.5
-    few: int = 4
-    curve_steps: int = 10
+    few: int = 6
+    curve_steps: int = 6
     cell: int = 4
-    subset_steps: int = 40
+    subset_steps: int = 24
     threshold: float = 0.9
     epochs: int = 1
     learning_rate: float = 1e-3

@@ -113,8 +113,8 @@ def orderings(rows: Sequence[Row]) -> list[Ordering]:
     again = Measure("", "the truth itself, on other images", 1, "", lambda looked: None)
     plain = correlations(rows, lambda r: r.measures.get(ACCURACY), true(WITHOUT), _any)
     found = [_ordering(m.key, m, of(m), rows, plain) for m in REGISTERED]
-    found = sorted((o for o in found if o.treatments > 2), key=lambda o: -o.all.value if o.all.n else math.inf)
-    return [*found, _ordering("", again, true(AGAIN), rows, plain)]
+    found = sorted((o for o in found if o.all.n), key=lambda o: -o.all.value)
+    return [*found, _ordering("", again, true(AGAIN), rows, plain)] if found else []
 
 
 def _any(row: Row) -> bool:

@@ -42,9 +42,9 @@ class Counts:
     class; epochs: of the first training."""
 
     trained_on: int = 5000
-    tuned_on: int = 2400
+    tuned_on: int = 2000
     tested_on: int = 400
-    judged_on: int = 2000
+    judged_on: int = 1500
     correlation: float = 0.9
     epochs: int = 3
 

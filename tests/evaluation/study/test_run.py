@@ -1,4 +1,4 @@
-"""A study on the tests' store: what a row holds, that a stopped study goes on to the same bytes, what is refused."""
+"""A study on the tests' store: what a row holds, and what is refused."""
 
 from __future__ import annotations
 
@@ -79,22 +79,6 @@ def test_seeds_differ_only_in_what_is_drawn(done: tuple[Path, list[Row]]) -> Non
         for seed in ("0", "1")
     )
     assert first["before"] == second["before"] and first["head random"] != second["head random"]
-
-
-def test_a_stopped_study_goes_on_in_other_processes_to_the_same_bytes(
-    done: tuple[Path, list[Row]], opening: StoreOpening, tmp_path: Path
-) -> None:
-    folder, rows = done
-    copy, told = Path(shutil.copytree(folder, tmp_path / "copy")), list[str]()
-    gone = sorted((copy / "rows").glob("*head-random.json"))
-    for path in gone:
-        path.unlink()
-    gone[0].with_name(gone[0].name + ".salient.partial").write_text("half")
-    again = study(opening, copy, methods_of(["before", "head random"]), TINY, processes=2, report=told.append)
-    assert again == rows and told[0] == "2 of 4 rows are there already" and len(told) == 3
-    names = sorted(p.name for p in (folder / "rows").iterdir())
-    assert names == sorted(p.name for p in (copy / "rows").iterdir())
-    assert all((copy / "rows" / n).read_bytes() == (folder / "rows" / n).read_bytes() for n in names)
 
 
 def test_a_folder_of_another_plan_or_of_something_else_is_refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from scipy.stats import spearmanr
 
 from salient_imagenet_data.evaluation.study.chart import chart
 from salient_imagenet_data.evaluation.study.measures import AGAIN, REGISTERED, WITH, WITHOUT
-from salient_imagenet_data.evaluation.study.page import study_of, verdict
+from salient_imagenet_data.evaluation.study.page import study_of, write_study
 from salient_imagenet_data.evaluation.study.plan import Plan
 from salient_imagenet_data.evaluation.study.rows import Row
+from salient_imagenet_data.evaluation.study.sayings import sayings, verdict
 from salient_imagenet_data.evaluation.study.tables import agreements, chosen, methods_in, orderings
 from salient_imagenet_data.evaluation.study.words import headline, lines
 
@@ -29,7 +31,7 @@ def rows_of(start: str, **measures: list[float | None]) -> list[Row]:
             method,
             weight,
             measures={key: values[i] for key, values in measures.items()},
-            counts={"images": 4},
+            counts={"images": 4, "few": 2, "sure": 1, "right": 3},
             truth={WITHOUT: TRUE[i], AGAIN: TRUE[i] + 0.01, WITH: SEEN[i]},
             held_out={3.0: 0.5, 30.0: 0.5}.get(weight),
         )
@@ -117,11 +119,43 @@ def test_without_a_truth_there_is_no_headline(rows: list[Row]) -> None:
     assert lines(study.headline, study.methods)[1].startswith("  before                 0.90 [0.90, 0.90]")
 
 
+def test_two_treatments_have_no_order_and_the_page_says_so(rows: list[Row], tmp_path: Path) -> None:
+    study = study_of([*rows[:2], *rows[6:8]], Plan(), {})
+    assert study.headline == () and study.judged
+    page = write_study(study, tmp_path).read_text()
+    assert "2 ways to train are too few to put in order" in page and not (tmp_path / "study.svg").exists()
+
+
+def test_the_page_has_each_measure_with_its_direction_and_its_figures(rows: list[Row], tmp_path: Path) -> None:
+    rows[5] = Row("seed 0", "head least", 0.0, failed="<no head>")
+    page = " ".join(write_study(study_of(rows, Plan(), {"scenes": {}}), tmp_path).read_text().split())
+    line = page.partition('<table id="headline">')[2].partition("</tr>")[2].partition("</tr>")[0]
+    assert (
+        "<td>spurious gap<br>" in line
+        and '<td class="words">less</td><td>1.00<br>' in line
+        and "1.00, 1.00</td>" in line
+    )
+    assert "head least of seed 0 could not be used: &lt;no head&gt;" in page
+    assert "6 ways to train 2 networks that lean on a cue" in page and "of the 3 to 3 that are answered right" in page
+
+
 def test_the_verdict_counts_what_is_beyond_the_interval(rows: list[Row]) -> None:
     assert verdict(orderings(rows)) == (
         "Of 4 measures 3 put the methods more in the order of the truth than not, beyond the interval; 0 in the reverse "
         "order; 1 say nothing sure. Better than plain accuracy: spurious gap, RCS."
     )
+
+
+def test_sentences_say_what_the_tables_hold(rows: list[Row]) -> None:
+    told = sayings(orderings(rows), methods_in(rows))
+    assert told[1].startswith("First: spurious gap 1.00 [1.00, 1.00], RCS 0.")
+    assert "Of the right sign in every one of 2 networks: spurious gap, RCS, accuracy." in told
+    assert told[-2].startswith(
+        "What helps most is head least: 0.40 [0.40, 0.40] without the cue at 0.50 [0.50, 0.50] with it; energy"
+    )
+    assert told[-2].endswith("; training without guidance: 0.22 [0.22, 0.22] at 0.90 [0.90, 0.90].")
+    assert told[-1] == "Better than training without guidance beyond both intervals: head least, energy, l1."
+    assert sayings([], methods_in([replace(row, truth={}) for row in rows])) == []
 
 
 def test_the_chart_has_a_line_for_every_measure_and_a_dot_for_every_network(rows: list[Row]) -> None:
