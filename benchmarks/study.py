@@ -20,7 +20,7 @@ import numpy as np
 from salient_imagenet_data.evaluation.score.records import from_json
 from salient_imagenet_data.evaluation.study.page import CHART, REPORT_JSON
 from salient_imagenet_data.evaluation.study.rows import Row
-from salient_imagenet_data.evaluation.study.sayings import sayings
+from salient_imagenet_data.evaluation.study.sayings import sayings, verdict
 from salient_imagenet_data.evaluation.study.tables import agreements, methods_in, orderings, starts_of
 from salient_imagenet_data.evaluation.study.words import headline, methods
 from salient_imagenet_data.whole_file import write_text
@@ -76,7 +76,7 @@ def main(scenes: Path, own: Path | None) -> None:
     """Write the tables into the pages."""
     rows = rows_of(scenes)
     found = orderings(rows)
-    told = "\n".join(map(wrapped, sayings(found, methods_in(rows))))
+    told = "\n".join(map(wrapped, [verdict(found), *sayings(found, methods_in(rows))]))
     between(DOCS / "study.md", "headline", f"{counted(rows)}\n\n{headline(found)}")
     between(DOCS / "study.md", "sayings", f"{told}\n")
     between(DOCS / "study.md", "methods", methods(methods_in(rows)))

@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.score.records import plain
 from salient_imagenet_data.evaluation.study.chart import chart
 from salient_imagenet_data.evaluation.study.measures import BY_KEY
 from salient_imagenet_data.evaluation.study.plan import Plan
 from salient_imagenet_data.evaluation.study.rows import Row
-from salient_imagenet_data.evaluation.study.sayings import sayings
+from salient_imagenet_data.evaluation.study.sayings import sayings, verdict
 from salient_imagenet_data.evaluation.study.tables import (
     OfMethod,
     Ordering,
@@ -59,7 +60,10 @@ class Study:
 
 
 def study_of(rows: Sequence[Row], plan: Plan, about: Mapping[str, Any]) -> Study:
-    """Of the rows of a study. counts: the least and the most over rows."""
+    """Of the rows of a study. counts: the least and the most over rows. Raises SalientError where no method worked."""
+    if all(row.failed for row in rows):
+        got = f"{len(rows)} that could not be used, the first for: {rows[0].failed}" if rows else "none"
+        raise SalientError("nothing was measured", expected="a method that can be used", got=got)
     there, table = agreements(rows)
     agreement = {
         a.key: {b.key: float(v) for b, v in zip(there, line, strict=True)} for a, line in zip(there, table, strict=True)
@@ -90,11 +94,12 @@ def write_study(study: Study, folder: Path) -> Path:
         write_text(folder / CHART, drawn + "\n")
     values = {
         "chart": drawn,
-        "sayings": sayings(study.headline, study.methods),
+        "verdict": verdict(study.headline),
         "columns": COLUMNS,
         "cells": cells,
         "title": title,
         "measures": BY_KEY,
     }
+    values["sayings"] = sayings(study.headline, study.methods)
     write_text(folder / REPORT_PAGE, render(ROOM, "study.html", study=study, **values))
     return folder / REPORT_PAGE

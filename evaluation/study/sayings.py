@@ -17,40 +17,39 @@ def verdict(headline: Sequence[Ordering]) -> str:
     """What the headline comes to; intervals over networks decide."""
     measures = [o for o in headline if o.key and o.all.n]
     right, wrong = [o for o in measures if o.all.low > 0.0], [o for o in measures if o.all.high < 0.0]
-    better = [o.title for o in measures if o.beyond.n and o.beyond.low > 0.0]
     told = (
         f"Of {len(measures)} measures {len(right)} put the methods more in the order of the truth than not, beyond the "
     )
     told += f"interval; {len(wrong)} in the reverse order; {len(measures) - len(right) - len(wrong)} say nothing sure. "
-    return told + (
-        f"Better than plain accuracy: {', '.join(better)}." if better else "None is better than plain accuracy."
-    )
+    return told + f"Intervals are over {max((o.all.n for o in measures), default=0)} networks, which is few."
 
 
 def sayings(headline: Sequence[Ordering], methods: Sequence[OfMethod]) -> list[str]:
-    """Sentences about a study with a truth; those for which it lacks the figures are left out."""
+    """Sentences about a study with a truth, without its verdict; those for which it lacks the figures are left out."""
     measures = [o for o in headline if o.key and o.all.n]
-    told = [verdict(headline)] if measures else []
-    if measures:
-        told.append(f"First: {_listed(measures[:FEW])}. Last: {_listed(measures[-FEW:])}.")
+    if not measures:
+        return []
+    told = [f"First: {_listed(measures[:FEW])}. Last: {_listed(measures[-FEW:])}."]
+    kept = sorted((o for o in measures if o.kept.n), key=lambda o: -o.kept.value)
+    told += [f"Among the methods that keep the accuracy the first are {_kept(kept[:FEW])}."] if kept else []
     told += [
         f"The truth itself, measured again, gets {words(o.all)}, and {words(o.kept)} among the methods that keep the "
         "accuracy: no measure can be asked for more."
         for o in headline
         if not o.key and o.all.n
     ]
-    changed = sorted((o for o in measures if o.kept.n), key=lambda o: -o.kept.value)
-    if changed:
-        told.append(f"Among the methods that keep the accuracy the order is another: first {_kept(changed[:FEW])}.")
-    plain = next((o for o in measures if o.key == ACCURACY), None)
-    if plain is not None:
-        told.append(
-            f"Plain accuracy, with the cue, gets {words(plain.all)}: what a measure has beyond that has its own column."
-        )
-    one = [o.title for o in measures if o.by_start and min(o.by_start) > 0.0]
-    networks = max((o.all.n for o in measures), default=0)
+    better = "; ".join(o.title for o in measures if o.beyond.n and o.beyond.low > 0.0) or "none"
+    told += [
+        f"Plain accuracy, with the cue, gets {words(o.all)}. Better than that, beyond the interval: {better}."
+        for o in measures
+        if o.key == ACCURACY
+    ]
+    networks = max(o.all.n for o in measures)
     if networks > 1:
-        told.append(f"Of the right sign in every one of {networks} networks: {', '.join(one) or 'none'}.")
+        always = "; ".join(o.title for o in measures if min(o.by_start) > 0.0) or "none"
+        told.append(f"Of the right sign in every one of {networks} networks: {always}.")
+        never = "; ".join(o.title for o in measures if max(o.by_start) < 0.0) or "none"
+        told.append(f"Of the wrong sign in every one: {never}.")
     return told + _of_methods(methods)
 
 
@@ -74,8 +73,8 @@ def _of_methods(methods: Sequence[OfMethod]) -> list[str]:
 
 
 def _listed(found: Sequence[Ordering]) -> str:
-    return ", ".join(f"{o.title} {words(o.all)}" for o in found)
+    return "; ".join(f"{o.title} {words(o.all)}" for o in found)
 
 
 def _kept(found: Sequence[Ordering]) -> str:
-    return ", ".join(f"{o.title} {words(o.kept)}" for o in found)
+    return "; ".join(f"{o.title} {words(o.kept)}" for o in found)

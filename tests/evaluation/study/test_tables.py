@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.study.chart import chart
 from salient_imagenet_data.evaluation.study.measures import AGAIN, REGISTERED, WITH, WITHOUT
 from salient_imagenet_data.evaluation.study.page import study_of, write_study
@@ -119,6 +120,11 @@ def test_without_a_truth_there_is_no_headline(rows: list[Row]) -> None:
     assert lines(study.headline, study.methods)[1].startswith("  before                 0.90 [0.90, 0.90]")
 
 
+def test_a_study_in_which_no_method_worked_is_refused() -> None:
+    with pytest.raises(SalientError, match="nothing was measured; .* 1 that could not be used, the first for: no head"):
+        study_of([Row("seed 0", "head least", 0.0, failed="no head")], Plan(), {})
+
+
 def test_two_treatments_have_no_order_and_the_page_says_so(rows: list[Row], tmp_path: Path) -> None:
     study = study_of([*rows[:2], *rows[6:8]], Plan(), {})
     assert study.headline == () and study.judged
@@ -142,14 +148,15 @@ def test_the_page_has_each_measure_with_its_direction_and_its_figures(rows: list
 def test_the_verdict_counts_what_is_beyond_the_interval(rows: list[Row]) -> None:
     assert verdict(orderings(rows)) == (
         "Of 4 measures 3 put the methods more in the order of the truth than not, beyond the interval; 0 in the reverse "
-        "order; 1 say nothing sure. Better than plain accuracy: spurious gap, RCS."
+        "order; 1 say nothing sure. Intervals are over 2 networks, which is few."
     )
 
 
 def test_sentences_say_what_the_tables_hold(rows: list[Row]) -> None:
     told = sayings(orderings(rows), methods_in(rows))
-    assert told[1].startswith("First: spurious gap 1.00 [1.00, 1.00], RCS 0.")
-    assert "Of the right sign in every one of 2 networks: spurious gap, RCS, accuracy." in told
+    assert told[0].startswith("First: spurious gap 1.00 [1.00, 1.00]; RCS 0.")
+    assert any(line.endswith("Better than that, beyond the interval: spurious gap; RCS.") for line in told)
+    assert "Of the right sign in every one of 2 networks: spurious gap; RCS; accuracy." in told
     assert told[-2].startswith(
         "What helps most is head least: 0.40 [0.40, 0.40] without the cue at 0.50 [0.50, 0.50] with it; energy"
     )
