@@ -16,12 +16,15 @@ FEW = 3
 def verdict(headline: Sequence[Ordering]) -> str:
     """What the headline comes to; intervals over networks decide."""
     measures = [o for o in headline if o.key and o.all.n]
+    networks = max((o.all.n for o in measures), default=0)
+    if networks < 2:
+        return f"Of {len(measures)} measures nothing is sure: one network has no interval. Give two --seeds or more."
     right, wrong = [o for o in measures if o.all.low > 0.0], [o for o in measures if o.all.high < 0.0]
     told = (
         f"Of {len(measures)} measures {len(right)} put the methods more in the order of the truth than not, beyond the "
     )
     told += f"interval; {len(wrong)} in the reverse order; {len(measures) - len(right) - len(wrong)} say nothing sure. "
-    return told + f"Intervals are over {max((o.all.n for o in measures), default=0)} networks, which is few."
+    return told + f"Intervals are over {networks} networks, which is few."
 
 
 def sayings(headline: Sequence[Ordering], methods: Sequence[OfMethod]) -> list[str]:
