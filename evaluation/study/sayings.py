@@ -68,10 +68,10 @@ def _of_methods(methods: Sequence[OfMethod]) -> list[str]:
         for name in order[:FEW]
     ]
     base = f"training without guidance: {words(like[WITHOUT])} at {words(like[WITH])}"
-    sure = [name for name in order if there[name][WITHOUT].low > like[WITHOUT].high]
+    always = [m.method for m in methods if m.helped and m.helped == m.figures[WITHOUT].n]
     return [
         f"What helps most is {'; '.join(told)}; {base}.",
-        f"Better than training without guidance beyond both intervals: {', '.join(sure) or 'no method'}.",
+        f"Better than training without guidance in every network: {', '.join(always) or 'no method'}.",
     ]
 
 

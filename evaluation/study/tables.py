@@ -47,12 +47,13 @@ class Ordering:
 @dataclass(frozen=True)
 class OfMethod:
     """A method at the weight that held-out images choose, network by network. figures: by key of a measure or of the
-    truth, the mean over networks."""
+    truth, the mean over networks. helped: in how many networks the truth is above that of training without guidance."""
 
     method: str
     family: str
     weights: tuple[float, ...]
     figures: dict[str, Estimate]
+    helped: int
 
 
 def starts_of(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -160,7 +161,9 @@ def methods_in(rows: Sequence[Row]) -> list[OfMethod]:
         figures = {key: mean_over(_numbers(r.truth[key] for r in there)) for key in (WITHOUT, WITH) if there[0].truth}
         figures |= {key: mean_over(_numbers(r.measures.get(key) for r in there)) for key in SHOWN}
         weights = tuple(row.weight for row in there) if len(BY_NAME[method].weights) > 1 else ()
-        found.append(OfMethod(method, BY_NAME[method].family, weights, figures))
+        like = {row.start: row for s in starts_of(rows) if (row := chosen(rows, s, CONTROL)) is not None and row.truth}
+        helped = sum(r.truth[WITHOUT] > like[r.start].truth[WITHOUT] for r in there if r.start in like)
+        found.append(OfMethod(method, BY_NAME[method].family, weights, figures, helped))
     return found
 
 

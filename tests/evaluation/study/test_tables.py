@@ -33,7 +33,7 @@ def rows_of(start: str, **measures: list[float | None]) -> list[Row]:
             weight,
             measures={key: values[i] for key, values in measures.items()},
             counts={"images": 4, "few": 2, "sure": 1, "right": 3},
-            truth={WITHOUT: TRUE[i], AGAIN: TRUE[i] + 0.01, WITH: SEEN[i]},
+            truth={WITHOUT: float(TRUE[i]), AGAIN: float(TRUE[i]) + 0.01, WITH: float(SEEN[i])},
             held_out={3.0: 0.5, 30.0: 0.5}.get(weight),
         )
         for i, (method, weight) in enumerate(METHODS)
@@ -161,7 +161,7 @@ def test_sentences_say_what_the_tables_hold(rows: list[Row]) -> None:
         "What helps most is head least: 0.40 [0.40, 0.40] without the cue at 0.50 [0.50, 0.50] with it; energy"
     )
     assert told[-2].endswith("; training without guidance: 0.22 [0.22, 0.22] at 0.90 [0.90, 0.90].")
-    assert told[-1] == "Better than training without guidance beyond both intervals: head least, energy, l1."
+    assert told[-1] == "Better than training without guidance in every network: energy, l1, head least."
     assert sayings([], methods_in([replace(row, truth={}) for row in rows])) == []
 
 
