@@ -25,8 +25,9 @@ def folded(model: Model, images: Tensor) -> Iterator[int]:
     """While it lasts a network's batch normalisations are part of the convolutions before them; then it is as it was.
     Yields how many.
 
-    images: (B, 3, S, S) to try it on. One is folded where it is given the output of a convolution, and each of the two
-    runs once. If logits then differ by more than `TOLERANCE`, because something else sees that output too, none is.
+    images: (B, 3, S, S) to try it on. One is folded where it is given the output of one convolution, each time that
+    either of the two runs. If logits then differ by more than `TOLERANCE`, because something else sees that output too,
+    none is.
     """
     if not isinstance(model, nn.Module):
         yield 0
@@ -46,7 +47,7 @@ def folded(model: Model, images: Tensor) -> Iterator[int]:
 
 
 def _pairs(model: nn.Module, images: Tensor) -> tuple[list[Pair], Tensor]:
-    """Convolutions, each with the normalisation that is given its output, of those that run once; and the output."""
+    """Convolutions, each with the normalisation that is given its output whenever either runs; and the logits."""
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # with the tensor itself, so that an id is that of one
     runs: list[nn.Module] = []
     found: list[Pair] = []
@@ -65,8 +66,8 @@ def _pairs(model: nn.Module, images: Tensor) -> tuple[list[Pair], Tensor]:
     finally:
         for hook in hooks:
             hook.remove()
-    once = [(conv, norm) for conv, norm in found if runs.count(conv) == runs.count(norm) == 1]
-    return once if isinstance(logits, Tensor) else [], logits
+    always = [pair for pair in dict.fromkeys(found) if {runs.count(module) for module in pair} == {found.count(pair)}]
+    return always if isinstance(logits, Tensor) else [], logits
 
 
 def _fixed(module: nn.Module) -> bool:

@@ -29,12 +29,14 @@ class Net(nn.Module):
         z = self.norm(y.clone() if self.way == "apart" else y)
         if self.way == "seen":
             z = z + y
+        if self.way == "also alone":
+            z = z.relu() + 1e-9 * self.conv(x.flip(3))
         if self.way == "twice":
             z = z[..., :-2, :-2] + self.norm(self.conv(x.flip(3)))[..., 2:, 2:]
         return self.head(z.relu().mean(dim=(2, 3)))
 
 
-@pytest.mark.parametrize(("way", "count"), [("plain", 1), ("apart", 0), ("seen", 0), ("twice", 0)])
+@pytest.mark.parametrize(("way", "count"), [("plain", 1), ("apart", 0), ("seen", 0), ("twice", 1), ("also alone", 0)])
 def test_folded_where_it_is_the_same_function_and_only_there(way: str, count: int) -> None:
     net, x = Net(way), torch.rand(3, 3, 8, 8, dtype=torch.float64)
     before, norm, conv = net(x), net.norm, net.conv
