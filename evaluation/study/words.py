@@ -17,8 +17,10 @@ def cells(o: Ordering) -> tuple[Estimate, ...]:
 
 
 def words(e: Estimate) -> str:
-    """With its interval, in two digits; "" where there is nothing."""
-    return f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" if e.n else ""
+    """With its interval, in two digits; "" where there is nothing, and no interval of one network."""
+    if e.n < 2:
+        return f"{e.value:.2f}" if e.n else ""
+    return f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]"
 
 
 def headline(orderings: Sequence[Ordering]) -> str:
