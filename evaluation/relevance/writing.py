@@ -38,8 +38,10 @@ def check_folder(folder: Path) -> None:
 
 def write(found: Relevance, folder: Path, store: Store, images: Images, preprocessing: Preprocessing) -> Path:
     """Write index.html with pictures/NNNN.png, relevance.json, agreement.csv, and maps/NNNN.npz for each class by its
-    number; returns the page's path. Each file is there whole or not at all. Raises as `check_folder` does."""
+    number; returns the page's path. Each file is there whole or not at all; maps and pictures of classes that an earlier
+    run wrote there and this one did not are removed. Raises as `check_folder` does."""
     check_folder(folder)
+    before = _written_in(folder)
     for name in (PICTURES, MAPS):
         (folder / name).mkdir(parents=True, exist_ok=True)
     pictures = {}
@@ -54,7 +56,19 @@ def write(found: Relevance, folder: Path, store: Store, images: Images, preproce
     write_text(folder / JSON, json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
     write_text(folder / TABLE, _table(found))
     write_text(folder / PAGE, render(ROOM, "relevance.html", found=found, pictures=pictures))
+    for name in before - {f"{MAPS}/{one.label:04d}.npz" for one in found.classes} - set(pictures.values()):
+        (folder / name).unlink(missing_ok=True)
     return folder / PAGE
+
+
+def _written_in(folder: Path) -> set[str]:
+    """Maps and pictures of an earlier run, by its relevance.json and the pictures that its page shows."""
+    if not (folder / JSON).exists():
+        return set()
+    page = (folder / PAGE).read_text(encoding="utf-8")
+    labels = [one["class_index"] for one in json.loads((folder / JSON).read_text(encoding="utf-8"))["classes"]]
+    shown = {name for label in labels if (name := f"{PICTURES}/{label:04d}.png") in page}
+    return {f"{MAPS}/{label:04d}.npz" for label in labels} | shown
 
 
 def _arrays(one: OfClass) -> dict[str, Any]:

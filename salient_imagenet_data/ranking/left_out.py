@@ -46,13 +46,15 @@ class LeftOut:
         """
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:
-                lines = [line for line in csv.reader(file) if any(cell.strip() for cell in line)]
+                reader = csv.reader(file)
+                numbered = [(reader.line_num, line) for line in reader if any(cell.strip() for cell in line)]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise SalientError(f"{path}: not a list of images", got=str(error)) from error
+        lines = [line for _, line in numbered]
         place = lines[0].index(COLUMN) if lines and COLUMN in lines[0] else None
         if place is None and any(len(line) != 1 for line in lines):
             raise SalientError(f"{path}: columns without {COLUMN}", expected=f"a column {COLUMN}, or one id a line")
-        for number, line in enumerate(lines if place is not None else (), start=1):
+        for number, line in numbered if place is not None else ():
             if len(line) != len(lines[0]):
                 raise SalientError(
                     f"{path}: line {number} is cut off", expected=f"{len(lines[0])} columns", got=str(len(line))

@@ -26,7 +26,7 @@ def test_ids_are_read_of_a_column_or_of_lines(tmp_path: Path) -> None:
         (b"", "x.csv: names no image; expected a column image_id, or one id a line"),
         (b"image_id,label\n", "x.csv: names no image; expected a column image_id, or one id a line"),
         (b"name,label\na,b\n", "x.csv: columns without image_id; expected a column image_id, or one id a line"),
-        (b"rank,image_id\n1,a\n2\n", "x.csv: line 3 is cut off; expected 2 columns; got 1"),
+        (b"rank,image_id\n\n1,a\n2\n", "x.csv: line 4 is cut off; expected 2 columns; got 1"),
         (b"\xff\xfe\x00", "x.csv: not a list of images; got 'utf-8' codec"),
     ],
 )

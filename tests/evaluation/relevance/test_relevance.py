@@ -147,7 +147,11 @@ def test_the_command_writes_what_it_prints(planted: Path, found: Relevance, tmp_
         assert arrays["image_ids"].tolist() == list(marked.image_ids)
         assert arrays["clusters"].tolist() == [int(i.startswith(SECOND)) for i in marked.image_ids]
         assert arrays["features"].tolist() == [f.feature_index for f in marked.ranked]
+    for name in ("pictures/0001.png", "maps/0007.npz"):  # such as no run wrote
+        (tmp_path / "r" / name).write_text("mine")
     code, out, _ = run(*common, "--out", tmp_path / "r", "--class", "marked", "--fold", "1/1", "--seed", 3)
+    left = {name: sorted(path.name for path in (tmp_path / "r" / name).iterdir()) for name in ("maps", "pictures")}
+    assert left == {"maps": ["0000.npz", "0007.npz"], "pictures": ["0000.png", "0001.png"]}
     assert json.loads((tmp_path / "r/relevance.json").read_text())["seed"] == 3
     assert code == 0 and out.startswith("marked: 16 images, ") and "plain" not in out
     assert f"  cluster 2: 6 images, such as {marked.image_ids[marked.clusters[1].items[0]]}" in out
