@@ -38,8 +38,8 @@ def check_folder(folder: Path) -> None:
 
 def write(found: Relevance, folder: Path, store: Store, images: Images, preprocessing: Preprocessing) -> Path:
     """Write index.html with pictures/NNNN.png, relevance.json, agreement.csv, and maps/NNNN.npz for each class by its
-    number; returns the page's path. Each file is there whole or not at all; maps and pictures of classes that an earlier
-    run wrote there and this one did not are removed. Raises as `check_folder` does."""
+    number; returns the page's path. Each file is there whole or not at all. Maps and pictures that an earlier run wrote
+    there and this one does not are removed. Raises as `check_folder` does."""
     check_folder(folder)
     before = _written_in(folder)
     for name in (PICTURES, MAPS):
