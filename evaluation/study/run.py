@@ -51,7 +51,7 @@ def study(
     A row is written to `folder` when it is done, and read where it is there. Each process computes with one thread, and
     a row hangs on nothing but its network, its treatment and the plan: so their number changes no byte. report: is told
     of each row when it is done. Raises SalientError for a folder of anything else, or what the measures cannot do; a
-    method that cannot be used is a row that says so.
+    method that cannot be used is a row that says so, and is tried again in the next run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder):
@@ -68,7 +68,7 @@ def study(
                     got=", ".join(start.name for start in ground.starts),
                     then="give each a --name",
                 )
-            left = [place for place, path in enumerate(paths) if not path.exists()]
+            left = [place for place, path in enumerate(paths) if not path.exists() or read_row(path).failed]
             _check_networks([(start, path) for (start, _), path in zip(wanted, paths, strict=True) if path.exists()])
             if len(left) < len(paths):
                 report(f"{len(paths) - len(left)} of {len(paths)} rows are there already")

@@ -39,7 +39,7 @@ FOLDS = "1/2", "2/2"
     type=click.IntRange(1),
     help=f"Repetitions.  [default: {SEEDS}; {QUICK_SEEDS} if quick; {OWN_SEEDS} with a store]",
 )
-@click.option("--quick", is_flag=True, help="Fewer seeds and images, and one weight of each loss.")
+@click.option("--quick", is_flag=True, help="One weight of each loss; on the scenes fewer seeds and images too.")
 @click.option(
     "--sigma", type=click.FloatRange(0, 1, min_open=True), help="Of the noise.  [default: 0.5; 0.25 with a store]"
 )

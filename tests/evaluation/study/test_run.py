@@ -105,15 +105,22 @@ def test_a_row_that_is_damaged_is_told_by_its_name(
         study(opening, copy, methods_of(["before"]), TINY)
 
 
-def test_a_method_that_cannot_be_used_is_a_row_that_says_why(
-    opening: StoreOpening, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_method_that_cannot_be_used_is_a_row_that_says_why_and_is_tried_again(
+    done: tuple[Path, list[Row]], opening: StoreOpening, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*given: object) -> None:
         raise SalientError("no head", expected="a linear one")
 
-    monkeypatch.setattr(Head, "treat", refused)
-    (row,) = study(replace(opening, seeds=1), tmp_path / "out", methods_of(["head jtt"]), TINY)
+    asked = replace(opening, seeds=1), tmp_path / "out", methods_of(["head random"]), TINY
+    with monkeypatch.context() as patch:
+        patch.setattr(Head, "treat", refused)
+        (row,) = study(*asked)
     assert row.failed == "no head; expected a linear one" and row.measures == {}
+    told: list[str] = []
+    (row,) = study(*asked, report=told.append)
+    same = next(r for r in done[1] if r.method == "head random" and r.start.endswith("seed 0"))
+    assert not row.failed and row.measures == same.measures and len(told) == 1
+    assert study(*asked, report=told.append) == [row] and told[1:] == ["1 of 1 rows are there already"]
 
 
 def test_folds_that_share_images_are_refused() -> None:
