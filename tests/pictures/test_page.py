@@ -14,7 +14,8 @@ ROOM = "salient_imagenet_data.evaluation.report"
 
 def test_every_value_is_escaped_and_pages_share_one_style() -> None:
     store = {"name": "<script>", "images": 3, "classes": 2, "fold": "1/1", "reading": "all", "weights_sha256": "w" * 64}
-    board = {"store": {**store, "annotations_sha256": None}, "columns": ["a&b"], "rows": [], "published": None}
+    store = {**store, "annotations_sha256": None, "left_out": None}
+    board = {"store": store, "columns": ["a&b"], "rows": [], "published": None}
     page = render(ROOM, "leaderboard.html", boards=[board], better=better)
     assert "&lt;script&gt;: 3 images" in page and "a&amp;b" in page and "annotations none" in page
     assert "border-collapse: collapse" in page and "{%" not in page
