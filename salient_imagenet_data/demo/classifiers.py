@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from salient_imagenet_data.geometry import Preprocessing
+import numpy as np
+from numpy.typing import NDArray
+
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.store.reading import Store
 
@@ -18,6 +20,9 @@ SIGMAS = (0.25, 0.5)
 """Noise levels. 0.25 is the paper's, for photographs; these scenes are plainer, and 0.5 tells more."""
 PROTOCOLS = ("iclr2022", "spuriosity2023")
 """Noise on core and spurious pixels, and the spurious gap."""
+
+Crops = tuple[NDArray[np.uint8], NDArray[np.int64]]
+"""Images in the store's crop frame, (N, crop, crop, 3), and their labels, (N,)."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +56,15 @@ def figures_of(
     weights_sha256: str,
     store: Store,
     source: ImageSource,
-    decorrelated: ImageSource,
+    crops: Crops,
+    decorrelated: Crops,
     sigmas: tuple[float, ...] = SIGMAS,
 ) -> Figures:
-    """The figures of a classifier. source: the store's images. decorrelated: others, of the same classes."""
+    """The figures of a classifier. source: the store's images. crops: all of them, of which the evaluation
+    reads only those that its conditions are of. decorrelated: others, of the same classes."""
     from salient_imagenet_data.evaluation.evaluate import evaluate
     from salient_imagenet_data.evaluation.plan.plan import Conditions
 
-    preprocessing = store.manifest.preprocessing
     result = evaluate(model, store, source, Conditions(PROTOCOLS, sigmas, controls=False))
 
     def masked(left: str) -> dict[str, Masked]:
@@ -67,19 +73,18 @@ def figures_of(
 
     return Figures(
         weights_sha256,
-        accuracy(model, source, preprocessing),
-        accuracy(model, decorrelated, preprocessing),
+        accuracy(model, crops),
+        accuracy(model, decorrelated),
         result.spurious_gap,
         masked("core_accuracy"),
         masked("spurious_accuracy"),
     )
 
 
-def accuracy(model: SmallNetModel | ImageClassifier, source: ImageSource, preprocessing: Preprocessing) -> Estimate:
-    """Plain accuracy over all images, which are held in memory, with Wilson's interval."""
+def accuracy(model: SmallNetModel | ImageClassifier, crops: Crops) -> Estimate:
+    """Plain accuracy over all crops, with Wilson's interval."""
     from salient_imagenet_data.builder.attacking import correct
-    from salient_imagenet_data.builder.train import load_images
     from salient_imagenet_data.evaluation.numbers.estimates import wilson
 
-    pixels, labels, _ = load_images(source, preprocessing, 1 << 30)
-    return wilson(int(correct(model, pixels, labels).sum()), len(pixels))
+    hits = correct(model, *crops)
+    return wilson(int(hits.sum()), len(hits))

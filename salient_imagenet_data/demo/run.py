@@ -49,6 +49,7 @@ def run(out: Path, *, overwrite: bool = False) -> DemoResult:
     """Do everything below `out` and return what was found. Raises SalientError if `out` exists."""
     _prepare(out, overwrite)
     from salient_imagenet_data.builder.build import build  # loads torch: a refusal above comes at once
+    from salient_imagenet_data.builder.train import load_images
     from salient_imagenet_data.networks.robust import load_model
 
     seconds: dict[str, float] = {}
@@ -73,8 +74,12 @@ def run(out: Path, *, overwrite: bool = False) -> DemoResult:
         masks = score_masks(store, truth.__getitem__)
     with _timed(seconds, "evaluate"):
         others = SceneSource(DECORRELATED, seed=SEED + 1, correlation=0.0)
+        # Read once for both networks.
+        crops, decorrelated = (
+            load_images(images, store.manifest.preprocessing, 1 << 30)[:2] for images in (source, others)
+        )
         opened = {name: load_model(out / f"{name}.safetensors") for name in NETWORKS}
-        classifiers = {name: figures_of(*model, store, source, others) for name, model in opened.items()}
+        classifiers = {name: figures_of(*model, store, source, crops, decorrelated) for name, model in opened.items()}
     with whole_file(out / SHEET) as file:
         contact_sheet(store, source).save(file, format="PNG")
     result = DemoResult(counts, cues, false_alarms, masks, SIGMAS, classifiers, seconds, round(peak_mib()))
