@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,61 +122,50 @@ def command_line(images: Path, weights: Path, out: Path, *more: str) -> list[str
     return [*arguments, *OPTIONS, "--device", "cpu", *more]
 
 
+TORCHRUN = """
+import sys
+from torch.distributed.launcher.api import elastic_launch
+from torch.distributed.run import config_from_args, parse_args
+from salient_imagenet_data.cli import main
+
+def rank():
+    try:
+        main()
+    except SystemExit as end:
+        if end.code:
+            raise RuntimeError(f"exit status {end.code}") from end
+
+words = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "--nproc-per-node", "2", "program"]
+config, _, _ = config_from_args(parse_args(words))
+config.start_method = "fork"
+elastic_launch(config, rank)()
+"""
+"""What `torchrun --standalone --nproc-per-node 2` does, but its processes are forks and need not import torch anew."""
+
+
 def test_torchrun_with_two_processes_and_a_pilot(images: Path, weights: Path, tmp_path: Path, warm: Warm) -> None:
     """The bytes of one process in two passes."""
     alone, together = tmp_path / "alone", tmp_path / "together"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    words = ("-m", "salient_imagenet_data.cli")
-    one = warm.run(*words, *command_line(images, weights, alone, "--pilot", "0"), env=environment)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words]
-    command = [*launcher, *command_line(images, weights, together, "--pilot", "1", "--candidates", "5")]
-    two = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    words = command_line(images, weights, alone, "--pilot", "0")
+    one = warm.run("-m", "salient_imagenet_data.cli", *words, env=environment)
+    words = command_line(images, weights, together, "--pilot", "1", "--candidates", "5")
+    two = warm.run("-c", TORCHRUN, *words, env=environment)
     for done in (one, two):
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("images go through the network again: no candidates were") == (done is two)
     assert tree(alone) == tree(together)
 
 
-@pytest.fixture
-def cluster() -> object:
-    """A Ray cluster of two worker processes on this machine."""
-    ray = pytest.importorskip("ray", reason="ray is an optional extra")
-    ray.init(
-        num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}}
-    )
-    yield ray
-    ray.shutdown()
-
-
-def test_a_ray_cluster_gives_the_same_bytes_also_when_a_worker_is_killed(
-    bare_store: Store, images: Path, weights: Path, tmp_path: Path, cluster: object
-) -> None:
-    from salient_imagenet_data.builder.units.ray import RayEngine
-    from tests.builder.units.murder import KillsItsFirstWorker
-
-    for number, wrap in enumerate(
-        (lambda source: source, lambda source: KillsItsFirstWorker(source, tmp_path / "dead"))
-    ):
-        out = tmp_path / str(number)
-        model, sha256 = load_model(weights)
-        pilot = RunConfig(pilot=number, candidates=5)
-        source, engine = wrap(FolderSource(images)), RayEngine(workers=2)
-        build(source, model, out, weights_sha256=sha256, config=CONFIG, run=pilot, engine=engine)
-        assert tree(out) == tree(bare_store.path)
-    assert json.loads((tmp_path / "dead").read_text()) != os.getpid()
-    there = made(images, weights, tmp_path / "there", basis="pca", engine=RayEngine(workers=2))
-    assert tree(there.path) == tree(made(images, weights, tmp_path / "here", basis="pca").path)
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a bucket of an S3 service on this machine."""
     s3fs = pytest.importorskip("s3fs", reason="s3fs is an optional extra")
     pytest.importorskip("moto", reason="moto comes with the extra dev")
     s3fs.S3FileSystem.clear_instance_cache()  # one of an earlier service knows its address
-    with s3.service() as environment:
-        for name, value in {**environment, "HF_ASSETS_CACHE": str(tmp_path / "assets")}.items():
-            monkeypatch.setenv(name, value)
+    with s3.service() as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in {**environment, "HF_ASSETS_CACHE": str(tmp_path_factory.mktemp("assets"))}.items():
+            patch.setenv(name, value)
         yield f"s3://{s3.BUCKET}"
 
 
@@ -192,7 +179,7 @@ def test_an_object_store_killed_in_the_middle_holds_the_same_bytes(
     for seen in ({"work"}, {"work", "features.parquet"}):
         run = warm.start(*command, env={**os.environ, "SLOW": "0.2"})
         while run.poll() is None and not (seen <= place.names() and len(place.child("work").names()) > 1):
-            time.sleep(0.01)
+            time.sleep(0.05)
         run.send_signal(signal.SIGKILL)
         assert run.wait() == -signal.SIGKILL and "manifest.json" not in place.names()
     with pytest.raises(SalientError, match="not a finished store.*got a build that was stopped"):
@@ -205,12 +192,33 @@ def test_an_object_store_killed_in_the_middle_holds_the_same_bytes(
     made(images, weights, out, overwrite=True).verify()
 
 
-def test_ray_workers_need_no_disk_in_common(
-    bare_store: Store, images: Path, weights: Path, bucket: str, cluster: object
-) -> None:
-    from salient_imagenet_data.builder.units.ray import RayEngine
+@pytest.fixture
+def cluster(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A Ray cluster of two worker processes on this machine, which have the environment of this one."""
+    ray = pytest.importorskip("ray", reason="ray is an optional extra")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
 
-    assert tree(made(images, weights, f"{bucket}/store", engine=RayEngine(workers=2)).path) == tree(bare_store.path)
+
+@pytest.mark.usefixtures("cluster")
+def test_ray_workers_need_no_disk_in_common_and_may_be_killed(
+    bare_store: Store, images: Path, weights: Path, tmp_path: Path, bucket: str
+) -> None:
+    """An object store, a pilot and a worker that is killed; then a folder and directions, without any of that."""
+    from salient_imagenet_data.builder.units.ray import RayEngine
+    from tests.builder.units.murder import KillsItsFirstWorker
+
+    model, sha256 = load_model(weights)
+    source, pilot = KillsItsFirstWorker(FolderSource(images), tmp_path / "dead"), RunConfig(pilot=1, candidates=5)
+    remote = build(
+        source, model, f"{bucket}/store", weights_sha256=sha256, config=CONFIG, run=pilot, engine=RayEngine(workers=2)
+    )
+    assert tree(remote.path) == tree(bare_store.path)
+    assert json.loads((tmp_path / "dead").read_text()) != os.getpid()
+    there = made(images, weights, tmp_path / "there", basis="pca", engine=RayEngine(workers=2))
+    assert tree(there.path) == tree(made(images, weights, tmp_path / "here", basis="pca").path)
 
 
 @pytest.mark.parametrize(
