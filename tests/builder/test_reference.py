@@ -37,7 +37,9 @@ def test_ranking_is_exact_and_masks_agree_to_one_step(tmp_path: Path) -> None:
         {"model": {f"module.model.{k}": v for k, v in net.state_dict().items()}}, tmp_path / "imagenet_l2_3_0.pt"
     )
     model, sha256 = load_model(tmp_path / "imagenet_l2_3_0.pt")
-    config = BuildConfig(group_by="label", top_images=1, batch_size=3)
+    config = BuildConfig(
+        group_by="label", top_images=1, batch_size=3, attacked=0
+    )  # no attack: it takes no part in the masks
     store = build(FolderSource(tmp_path / "images"), model, tmp_path / "store", weights_sha256=sha256, config=config)
 
     double = net.double()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from salient_imagenet_data.builder.attacking import robust_accuracy
+from salient_imagenet_data.builder.choices import Norm
 from salient_imagenet_data.builder.strong_attack import autoattack_accuracy, check_autoattack
 from salient_imagenet_data.errors import SalientError
 from tests.builder.test_attacking import Brightness
@@ -37,11 +38,10 @@ class Quarters(torch.nn.Module):
 def test_it_turns_just_what_its_radius_reaches() -> None:
     """Of 8 x 8 crops, a step of l2 length r along the mean's gradient moves it by r / sqrt(192)."""
     labels = np.ones(4, dtype=np.int64)
-    for turned in (1, 3):
-        radius = (AWAY[turned - 1 : turned + 1].mean() + 0.5) / 255 * 192**0.5
-        assert autoattack_accuracy(Brightness(), IMAGES, labels, 2, float(radius)) == (4 - turned) / 4
-        change = (AWAY[turned - 1 : turned + 1].mean() + 0.5) / 255
-        assert autoattack_accuracy(Brightness(), IMAGES, labels, 2, float(change), "linf") == (4 - turned) / 4
+    pairs: list[tuple[int, Norm, float]] = [(1, "l2", 192**0.5), (3, "linf", 1.0)]
+    for turned, norm, longer in pairs:
+        radius = (AWAY[turned - 1 : turned + 1].mean() + 0.5) / 255 * longer
+        assert autoattack_accuracy(Brightness(), IMAGES, labels, 2, float(radius), norm) == (4 - turned) / 4
 
 
 def test_four_classes_are_attacked_by_targets_too() -> None:
