@@ -122,11 +122,17 @@ def command_line(images: Path, weights: Path, out: Path, *more: str) -> list[str
     return [*arguments, *OPTIONS, "--device", "cpu", *more]
 
 
+SMALL_UNITS = """
+import functools, importlib
+from salient_imagenet_data.cli import main
+config = importlib.import_module("salient_imagenet_data.builder.config")
+config.BuildConfig = functools.partial(config.BuildConfig, shard_rows=16)
+"""
+"""The command line with three units of these images, so that each process has one to do."""
+
 TORCHRUN = """
-import sys
 from torch.distributed.launcher.api import elastic_launch
 from torch.distributed.run import config_from_args, parse_args
-from salient_imagenet_data.cli import main
 
 def rank():
     try:
@@ -148,9 +154,9 @@ def test_torchrun_with_two_processes_and_a_pilot(images: Path, weights: Path, tm
     alone, together = tmp_path / "alone", tmp_path / "together"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     words = command_line(images, weights, alone, "--pilot", "0")
-    one = warm.run("-m", "salient_imagenet_data.cli", *words, env=environment)
+    one = warm.run("-c", f"{SMALL_UNITS}main()", *words, env=environment)
     words = command_line(images, weights, together, "--pilot", "1", "--candidates", "5")
-    two = warm.run("-c", TORCHRUN, *words, env=environment)
+    two = warm.run("-c", SMALL_UNITS + TORCHRUN, *words, env=environment)
     for done in (one, two):
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("images go through the network again: no candidates were") == (done is two)
