@@ -38,9 +38,10 @@ PLACED = ("replace", "rename", "link")
 class Command:
     """What is killed.
 
-    Each is given a folder. prepare: fills it with what the command needs, and is not killed. first: the command as
-    given at first. again: as a person runs it after it was stopped. anew: what a person does where `again` refuses,
-    naming what is damaged by a power cut; None where it may not. All run in forked children, torch on one thread.
+    Each is given a folder. prepare: copies into it what the command needs, in this process, and is not killed. first:
+    the command as given at first. again: as a person runs it after it was stopped. anew: what a person does where
+    `again` refuses, naming what is damaged by a power cut; None where it may not. These run in forked children, torch
+    on one thread.
     """
 
     name: str
@@ -116,20 +117,22 @@ def campaign(
     *,
     empty: bool = False,
     most: int | None = None,
+    shift: float = 0,
 ) -> Kills:
     """Kill a command at each of its writes and run it again; what then stands in the folder must be what an undisturbed
-    run leaves. most: kills, evenly spread over the writes; all of them by default."""
+    run leaves. most: kills, evenly spread over those that leave different folders; all of them by default. shift: where
+    in each of these equal shares, from 0 to below 1, so that commands that write much the same are killed at other
+    writes."""
     found = Kills(command.name)
     with tempfile.TemporaryDirectory(dir=scratch) as place:
         fresh, folder, log = Path(place) / "fresh", Path(place) / "folder", Path(place) / "log"
         fresh.mkdir()
-        code, text = child(partial(command.prepare, fresh))
-        assert code == 0, f"{command.name}, what it needs: {code} {text}"
+        command.prepare(fresh)
         calls = _undisturbed(command, fresh, folder, log)
         expected, found.writes = tree(folder), len(calls)
-        points = list(_points(calls, empty))
-        every = max(1.0, len(points) / (most or len(points)))
-        for number, when in [points[int(i * every)] for i in range(int(len(points) / every))]:
+        points = [point for point in _points(calls, empty) if most is None or _differs(calls, *point)]
+        kills = min(most or len(points), len(points))
+        for number, when in [points[int((i + shift) * len(points) / kills)] for i in range(kills)]:
             _again(fresh, folder)
             log.unlink(missing_ok=True)
             code, text = child(partial(_killed, command, folder, log, number, when))
@@ -172,6 +175,13 @@ def _points(calls: list[str], empty: bool) -> Iterator[tuple[int, When]]:
             yield number, "after"
         elif call.split()[0] in PLACED:
             yield number, "after"
+
+
+def _differs(calls: list[str], number: int, when: When) -> bool:
+    """Whether a folder killed there is another than one killed elsewhere: before a call it is as after the one before,
+    unless that opened a file that has its content now; and after a folder is made, as before the file in it is."""
+    call = calls[number].split()[0]
+    return call in PLACED or (when == "after" and call != "mkdir")
 
 
 def _again(fresh: Path, folder: Path) -> None:

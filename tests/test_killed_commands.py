@@ -14,28 +14,29 @@ from tests.kill_commands import commands
 from tests.kills import campaign, child
 
 MOST = {
-    "build": 12,
-    "build-pilot": 12,
-    "build-pilot-top65": 6,
-    "build-known-pairs-top65": 6,
-    "overwrite": 16,
-    "overwrite-again": 6,
-    "import-official": 5,
-    "export": 6,
-    "export-masks": 3,
-    "sis": 6,
+    "build": (6, 0.0),
+    "build-pilot": (6, 0.5),
+    "build-pilot-top65": (3, 0.5),
+    "build-known-pairs-top65": (3, 0.15),
+    "overwrite": (8, 0.0),
+    "overwrite-again": (4, 0.6),
+    "import-official": (3, 0.5),
+    "export": (4, 0.0),
+    "export-masks": (2, 0.5),
+    "sis": (4, 0.5),
 }
-"""Kills of each campaign."""
+"""Kills of each campaign, and where in its share of the writes each falls: builds write much the same, and each is killed
+where the others are not."""
 EMPTIED = {
-    "build": 12,
-    "build-pilot": 8,
-    "build-known-pairs-top65": 4,
-    "overwrite": 8,
-    "import-official": 3,
-    "export": 4,
-    "apply": 3,
-    "evaluate": 6,
-    "sis": 4,
+    "build": (6, 0.0),
+    "build-pilot": (4, 0.5),
+    "build-known-pairs-top65": (3, 0.9),
+    "overwrite": (5, 0.7),
+    "import-official": (3, 0.0),
+    "export": (3, 0.0),
+    "apply": (3, 0.0),
+    "evaluate": (5, 0.0),
+    "sis": (3, 0.0),
 }
 
 
@@ -48,15 +49,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", MOST)
 def test_killed_before_and_after_a_write(data: Path, tmp_path: Path, name: str) -> None:
-    found = campaign(commands(data)[name], tmp_path, most=MOST[name])
+    most, shift = MOST[name]
+    found = campaign(commands(data)[name], tmp_path, most=most, shift=shift)
     assert found.wrong == []
-    assert found.kills >= MOST[name] - 2 and found.writes > 25, "else the hook sees no writes"
+    assert found.kills >= most - 1 and found.writes > 25, "else the hook sees no writes"
 
 
 @pytest.mark.parametrize("name", EMPTIED)
 def test_the_file_written_last_emptied_by_a_power_cut(data: Path, tmp_path: Path, name: str) -> None:
-    found = campaign(commands(data)[name], tmp_path, empty=True, most=EMPTIED[name])
+    most, shift = EMPTIED[name]
+    found = campaign(commands(data)[name], tmp_path, empty=True, most=most, shift=shift)
     assert found.wrong == []
-    assert found.kills >= EMPTIED[name] - 2 and found.refused <= 2, (
-        "of these only what nothing can be made of again is refused"
-    )
+    assert found.kills >= most - 1 and found.refused <= 2, "of these only what nothing can be made of again is refused"
