@@ -28,10 +28,10 @@ MOST = {
 """Kills of each campaign, and where in its share of the writes each falls: builds write much the same, and each is killed
 where the others are not."""
 EMPTIED = {
-    "build": (6, 0.0),
+    "build": (12, 0.0),
     "build-pilot": (4, 0.5),
     "build-known-pairs-top65": (3, 0.9),
-    "overwrite": (5, 0.7),
+    "overwrite": (8, 0.0),
     "import-official": (3, 0.0),
     "export": (3, 0.0),
     "apply": (3, 0.0),
