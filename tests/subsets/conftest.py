@@ -52,7 +52,11 @@ def answered(nette: Path, thousand: Path, tmp_path_factory: pytest.TempPathFacto
     source = FolderSource(nette / "train")
     model, sha256 = load_model(thousand, class_names=source.class_names)
     store = build_store(
-        source, model, folder / "store", weights_sha256=sha256, config=BuildConfig(group_by="label", top_features=2)
+        source,
+        model,
+        folder / "store",
+        weights_sha256=sha256,
+        config=BuildConfig(group_by="label", top_features=2, attacked=0),
     )
     others = [Answer(f"p{k}", "n02119789", 277, 3, 1, "main_object", 4, "") for k in range(3)]
     others += [Answer(f"p{k}", "n02119022", 278, 4, 1, "background", 4, "") for k in range(3)]

@@ -18,7 +18,8 @@ from tests.subsets.networks import logits_of
 
 
 def build(run: Run, images: Path, weights: Path, out: Path, *more: object, split: str = "train") -> tuple[Store, str]:
-    code, _, err = run("build", "--images", images, "--split", split, "--weights", weights, "--out", out, *more)
+    how = ("--split", split, "--weights", weights, "--out", out, "--attacked", 0)
+    code, _, err = run("build", "--images", images, *how, *more)
     assert code == 0, err
     return Store(out), err
 

@@ -55,7 +55,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     net = SmallNet(SmallNetConfig(2, (8, 10), 1, 2))
     save_smallnet(SmallNetModel(net, Preprocessing(64, 64), ("marked", "plain")), folder / "other.safetensors")
     model, sha256 = load_model(folder / "net.safetensors")
-    config = BuildConfig(group_by="label", top_features=3, top_images=2)
+    config = BuildConfig(group_by="label", top_features=3, top_images=2, attacked=0)
     build(FolderSource(folder / "images"), model, folder / "store", weights_sha256=sha256, config=config)
     return folder
 
