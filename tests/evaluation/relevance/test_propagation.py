@@ -72,6 +72,7 @@ def by_hand(
 def test_two_layers_as_by_hand(rules: Rules) -> None:
     """Batch normalisation lies between the first convolution and its rectifier; unit 1 alone, and a class of all."""
     rng = np.random.default_rng(0)
+    torch.manual_seed(0)  # of the head
     first, second, shift = rng.normal(size=(4, 3)), rng.normal(size=(2, 4)), rng.normal(size=4)
     convs = nn.Conv2d(3, 4, 1, bias=False), nn.Conv2d(4, 2, 1, bias=False)
     norm = nn.BatchNorm2d(4, eps=0.0)
