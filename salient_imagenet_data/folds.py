@@ -28,9 +28,17 @@ def lowest_of_each(
     """Rows of the `count` images of each class whose numbers are lowest, class after class and in the order of these:
     the same images whatever else is there, however ordered. image_ids: N. labels: (N,). A class with fewer images gives
     all it has. salt: goes before the ids; with another one they are other images."""
-    order = np.lexsort((numbers_of(_salted(image_ids, salt)), labels))
-    place = np.arange(len(order)) - np.searchsorted(labels[order], labels[order])  # of each image within its class
+    order, place = within_classes(_salted(image_ids, salt), labels)
     return np.asarray(order[place < count], dtype=np.int64)
+
+
+def within_classes(
+    image_ids: Iterable[str], labels: NDArray[np.integer]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(N,) rows, class after class and in the order of the images' numbers, and (N,) the place of each within its
+    class, from 0. image_ids: N. labels: (N,)."""
+    order = np.lexsort((numbers_of(image_ids), labels))
+    return order, np.arange(len(order)) - np.searchsorted(labels[order], labels[order])
 
 
 def _salted(image_ids: Iterable[str], salt: str) -> Iterable[str]:

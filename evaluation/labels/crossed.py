@@ -23,7 +23,7 @@ from salient_imagenet_data.evaluation.plan.plan import rows_in
 from salient_imagenet_data.evaluation.plan.regions import labels_of
 from salient_imagenet_data.evaluation.run.found import images_found
 from salient_imagenet_data.evaluation.run.settings import DEFAULT, Settings
-from salient_imagenet_data.folds import numbers_of
+from salient_imagenet_data.folds import within_classes
 from salient_imagenet_data.joining import Images, opened
 from salient_imagenet_data.networks.classifiers import Classifier
 from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut
@@ -33,10 +33,9 @@ from salient_imagenet_data.store.reading import Store
 def parts_of(image_ids: Sequence[str], labels: NDArray[np.integer], folds: int) -> NDArray[np.int64]:
     """(n,) the part, from 0, of each image: the images of a class in the order of their ids' hashes, dealt out in turn,
     so that every part has as many of each class, and the same images are in the same parts in any order."""
-    order = np.lexsort((numbers_of(image_ids), labels))
-    within = np.arange(len(order)) - np.searchsorted(labels[order], labels[order])
+    order, place = within_classes(image_ids, labels)
     parts = np.empty(len(order), dtype=np.int64)
-    parts[order] = within % folds
+    parts[order] = place % folds
     return parts
 
 

@@ -24,6 +24,9 @@ VERSION = "Semantic version of the data, and its tag on the Hub: new data needs 
 DEVICE = click.option(
     "--device", help="What computes, by torch's name of the device.  [default: cuda if there is one, else cpu]"
 )
+ARCHITECTURE = click.option(
+    "--architecture", help="Network of --weights alone: resnet50, torchvision:NAME or timm:NAME."
+)
 WORKERS = click.option("--workers", type=click.IntRange(0), default=0, help="Processes that read images.")
 SEED = click.option("--seed", type=click.IntRange(0), default=0, help="Of all that is drawn at random.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

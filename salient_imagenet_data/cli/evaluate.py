@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from salient_imagenet_data.cli.commands import (
+    ARCHITECTURE,
     DEVICE,
     FILE,
     FOLD,
@@ -66,7 +67,7 @@ _MODELS = (
         multiple=True,
         help="A file or hf://owner/name/file. With --model: its weights, one each. Alone: as of `train`; repeat.",
     ),
-    click.option("--architecture", help="Network of --weights alone: resnet50, torchvision:NAME or timm:NAME."),
+    ARCHITECTURE,
     click.option(
         "--class-names", "outputs", multiple=True, metavar="FILE", help=OUTPUTS + " One for each, or for all."
     ),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from salient_imagenet_data.cli.commands import (
+    ARCHITECTURE,
     DEVICE,
     FILE,
     FOLD,
@@ -98,7 +99,7 @@ def score_discovery(store: str, claims: Path, as_json: bool) -> None:
 @images_options(required=True)
 @click.option("--model", metavar="SPEC", help="timm:NAME, torchvision:NAME or MODULE:FUNCTION.")
 @click.option("--weights", help="A file or hf://owner/name/file. Alone: as of `train`, or of --architecture.")
-@click.option("--architecture", help="Network of --weights alone: resnet50, torchvision:NAME or timm:NAME.")
+@ARCHITECTURE
 @click.option("--class-names", "outputs", metavar="FILE", help=OUTPUTS)
 @click.option("--class", "classes", multiple=True, help="Only this class, by its name; repeat for several.")
 @click.option("--out", type=FOLDER, help="Folder for a page with pictures, a JSON, a table and the maps.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from salient_imagenet_data.cli.commands import (
+    ARCHITECTURE,
     DEVICE,
     FILE,
     FOLD,
@@ -42,7 +43,7 @@ _CHANGED = (
     images_options(required=True),
     click.option("--model", metavar="SPEC", help="timm:NAME, torchvision:NAME, hf:NAME or MODULE:FUNCTION."),
     click.option("--weights", help="A file or hf://owner/name/file. Alone: as of `train`, or of --architecture."),
-    click.option("--architecture", help="Network of --weights alone: resnet50, torchvision:NAME or timm:NAME."),
+    ARCHITECTURE,
     click.option("--class-names", "outputs", metavar="FILE", help=OUTPUTS),
     click.option("--out", type=FILE, required=True, help="Weights to write, .safetensors."),
     click.option("--overwrite", is_flag=True, help="Replace weights that are there."),
@@ -314,7 +315,7 @@ def finetune(
 @click.option("--spurious", required=True, help="Images of spurious features, in folders of the classes they are of.")
 @click.option("--model", "models", multiple=True, metavar="SPEC", help="Model to ask; may be given several times.")
 @click.option("--weights", multiple=True, help="One for each --model, or alone: as of `train`, or of --architecture.")
-@click.option("--architecture", help="Network of --weights alone: resnet50, torchvision:NAME or timm:NAME.")
+@ARCHITECTURE
 @click.option("--class-names", "outputs", metavar="FILE", help=OUTPUTS)
 @click.option(
     "--classes", type=click.Choice(get_args(Reading)), default="all", help="Among what answers are: " + READINGS

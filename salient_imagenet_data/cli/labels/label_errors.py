@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from salient_imagenet_data.cli.commands import (
+    ARCHITECTURE,
     DEVICE,
     FILE,
     FOLD,
@@ -42,7 +43,7 @@ ABOUT_IMAGES = (
 @images_options(help="Without predictions: the images, on which a head is fitted fold by fold. " + IMAGES)
 @click.option("--model", metavar="SPEC", help="With --images: timm:NAME, torchvision:NAME, hf:NAME or MODULE:FUNCTION.")
 @click.option("--weights", help="With --images: a file or hf://owner/name/file. Alone: as of `train`.")
-@click.option("--architecture", help="Network of --weights alone: resnet50, torchvision:NAME or timm:NAME.")
+@ARCHITECTURE
 @click.option("--class-names", "outputs", metavar="FILE", help=OUTPUTS)
 @click.option(
     "--folds",
