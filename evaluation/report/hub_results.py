@@ -8,7 +8,7 @@ data set (https://huggingface.co/docs/hub/eval-results). Nothing is uploaded. No
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,12 +133,17 @@ def _text(content: object) -> str:
     return MARK + text
 
 
-def write_hub_results(files: Mapping[str, str], folder: Path) -> None:
-    """Write them below a folder. Raises SalientError, before anything is written, for a file there that is not ours."""
+def check_hub_results(files: Iterable[str], folder: Path) -> None:
+    """Raise SalientError for a file that is there and not ours. files: by path below the folder."""
     for name in files:
         path = folder / name
         if path.exists() and not (path.is_file() and path.read_bytes().startswith(MARK.encode())):
             raise SalientError(f"{path}: not written by this command", then="move it away, or choose another --hub")
+
+
+def write_hub_results(files: Mapping[str, str], folder: Path) -> None:
+    """Write them below a folder. Raises SalientError, before anything is written, for a file there that is not ours."""
+    check_hub_results(files, folder)
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write_text(folder / name, text)

@@ -207,5 +207,11 @@ def write_leaderboard(
     """
     check_page(out)
     tables = boards(read_summaries(folder), lines, same_as)
-    write_text(out, render(ROOM, "leaderboard.html", boards=tables, better=better))
+    write_page(tables, out)
     return tables
+
+
+def write_page(tables: Sequence[Board], out: Path) -> None:
+    """Write the page of some boards. Raises SalientError if a page that we did not make stands at `out`."""
+    check_page(out)
+    write_text(out, render(ROOM, "leaderboard.html", boards=tables, better=better))

@@ -58,8 +58,14 @@ def leaderboard(
     from salient_imagenet_data.evaluation.published.printing import lines as in_lines
     from salient_imagenet_data.evaluation.published.robustness import fit_lines
     from salient_imagenet_data.evaluation.published.tables import read_table, shifts
-    from salient_imagenet_data.evaluation.report.hub_results import hub_results, on_hub, write_hub_results
-    from salient_imagenet_data.evaluation.report.leaderboard import PAGE, write_leaderboard
+    from salient_imagenet_data.evaluation.report.hub_results import (
+        check_hub_results,
+        hub_results,
+        on_hub,
+        write_hub_results,
+    )
+    from salient_imagenet_data.evaluation.report.leaderboard import PAGE, boards, read_summaries, write_page
+    from salient_imagenet_data.pictures.page import check_page
 
     if not folder.is_dir():
         raise SalientError(f"{folder}: not a folder", expected="a folder with report.json files at or below it")
@@ -70,18 +76,22 @@ def leaderboard(
     there = None if dataset is None else on_hub(dataset, source)
     path = out or folder / PAGE
     lines = fit_lines(shifts([read_table(table) for table in results]), scale, line_of) if results else None
-    boards = write_leaderboard(folder, path, lines, _pairs(same_as))
+    check_page(path)
+    tables = boards(read_summaries(folder), lines, _pairs(same_as))
     if hub is not None and there is not None:
-        files = hub_results(boards, there)
+        files = hub_results(tables, there)
+        check_hub_results(files, hub)  # all that may be refused, before the page is written
+    write_page(tables, path)
+    if hub is not None and there is not None:
         write_hub_results(files, hub)
         tell(f"wrote {hub}: evaluation results of {many(len(files) - 1, 'model')}, for the Hub")
-    wrote = f"wrote {path}: {sum(len(board.rows) for board in boards)} models"
+    wrote = f"wrote {path}: {sum(len(board.rows) for board in tables)} models"
     if as_json:
         tell(wrote)
-        click.echo(in_json([board.to_json() for board in boards]))
+        click.echo(in_json([board.to_json() for board in tables]))
         return
     click.echo(wrote)
-    for board in boards:
+    for board in tables:
         if board.published is not None:
             click.echo(f"\n{board.store.name}")
             click.echo(in_lines(board.published))

@@ -159,3 +159,25 @@ def test_the_command_writes_them_beside_the_page(tmp_path: Path, run: Run) -> No
         assert code == 2 and err == (
             "Error: results for the Hub; expected --hub and --dataset, and --source only beside them\n"
         )
+
+
+def test_what_is_refused_writes_no_page(tmp_path: Path, run: Run) -> None:
+    """Neither where the boards are several, nor where a file for the Hub is somebody's, nor where the page is."""
+    folder, out = tmp_path / "in", tmp_path / "hub"
+    folder.mkdir()
+    (folder / "report.json").write_text(json.dumps(summary(model("a")).to_json()))
+    words = ("leaderboard", folder, "--hub", out, "--dataset", "org/masks")
+    (out / "dataset").mkdir(parents=True)
+    (out / "dataset" / "eval.yaml").write_text("mine")
+    code, _, err = run(*words)
+    assert code == 2 and "eval.yaml: not written by this command" in err
+    (out / "dataset" / "eval.yaml").unlink()
+    (folder / "leaderboard.html").write_text("mine")
+    code, _, err = run(*words)
+    assert code == 2 and "leaderboard.html: not a page of ours" in err
+    (folder / "leaderboard.html").unlink()
+    (folder / "other.json").write_text(json.dumps(summary(model("a"), split="val").to_json()))
+    code, _, err = run(*words)
+    assert code == 2 and "expected reports of one; got 2: a store, a store" in err
+    assert sorted(p.name for p in folder.iterdir()) == ["other.json", "report.json"]
+    assert [p for p in out.rglob("*") if p.is_file()] == []
