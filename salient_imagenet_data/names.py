@@ -35,5 +35,7 @@ CLAIM = "claim.json"
 LOCK = ".salient-imagenet.lock"
 """File of a folder that a process holds."""
 
+OWN_FRAME = "own_preprocessing"
+"""In the record of a network: how it wants images, where it was given them in another frame."""
 OFFICIAL_RELEASE = "official release"
 """`kind` in the manifest's origin of a store that holds published masks."""

@@ -14,7 +14,8 @@ from salient_imagenet_data.names import CORE, SPURIOUS
 class Answer:
     """name: as short as tells it from the other models. core, spurious: what the model loses when those pixels are
     corrupted, each None where the store has no such features or it was not run. sentence: what that means. notes: what
-    stands against reading the figures at all: chance level, saturated ratios."""
+    stands against reading the figures as they are: another frame than the network's own, chance level, saturated
+    ratios."""
 
     name: str
     core: Claim | None
@@ -57,6 +58,8 @@ def answer(model: ModelResult, name: str, classes: int, *, unlike: bool = False)
     if core is not None and spurious is not None:
         core = next((c for c in model.controls if (c.corruption, c.region) == (spurious.corruption, CORE)), core)
     notes = []
+    if model.frame:
+        notes.append(f"It saw images in the store's frame, {model.frame}: published results are of its own.")
     if model.by_reading:
         notes.append(_readings(model, classes))
     if unlike:

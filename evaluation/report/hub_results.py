@@ -83,9 +83,8 @@ def hub_results(boards: Sequence[Board], on: OnHub) -> dict[str, str]:
     facts, stem = _facts(board.store), on.repo.rpartition("/")[2]
     found = {}
     for row in board.rows:
-        entries = [
-            _entry(column, tasks[column], row.cells[column], facts, on) for column in tasks if column in row.cells
-        ]
+        of = "; ".join(filter(None, (facts, row.frame)))
+        entries = [_entry(column, tasks[column], row.cells[column], of, on) for column in tasks if column in row.cells]
         found[f"models/{stem_of(row.name)}/{RESULTS}/{stem}.yaml"] = _text(entries)
     found[EVAL_YAML] = _text(_benchmark(board, list(tasks.values()), facts))
     return found

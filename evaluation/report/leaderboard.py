@@ -38,11 +38,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A model's figures by column. shown: its name as short as tells it from the others of the board."""
+    """A model's figures by column. shown: its name as short as tells it from the others of the board. frame: that it
+    saw images in another frame than its own, in words, or ""."""
 
     name: str
     shown: str
     cells: dict[str, Cell]
+    frame: str = ""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def merge(first: ModelResult, second: ModelResult) -> ModelResult | None:
 def _board(store: StoreFacts, models: Sequence[ModelResult], lines: Lines | None, same_as: Mapping[str, str]) -> Board:
     names = [model.name for model in models]
     shown = zip(names, short_names(names), models, strict=True)
-    rows = [Row(name, short, cells(model)) for name, short, model in shown]
+    rows = [Row(name, short, cells(model), model.frame) for name, short, model in shown]
     columns = tuple(dict.fromkeys(column for row in rows for column in row.cells))
     said = None
     if lines is not None:

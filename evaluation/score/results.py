@@ -9,11 +9,14 @@ import html
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.plan.condition import Condition, Control
 from salient_imagenet_data.evaluation.plan.protocols import LEFT_OF
 from salient_imagenet_data.evaluation.plan.regions import rank_of
 from salient_imagenet_data.evaluation.score.records import from_json, to_json
+from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.names import OWN_FRAME
 from salient_imagenet_data.networks.classes import Reading
 from salient_imagenet_data.ranking.left_out import LeftOutFacts
 
@@ -261,6 +264,15 @@ class ModelResult:
     by_reading: dict[str, Estimate]
     outside: int | None
     left_out: LeftOutFacts | None = None
+
+    @property
+    def frame(self) -> str:
+        """That images were not in the network's own frame, in words; empty where they were, or nothing says it."""
+        try:
+            seen, own = (Preprocessing(**self.model[key]) for key in ("preprocessing", OWN_FRAME))
+        except (KeyError, TypeError, SalientError):  # of a file of other people
+            return ""
+        return f"{seen}, not its own frame: {own}"
 
     def __str__(self) -> str:
         """As `evaluate` prints it."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 from torch import nn
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.names import OWN_FRAME
 from salient_imagenet_data.networks.checkpoint import Checkpoint, fetch, read_checkpoint
 from salient_imagenet_data.networks.classes import AGREED, ClassMap, match_classes
 from salient_imagenet_data.networks.classifiers import Classifier, Normalised, Reordered, in_order
@@ -221,7 +221,8 @@ def open_networks(
     """What opens each network, by its name: nothing is read before it is called, so that one is in memory at a time.
 
     models: specs of `open_network`. weights: files, one for each spec, or alone, then of `architecture` or of
-    `salient-imagenet train`. own_preprocessing: images as the network wants them, else the store's crop; the network
+    `salient-imagenet train`. own_preprocessing: images as the network wants them, else the store's crop, and `details`
+    then say under `OWN_FRAME` what it wants, where that is another; the network
     that the store was built with wants the store's. names: what they are called, one each; by default after spec and
     file. outputs: lists of names of their outputs (`labels.read_labels`), one each or one for all. asking: what those
     are asked that answer in words. Raises SalientError for numbers that do not fit, a name given twice, or something to
@@ -290,7 +291,9 @@ def _for_store(
     asking: Asking | None,
 ) -> Classifier:
     opened = open_network(spec, store.class_names, weights, name=name, outputs=outputs, asking=asking)
-    wanted: Preprocessing | None = opened.preprocessing if own_preprocessing else None
-    if wanted is not None and weights and opened.details["weights_sha256"] == store.manifest.weights_sha256:
-        wanted = store.manifest.preprocessing
-    return replace(opened, preprocessing=wanted)
+    own, stores = opened.preprocessing, store.manifest.preprocessing
+    if own is None or (weights and opened.details["weights_sha256"] == store.manifest.weights_sha256):
+        own = stores
+    if own_preprocessing or own == stores:
+        return replace(opened, preprocessing=own)
+    return replace(opened, preprocessing=stores, details=opened.details | {OWN_FRAME: asdict(own)})

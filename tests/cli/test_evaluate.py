@@ -22,6 +22,11 @@ def good():
     return lambda x: torch.stack([x.mean((1, 2, 3)) * k for k in range(10)], dim=1)
 def seven():
     return lambda x: torch.zeros(len(x), 7)
+def smaller():
+    from salient_imagenet_data.geometry import Preprocessing
+    model = good()
+    model.preprocessing = Preprocessing(48, 40)
+    return model
 """
 
 
@@ -134,7 +139,35 @@ def test_the_frame_is_the_models_own_until_the_stores_is_asked_for(
     )
     own, stores = (json.loads(run(*given, *frame)[1])[str(weights)]["model"] for frame in ((), ("--frame", "store")))
     assert own["preprocessing"] == {"resize": 60, "crop": 56, "interpolation": "bilinear", "squash": False}
-    assert stores["preprocessing"] is None and stores["network_sha256"] == own["network_sha256"]
+    assert stores == own  # the network that the store was built with: the store's frame is its own
+
+
+def test_another_frame_than_a_networks_own_is_told(store: Store, images: Path, tmp_path: Path, run: Run) -> None:
+    """In the terminal, the report, JSON and the leaderboard; not of a network that has its own, or none."""
+    given = ("evaluate", store.path, "--images", images, "--no-controls", "--fold", "1/2")
+    both = ("--model", "cli_models:smaller", "--model", "cli_models:good")
+    code, out, _ = run(*given, *both, "--frame", "store", "--out", tmp_path / "there" / "o")
+    words = (
+        "shorter side resized to 60 (bilinear), central 56 x 56, not its own frame: "
+        "shorter side resized to 48 (bilinear), central 40 x 40"
+    )
+    note = f"It saw images in the store's frame, {words}: published results are of its own."
+    assert code == 0 and out.count("frame") == 2 and f"\n  note: {note}\n" in out
+    assert (tmp_path / "there" / "o" / "index.html").read_text().replace("&#39;", "'").count(note) == 1
+    (smaller, good) = json.loads((tmp_path / "there" / "o" / "report.json").read_text())["models"]
+    seen = {"resize": 60, "crop": 56, "interpolation": "bilinear", "squash": False}
+    own = {"resize": 48, "crop": 40, "interpolation": "bilinear", "squash": False}
+    assert smaller["model"]["preprocessing"] == good["model"]["preprocessing"] == seen
+    assert smaller["model"]["own_preprocessing"] == own and "own_preprocessing" not in good["model"]
+    code, out, _ = run("leaderboard", tmp_path / "there", "--json")
+    assert code == 0 and {row["name"]: row["frame"] for row in json.loads(out)[0]["rows"]} == {
+        "cli_models:smaller": words,
+        "cli_models:good": "",
+    }
+    assert (tmp_path / "there" / "leaderboard.html").read_text().count(words) == 1
+    code, out, _ = run(*given, *both[:2], "--protocol", "iclr2022", "--json")
+    record = json.loads(out)["cli_models:smaller"]["model"]
+    assert code == 0 and record["preprocessing"] == own and "own_preprocessing" not in record
 
 
 def test_score_needs_no_torch(report: Path, store: Store, tmp_path: Path) -> None:

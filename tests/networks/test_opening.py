@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from argparse import Namespace
 from collections import OrderedDict, defaultdict
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -103,8 +103,13 @@ def test_the_network_of_a_store_wants_the_stores_crop(store: Store, tmp_path: Pa
     store.manifest  # noqa: B018
     mine = Store(store.path)
     mine.manifest = replace(store.manifest, weights_sha256=other.details["weights_sha256"])
-    assert open_networks(mine, (), (file,), "resnet18")[file]().preprocessing == Preprocessing(60, 56)
-    assert open_networks(mine, (), (file,), "resnet18", own_preprocessing=False)[file]().preprocessing is None
+    opened = open_networks(mine, (), (file,), "resnet18")[file]()
+    framed = open_networks(mine, (), (file,), "resnet18", own_preprocessing=False)[file]()
+    assert opened.preprocessing == framed.preprocessing == Preprocessing(60, 56)
+    assert framed.details == opened.details and "own_preprocessing" not in opened.details
+    framed = open_networks(store, (), (file,), "resnet18", own_preprocessing=False)[file]()
+    assert framed.preprocessing == Preprocessing(60, 56)
+    assert framed.details == other.details | {"own_preprocessing": asdict(Preprocessing(256, 224))}
 
 
 def test_hf_labels_in_another_order_give_the_logits_of_their_classes(tmp_path: Path) -> None:

@@ -104,6 +104,14 @@ def test_a_part_of_the_images_is_said() -> None:
     assert first.notes.endswith(said)
 
 
+def test_another_frame_than_the_networks_own_is_said() -> None:
+    frames = {"preprocessing": {"resize": 256, "crop": 224}, "own_preprocessing": {"resize": 320, "crop": 288}}
+    files = hub_results(boards({"a": summary(model("a", model=frames), model("b"))}), OnHub("o/n"))
+    said = "; shorter side resized to 256 (bilinear), central 224 x 224, not its own frame: shorter side resized to "
+    assert read(files["models/a/.eval_results/n.yaml"])[0].notes.endswith(f"{said}320 (bilinear), central 288 x 288")
+    assert "frame" not in files["models/b/.eval_results/n.yaml"]
+
+
 def test_what_cannot_be_said_to_the_hub_is_refused() -> None:
     with pytest.raises(
         SalientError, match="are of one store, and one part of its images; expected reports of one; got 2: a"
