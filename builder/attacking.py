@@ -14,6 +14,7 @@ from torch.nn import functional
 from salient_imagenet_data.builder.choices import Norm
 from salient_imagenet_data.builder.feature_attack import norms
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.networks.pixels import unit_images
 
 
 def attack(
@@ -61,11 +62,6 @@ def stepped(x: Tensor, delta: Tensor, gradient: Tensor, length: float, epsilon: 
     return (x + delta).clamp(0.0, 1.0) - x
 
 
-def unit(images: NDArray[np.uint8]) -> Tensor:
-    """Crops (N, S, S, 3) uint8 as a network takes them: (N, 3, S, S) float32 in [0, 1]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255.0)
-
-
 @torch.inference_mode()
 def correct(
     model: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int64], batch_size: int = 250
@@ -74,7 +70,7 @@ def correct(
     hits, device = np.empty(len(images), dtype=np.bool_), next(model.parameters()).device
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)
-        x = unit(images[part]).to(device)
+        x = unit_images(torch.from_numpy(images[part]).to(device), torch.channels_last)
         hits[part] = model(x).argmax(dim=1).cpu().numpy() == labels[part]
     return hits
 
@@ -94,7 +90,7 @@ def robust_accuracy(
         raise SalientError("no image to attack", expected="at least one that decodes")
     generator, hits, device = torch.Generator().manual_seed(seed), 0, next(model.parameters()).device
     for start in range(0, len(images), batch_size):
-        x = unit(images[start : start + batch_size]).to(device)
+        x = unit_images(torch.from_numpy(images[start : start + batch_size]).to(device), torch.channels_last)
         y = torch.from_numpy(labels[start : start + batch_size]).to(device)
         hits += int((model(attack(model, x, y, epsilon, steps, generator, norm)).argmax(dim=1) == y).sum())
     return hits / len(images)

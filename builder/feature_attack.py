@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from salient_imagenet_data.networks.pixels import unit_images
 from salient_imagenet_data.networks.robust import RobustModel
 from salient_imagenet_data.store.features import Basis
 
@@ -75,7 +76,7 @@ def attacker(
     def attack(crops: list[NDArray[np.uint8]], features: list[int]) -> list[NDArray[np.uint8]]:
         if not crops:
             return []
-        x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(device).float() / 255.0
+        x = unit_images(torch.from_numpy(np.stack(crops)).to(device), torch.channels_last)
         chosen = torch.tensor(features, device=device)
         changed = feature_attack(model, x, chosen, basis=basis, step=step, iterations=iterations, stop=stop)
         return list((changed * 255.0).round().byte().permute(0, 2, 3, 1).cpu().numpy())

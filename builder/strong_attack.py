@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from salient_imagenet_data.builder.attacking import unit
 from salient_imagenet_data.builder.choices import Norm
 from salient_imagenet_data.errors import not_installed
+from salient_imagenet_data.networks.pixels import unit_images
 
 TARGETS = 9
 """Wrong classes that the targeted attacks aim at, one by one, where there are so many."""
@@ -51,7 +51,7 @@ def autoattack_accuracy(
         targeted.n_target_classes = min(TARGETS, classes - 1)
     if classes < FEWEST:
         chosen.attacks_to_run = ["apgd-ce", "fab", "square"]
-    x = unit(images).contiguous()
+    x = unit_images(torch.from_numpy(images))
     y = torch.from_numpy(labels)
     changed, _ = chosen.run_standard_evaluation(x, y, batch_size=batch_size)
     hits = 0

@@ -23,6 +23,7 @@ from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.reading import read_ahead
 from salient_imagenet_data.images.source import ImageSource, picture_of
+from salient_imagenet_data.networks.pixels import unit_images
 from salient_imagenet_data.networks.smallnet import SmallNet, SmallNetConfig, SmallNetModel
 from salient_imagenet_data.progress import counted, progress
 
@@ -126,7 +127,7 @@ def train(
     generator = torch.Generator().manual_seed(config.seed)
     net = SmallNet(SmallNetConfig(len(class_names), config.widths, config.blocks, config.stem_stride))
     net = net.to(device).to(memory_format=torch.channels_last)
-    pixels, targets = torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels)
+    pixels, targets = torch.from_numpy(images), torch.from_numpy(labels)
     per_epoch = len(images) // batch_size
     optimiser = torch.optim.SGD(
         net.parameters(), lr=config.learning_rate, momentum=0.9, weight_decay=config.weight_decay, nesterov=True
@@ -145,7 +146,7 @@ def train(
             order, total = torch.randperm(len(images), generator=generator), 0.0
             for start in range(0, per_epoch * batch_size, batch_size):
                 chosen = order[start : start + batch_size]
-                x = augment(pixels[chosen].float().div_(255.0), config, generator)
+                x = augment(unit_images(pixels[chosen], torch.channels_last), config, generator)
                 x = x.to(device).contiguous(memory_format=torch.channels_last)
                 y = targets[chosen].to(device)
                 with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=config.bfloat16):

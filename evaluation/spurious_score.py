@@ -22,13 +22,13 @@ from salient_imagenet_data.errors import ImageError, SalientError, some
 from salient_imagenet_data.evaluation.numbers.bootstrap import estimate
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.numbers.overlap import auroc
-from salient_imagenet_data.evaluation.run.images import unit_images
 from salient_imagenet_data.evaluation.run.settings import DEFAULT, Settings
 from salient_imagenet_data.evaluation.saliency.alignment import average_precision
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.imagenet import display_names, wnid_of_words
 from salient_imagenet_data.images.source import ImageSource, labels_of
 from salient_imagenet_data.networks.classifiers import Classifier, checked_logits
+from salient_imagenet_data.networks.pixels import unit_images
 from salient_imagenet_data.progress import progress
 
 DRAWS = 1_000

@@ -26,6 +26,7 @@ from salient_imagenet_data.builder.training.state import State
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.images.reading import read_ahead
 from salient_imagenet_data.images.source import ImageSource
+from salient_imagenet_data.networks.pixels import unit_images
 from salient_imagenet_data.progress import progress
 
 Normalisation = nn.modules.batchnorm._NormBase
@@ -77,7 +78,7 @@ def fine_tune(
             step = epoch * per_epoch * recipe.replays
             stream = _batches(source, labels, filter, recipe, epoch, per_epoch, batch, processes)
             for x, y, start, missing in stream:
-                x = x.to(device, memory_format=torch.channels_last).float().div_(255.0)
+                x = unit_images(x.to(device), torch.channels_last)
                 for loss, right in _steps(model, optimiser, recipe, x, y.to(device), start, batch, processes):
                     for group in optimiser.param_groups:
                         group["lr"] = recipe.rate(step, total)
@@ -125,7 +126,7 @@ def _batches(
     batch: int,
     processes: Processes,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, int]]:
-    """This process's part of each batch: crops (b, 3, S, S) uint8, labels (b,), the attack's starts, and how many could
+    """This process's part of each batch: crops (b, S, S, 3) uint8, labels (b,), the attack's starts, and how many could
     not be read. The images that fill no batch wait for another epoch, in which others are left over."""
     order = np.random.default_rng((recipe.seed, epoch)).permutation(len(source))[: per_epoch * batch]
     places = np.arange(batch)[processes.rank :: processes.world]
@@ -142,10 +143,7 @@ def _batches(
                 crops.append(crop)
                 there.append(place)
                 targets.append(labels[index])
-        if crops:
-            pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
-        else:
-            pixels = torch.empty(0, 3, side, side, dtype=torch.uint8)
+        pixels = torch.from_numpy(np.array(crops, dtype=np.uint8).reshape(-1, side, side, 3))
         yield pixels, torch.tensor(targets, dtype=torch.int64), start[there], len(places) - len(there)
 
 

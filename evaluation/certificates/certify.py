@@ -29,7 +29,7 @@ from salient_imagenet_data.evaluation.numbers.bootstrap import value_average
 from salient_imagenet_data.evaluation.plan.plan import rows_in
 from salient_imagenet_data.evaluation.plan.regions import RegionOfStore, labels_of
 from salient_imagenet_data.evaluation.run.found import images_found, images_to_swap_in, say
-from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, ready, unit_images
+from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, ready
 from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
 from salient_imagenet_data.joining import Images, Joined, opened
 from salient_imagenet_data.loaders.controls import moved, random_places, region_masks
@@ -37,6 +37,7 @@ from salient_imagenet_data.loaders.corruption.corruptions import corrupt, image_
 from salient_imagenet_data.loaders.region import Region
 from salient_imagenet_data.names import KINDS, Kind
 from salient_imagenet_data.networks.classifiers import Classifier, checked_logits
+from salient_imagenet_data.networks.pixels import unit_images
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.reading import Store
 

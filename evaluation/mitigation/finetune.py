@@ -22,7 +22,7 @@ from salient_imagenet_data.evaluation.mitigation.guidance import ON_MAPS, Lookin
 from salient_imagenet_data.evaluation.plan.plan import rows_in
 from salient_imagenet_data.evaluation.plan.regions import FOREGROUND, labels_of
 from salient_imagenet_data.evaluation.run.found import images_found
-from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
+from salient_imagenet_data.evaluation.run.images import ItemBatch, Items
 from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
 from salient_imagenet_data.evaluation.saliency.attributions import check_place, chosen_layer
 from salient_imagenet_data.evaluation.saliency.methods import Depth, Method
@@ -30,6 +30,7 @@ from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Images, Joined, opened
 from salient_imagenet_data.loaders.augment.choices import BACKGROUNDS, Background
 from salient_imagenet_data.networks.classifiers import Classifier, check_output, network_of
+from salient_imagenet_data.networks.pixels import unit_images
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.reading import Store
 

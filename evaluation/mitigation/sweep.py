@@ -28,13 +28,14 @@ from salient_imagenet_data.evaluation.mitigation.choices import WEIGHTLESS
 from salient_imagenet_data.evaluation.mitigation.finetune import FinetuneConfig, finetune_on
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate, class_average
 from salient_imagenet_data.evaluation.plan.regions import labels_of
-from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
+from salient_imagenet_data.evaluation.run.images import ItemBatch, Items
 from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
 from salient_imagenet_data.folds import numbers_of
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.joining import Joined
 from salient_imagenet_data.names import SPURIOUS
 from salient_imagenet_data.networks.classifiers import Classifier, network_of
+from salient_imagenet_data.networks.pixels import unit_images
 from salient_imagenet_data.ranking.spuriosity import check_known, spuriosity
 
 PARTS = 4

@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from salient_imagenet_data.evaluation.relevance.propagation import Propagation, check_conserved
-from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
+from salient_imagenet_data.evaluation.run.images import ItemBatch, Items
 from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.joining import Joined
+from salient_imagenet_data.networks.pixels import unit_images
 from salient_imagenet_data.progress import progress
 
 SIDE = 16
@@ -52,8 +53,8 @@ def measure(
     """
     items = Items(joined, preprocessing)
     maps, relevance, own = [], [], []
-    first = torch.stack([items[k].image for k in range(min(CHECKED, len(items)))])
-    share = check_conserved(propagation, first.to(settings.device).float() / 255.0, label)
+    first = ItemBatch.of([items[k] for k in range(min(CHECKED, len(items)))])
+    share = check_conserved(propagation, unit_images(first.images.to(settings.device)), label)
     with progress((), total=len(items), what=what) as bar:
         for batch in DataLoader(items, settings.batch_size, collate_fn=ItemBatch.of, num_workers=settings.workers):
             images = unit_images(batch.images.to(settings.device))

@@ -25,6 +25,7 @@ from salient_imagenet_data.loaders.corruption.records import corruption_of
 from salient_imagenet_data.loaders.region import Region
 from salient_imagenet_data.masks import union_in_box
 from salient_imagenet_data.networks.classifiers import Classifier
+from salient_imagenet_data.networks.pixels import unit_images
 from salient_imagenet_data.store.reading import Store
 
 
@@ -322,12 +323,7 @@ class _Batch:
         return self._places[item]
 
 
-def unit_images(images: Tensor) -> Tensor:
-    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 in [0, 1], in one layout for all, since random numbers fill it."""
-    return images.permute(0, 3, 1, 2).contiguous().float().div_(255.0)
-
-
 def ready(batch: ItemBatch, classifier: Classifier, device: str) -> Tensor:
     """The images (B, 3, S, S) float32 in [0, 1] on the device, in the layout that the classifier likes."""
     layout = torch.channels_last if classifier.channels_last else torch.contiguous_format
-    return unit_images(batch.images.to(device)).contiguous(memory_format=layout)
+    return unit_images(batch.images.to(device), layout)

@@ -24,7 +24,7 @@ from salient_imagenet_data.evaluation.numbers.overlap import auroc, iou, pointin
 from salient_imagenet_data.evaluation.plan.plan import rows_in
 from salient_imagenet_data.evaluation.plan.regions import RegionOfStore, foreground, labels_of
 from salient_imagenet_data.evaluation.run.found import images_found
-from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
+from salient_imagenet_data.evaluation.run.images import ItemBatch, Items
 from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
 from salient_imagenet_data.evaluation.saliency.attributions import check_place, chosen_layer, saliency_of
 from salient_imagenet_data.evaluation.saliency.curves import Curves, areas
@@ -33,6 +33,7 @@ from salient_imagenet_data.joining import Images, opened
 from salient_imagenet_data.loaders.corruption.corruptions import image_seeds
 from salient_imagenet_data.names import SPURIOUS
 from salient_imagenet_data.networks.classifiers import Classifier, check_output
+from salient_imagenet_data.networks.pixels import unit_images
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.reading import Store
 

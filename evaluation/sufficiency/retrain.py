@@ -22,7 +22,6 @@ from salient_imagenet_data.builder.train import TrainConfig, check_memory, train
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.numbers.bootstrap import value_average
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
-from salient_imagenet_data.evaluation.run.images import unit_images
 from salient_imagenet_data.evaluation.sufficiency.given import fill_of, joined_with, preprocessing_of
 from salient_imagenet_data.evaluation.sufficiency.orders import Orders
 from salient_imagenet_data.evaluation.sufficiency.subsets import border, border_width, kept, random_orders, size_of
@@ -30,6 +29,7 @@ from salient_imagenet_data.folds import Fold
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.joining import Images, Joined
 from salient_imagenet_data.loaders.corruption.corruptions import image_seeds
+from salient_imagenet_data.networks.pixels import unit_images
 from salient_imagenet_data.networks.smallnet import SmallNetModel
 from salient_imagenet_data.store.reading import Store
 

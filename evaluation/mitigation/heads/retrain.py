@@ -17,7 +17,7 @@ from salient_imagenet_data.evaluation.mitigation.heads.least_spurious import Spu
 from salient_imagenet_data.evaluation.plan.plan import rows_in
 from salient_imagenet_data.evaluation.plan.regions import labels_of
 from salient_imagenet_data.evaluation.run.found import images_found
-from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, unit_images
+from salient_imagenet_data.evaluation.run.images import ItemBatch, Items
 from salient_imagenet_data.evaluation.run.settings import DEFAULT, Settings
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.joining import Images, Joined, opened
@@ -25,6 +25,7 @@ from salient_imagenet_data.names import SPURIOUS
 from salient_imagenet_data.networks.classifiers import Classifier, Reordered, check_output, network_of
 from salient_imagenet_data.networks.grid import linear_head
 from salient_imagenet_data.networks.openers.corrected import CorrectedHead
+from salient_imagenet_data.networks.pixels import unit_images
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.ranking.spuriosity import check_known, spuriosity
 from salient_imagenet_data.store.reading import Store
