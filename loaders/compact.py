@@ -11,17 +11,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
+from salient_imagenet_data.loaders.batches import KeptMask
 from salient_imagenet_data.loaders.soft_mask import SoftMask
 from salient_imagenet_data.names import FEATURES_COLUMN, MAPS_COLUMN, Kind
 
 FRAME = "map_frame"
 
 
-class MapFrame(tv_tensors.Mask):  # type: ignore[misc]
-    """(6,) float32: u0, v0, du, dv, height, width of the picture.
+class MapFrame(KeptMask):
+    """(6,) float32, or (B, 6) of a batch: u0, v0, du, dv, height, width of the picture.
 
     The pixel in row y and column x shows the point (u0 + du (x + 1/2), v0 + dv (y + 1/2)) of the crop frame, which is
     the unit square. Transforms that turn or bend the picture raise TypeError.
@@ -81,6 +81,8 @@ def _parts(frame: MapFrame) -> list[float]:
 
 
 def _get_size(frame: MapFrame) -> list[int]:
+    if frame.ndim > 1:  # of a batch, whose pictures are stacked, so of one size
+        return _get_size(_frame(frame.as_subclass(Tensor)[0]))
     return [int(v) for v in _parts(frame)[4:]]
 
 
@@ -144,8 +146,21 @@ def _refuse(functional: Callable[..., Any]) -> Callable[..., Any]:
     return kernel
 
 
+def _each(kernel: Callable[..., MapFrame]) -> Callable[..., MapFrame]:
+    """A kernel of one frame for the frames of a batch, too, wherever they are."""
+
+    def kernel_of_all(frame: MapFrame, *args: Any, **kwargs: Any) -> MapFrame:
+        plain = frame.as_subclass(Tensor)
+        if plain.ndim == 1:
+            return kernel(frame, *args, **kwargs)
+        done = [kernel(_frame(one), *args, **kwargs).as_subclass(Tensor) for one in plain.cpu()]
+        return _frame(torch.stack(done).to(plain.device) if done else plain)
+
+    return kernel_of_all
+
+
+F.register_kernel(F.get_size, MapFrame)(_get_size)
 for _functional, _kernel in (
-    (F.get_size, _get_size),
     (F.horizontal_flip, _horizontal_flip),
     (F.vertical_flip, _vertical_flip),
     (F.crop, _crop),
@@ -154,6 +169,6 @@ for _functional, _kernel in (
     (F.center_crop, _center_crop),
     (F.pad, _pad),
 ):
-    F.register_kernel(_functional, MapFrame)(_kernel)
+    F.register_kernel(_functional, MapFrame)(_each(_kernel))
 for _functional in (F.affine, F.rotate, F.perspective, F.elastic, F.five_crop, F.ten_crop):
     F.register_kernel(_functional, MapFrame)(_refuse(_functional))

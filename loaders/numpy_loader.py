@@ -16,7 +16,8 @@ from salient_imagenet_data.store.reading import Store
 
 
 class NumpyLoader:
-    """Iterate over a store in batches, in store order or shuffled by `seed`.
+    """Iterate over a store in batches, in store order or shuffled by `seed`: in the same order at each pass, until the
+    attribute `seed` is set to another number.
 
     A batch is a dict: image_id (B,) str; image (B, S, S, 3) uint8, only with `images`; label (B,) int64;
     core_mask and spurious_mask (B, S, S) float32 in [0, 1]; has_core and has_spurious (B,) bool, False where
@@ -36,6 +37,8 @@ class NumpyLoader:
         missing: Missing = "error",
         return_maps: bool = False,
     ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"NumpyLoader: expected a batch_size of at least 1, got {batch_size}")
         self.store = store if isinstance(store, Store) else Store(store)
         self._joined = None if images is None else join(self.store, images, missing=missing)
         self.batch_size, self.seed, self.return_maps = batch_size, seed, return_maps

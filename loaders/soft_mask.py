@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision import tv_tensors
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from salient_imagenet_data.loaders.batches import KeptMask
 
-class SoftMask(tv_tensors.Mask):  # type: ignore[misc]
+
+class SoftMask(KeptMask):
     """(..., H, W) float mask in [0, 1]."""
 
     def __new__(cls, data: Any) -> SoftMask:

@@ -10,6 +10,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from salient_imagenet_data.loaders.batches import replaced
 from salient_imagenet_data.loaders.controls import region_masks
 from salient_imagenet_data.loaders.corruption.corruptions import corrupt, image_seeds
 from salient_imagenet_data.loaders.corruption.records import Corruption, GaussianNoise
@@ -54,13 +55,13 @@ class MaskedCorruption(torch.nn.Module):
         seed = seed_of_call(self.seed)
         purposes = [self.condition, f"{self.condition}\0region", f"{self.condition}\0chosen"]
         noise, place, lot = (image_seeds(seed, ids, purpose) for purpose in purposes)
-        chosen = self._has(sample) & torch.tensor([number < self.p * 2**63 for number in lot])
+        chosen = self._has(sample) & torch.tensor([number < self.p * 2**63 for number in lot], dtype=torch.bool)
         masks = region_masks(core, spurious, self.region, place) * chosen.to(core.device)[:, None, None, None]
         if self.region.complement:
             masks = masks * (masks.amin(dim=(1, 2, 3), keepdim=True) < 1.0)
         others, there = self.others(sample, seed)
         out = corrupt(pixels, masks * there, self.corruption, noise, others=others)
-        return {**sample, IMAGE: tv_tensors.wrap(out[0] if single else out, like=image)}
+        return replaced(sample, {IMAGE: tv_tensors.wrap(out[0] if single else out, like=image)})
 
     def others(self, sample: dict[str, Any], seed: int) -> tuple[Tensor | None, Tensor | float]:
         """Another image for each, as the images of the sample, where the corruption needs it; and whether there is one,
@@ -101,7 +102,10 @@ class TenCrop(v2.TenCrop):  # type: ignore[misc]
 
 
 def as_batch(image: Tensor, single: bool) -> Tensor:
-    """A plain tensor with a batch axis. single: whether it is of a sample, which has none."""
+    """A plain tensor with a batch axis. single: whether it is of a sample, which has none. Raises TypeError for what is
+    no tensor."""
+    if not isinstance(image, Tensor):
+        raise TypeError(f"expected images and masks as tensors, got {type(image).__name__}; v2.ToImage() makes them")
     plain = image.as_subclass(Tensor)
     return plain[None] if single else plain
 

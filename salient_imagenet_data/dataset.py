@@ -25,7 +25,7 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import FRAMES, Frame
 from salient_imagenet_data.images.reference import FiledSource, identity_of
 from salient_imagenet_data.images.source import ImageSource
-from salient_imagenet_data.joining import Images, Joined, Missing, images_of, join, table_of
+from salient_imagenet_data.joining import Images, Joined, Missing, check_missing, images_of, join, table_of
 from salient_imagenet_data.names import MANIFEST
 from salient_imagenet_data.store.checks.checking import read_manifest
 from salient_imagenet_data.store.manifest import FORMAT_VERSION, file_sha256
@@ -100,7 +100,7 @@ class SalientImageNetBuilder(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         if config.name != MASKS:
             yield from enumerate(_arrow(store, config.name))
             return
-        joined = None if config.images is None else join(store, config.images, missing=_missing(config.missing))
+        joined = None if config.images is None else join(store, config.images, missing=check_missing(config.missing))
         yield from enumerate(_tables(store, joined, _frame(config.frame), _empty(config.empty)))
 
 
@@ -147,7 +147,7 @@ def load_dataset(
             expected=repr(opened.manifest.split)
             + (" (streaming takes no slices)" if streaming else " or a slice of it"),
         )
-    frame, missing, empty = _frame(frame), _missing(missing), _empty(empty)
+    frame, missing, empty = _frame(frame), check_missing(missing), _empty(empty)
     given = None if images is None else table_of(opened, images, streaming=streaming, cache_dir=cache_dir)
     if isinstance(given, datasets.IterableDataset):
         return join_stream(opened, given, frame, missing, empty)
@@ -287,12 +287,6 @@ def _frame(frame: str) -> Frame:
     if frame not in FRAMES:
         raise SalientError("unknown frame", expected=" or ".join(FRAMES), got=repr(frame))
     return "crop" if frame == "crop" else "image"
-
-
-def _missing(missing: str) -> Missing:
-    if missing not in ("error", "skip"):
-        raise SalientError("missing", expected="error or skip", got=repr(missing))
-    return "skip" if missing == "skip" else "error"
 
 
 def _empty(empty: str) -> Empty:

@@ -150,10 +150,11 @@ def join(store: Store, images: Images, *, missing: Missing = "error", rows: Sequ
     """Find the image of each store row (or of the given rows) among the user's images, as `images_of` takes them.
 
     Raises SalientError if images are missing, with their number and the first five, unless missing="skip";
-    also if none is found, or a label's class name differs.
+    also if none is found, a label's class name differs, or rows are no numbers of rows.
     """
+    check_missing(missing)
+    wanted = np.arange(len(store)) if rows is None else _numbers(rows, len(store))
     source = images_of(store, images)
-    wanted = np.arange(len(store)) if rows is None else np.asarray(rows, dtype=np.int64)
     ids = store.rows.image_ids.take(pa.array(wanted))
     places = pc.fill_null(pc.index_in(ids, value_set=ids_of(source)), -1).to_numpy(zero_copy_only=False)
     found = places >= 0
@@ -169,6 +170,28 @@ def join(store: Store, images: Images, *, missing: Missing = "error", rows: Sequ
     _check_labels(joined)
     _check_pictures(joined)
     return joined
+
+
+def check_missing(missing: str) -> Missing:
+    """What to do about missing images, if it is one of the two ways. Raises SalientError for another."""
+    if missing not in ("error", "skip"):
+        raise SalientError("missing", expected="error or skip", got=repr(missing))
+    return "skip" if missing == "skip" else "error"
+
+
+def _numbers(rows: Sequence[int], count: int) -> NDArray[np.int64]:
+    """(n,) the numbers of rows. Raises SalientError for what is none: a mask, taken for numbers, would mean 0 and 1."""
+    given = np.asarray(rows)
+    whole = given.ndim == 1 and (given.dtype.kind in "iu" or not len(given))
+    if not whole or (len(given) and (given.min() < 0 or given.max() >= count)):
+        got = f"{given.dtype} {given.shape}" if not whole else f"{given.min()} to {given.max()}"
+        raise SalientError(
+            "rows of the store",
+            expected=f"a list of whole numbers from 0 to {count - 1}",
+            got=got,
+            then="np.flatnonzero(mask) makes numbers of a mask" if given.dtype == np.bool_ else "",
+        )
+    return given.astype(np.int64)
 
 
 def _check_pictures(joined: Joined) -> None:

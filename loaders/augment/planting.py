@@ -11,7 +11,8 @@ from torchvision import tv_tensors
 
 from salient_imagenet_data.loaders.augment.choices import CUES, Cue
 from salient_imagenet_data.loaders.augment.cues import OPACITY, SHARE, cue_classes, planted
-from salient_imagenet_data.loaders.corruption.corruptions import image_seeds
+from salient_imagenet_data.loaders.batches import replaced
+from salient_imagenet_data.loaders.corruption.corruptions import check_batch, image_seeds
 from salient_imagenet_data.loaders.soft_mask import SoftMask
 from salient_imagenet_data.loaders.transforms import as_batch, masks_of_sample, seed_of_call
 from salient_imagenet_data.names import CORE, IMAGE, IMAGE_ID, LABEL, MASK_COLUMN, SPURIOUS
@@ -63,17 +64,19 @@ class PlantedCue(torch.nn.Module):
         ids = [sample[IMAGE_ID]] if single else list(sample[IMAGE_ID])
         labels = torch.as_tensor(sample[LABEL]).reshape(-1).tolist()
         core, spurious = masks_of_sample(sample, single)
-        if max(labels) >= len(self.shares):
+        if max(labels, default=0) >= len(self.shares):
             raise ValueError(f"PlantedCue: expected labels below {len(self.shares)}, got {max(labels)}")
         seed = seed_of_call(self.seed)
         cues = cue_classes(labels, ids, seed, self.correlation, self.shares)
         cues = [cue if self.only is None or cue in self.only else -1 for cue in cues]
         images, places = as_batch(image, single), self._places(ids, seed)
+        check_batch(images, spurious)
         pixels, where = planted(images, cues, self.kind, places, self.share, self.opacity)
-        has = torch.as_tensor(sample[f"has_{SPURIOUS}"]).reshape(-1).cpu() | (torch.tensor(cues) >= 0)
+        given = torch.tensor(cues, dtype=torch.int64)
+        has = torch.as_tensor(sample[f"has_{SPURIOUS}"]).reshape(-1).cpu() | (given >= 0)
         made: dict[str, Any] = {
             IMAGE: tv_tensors.wrap(pixels[0] if single else pixels, like=image),
-            CUE: cues[0] if single else torch.tensor(cues),
+            CUE: cues[0] if single else given,
             f"has_{SPURIOUS}": bool(has) if single else has,
         }
         masks = {
@@ -81,7 +84,8 @@ class PlantedCue(torch.nn.Module):
             MASK_COLUMN[SPURIOUS]: torch.maximum(spurious, where),
             CUE_MASK: where,
         }
-        return {**sample, **made, **{name: SoftMask(mask[0] if single else mask) for name, mask in masks.items()}}
+        kept = {name: SoftMask(mask[0] if single else mask) for name, mask in masks.items()}
+        return replaced(sample, {**made, **kept})
 
     def _places(self, ids: Sequence[str], seed: int) -> list[tuple[float, float]]:
         if self.place is not None:

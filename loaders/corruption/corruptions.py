@@ -17,6 +17,9 @@ from torch import Tensor
 from salient_imagenet_data.loaders.corruption import kernels
 from salient_imagenet_data.loaders.corruption.records import Corruption, Given
 
+ROUNDING = 1e-5
+"""How far images and masks may leave [0, 1]: resampled ones do, by the last digits of a float32."""
+
 
 def image_seeds(seed: int, image_ids: Sequence[str], condition: str = "") -> list[int]:
     """A 63-bit seed for each image, a function of (seed, image id, condition) only."""
@@ -81,7 +84,9 @@ def corrupt(
     # A mixed-precision training loop must not round what the corruption is made of.
     with torch.autocast(images.device.type, enabled=False):
         done = corruption.laid_in(given)
-    return kernels.from_unit(done, images.dtype)
+    done = kernels.from_unit(done, images.dtype)
+    # Only float64 loses digits on the way through float32.
+    return torch.where(masks > 0, done, images) if images.dtype == torch.float64 else done
 
 
 def check_batch(images: Tensor, masks: Tensor, *, values: bool = True) -> None:
@@ -99,5 +104,7 @@ def check_batch(images: Tensor, masks: Tensor, *, values: bool = True) -> None:
     for name, tensor in (("images", images), ("masks", masks)) if values else ():
         if tensor.is_floating_point() and tensor.numel():
             low, high = (v.item() for v in tensor.aminmax())
-            if not (low >= 0.0 and high <= 1.0):
-                raise ValueError(f"{name}: expected values in [0, 1], got {low:g} to {high:g}")
+            over = max(ROUNDING, 8 * torch.finfo(tensor.dtype).eps)
+            if not (low >= -over and high <= 1.0 + over):
+                then = "; go before v2.Normalize, and resize bicubically while it is uint8" if name == "images" else ""
+                raise ValueError(f"{name}: expected values in [0, 1], got {low:g} to {high:g}{then}")

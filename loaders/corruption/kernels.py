@@ -28,7 +28,7 @@ def to_unit(image: Tensor) -> Tensor:
 
 def from_unit(image: Tensor, dtype: torch.dtype) -> Tensor:
     """float32 in [0, 1] -> dtype; uint8 is rounded to the nearest level."""
-    return image.mul(255.0).round().to(dtype) if dtype == torch.uint8 else image.to(dtype)
+    return image.mul(255.0).round().clamp(0.0, 255.0).to(dtype) if dtype == torch.uint8 else image.to(dtype)
 
 
 def each(kernel: Callable[..., Tensor], images: Tensor, *args: Any) -> Tensor:

@@ -74,6 +74,27 @@ def test_rows_and_top_only(store: Store, images: Path) -> None:
         assert chosen[item]["has_spurious"] == (expected is not None)
 
 
+def test_rows_that_are_none_are_refused(store: Store, images: Path) -> None:
+    """A mask of rows, taken for numbers, would give the first two rows over and over."""
+    for rows, words in (
+        (np.arange(40) < 3, r"from 0 to 39; got bool \(40,\); np.flatnonzero\(mask\) makes numbers of a mask"),
+        ([3, -1], "got -1 to 3"),
+        ([40], "got 40 to 40"),
+        ([0.5], "got float64"),
+        ({1, 2}, "got object"),
+        ([[1], [2]], r"got int64 \(2, 1\)"),
+    ):
+        with pytest.raises(SalientError, match=words):
+            SalientImageNet(store, images, rows=rows)  # type: ignore[arg-type]
+    assert len(SalientImageNet(store, images, rows=[])) == 0
+    assert SalientImageNet(store, images, rows=torch.tensor([7]))[0]["image_id"] == store.rows[7].image_id
+    for loader in (SalientImageNet, NumpyLoader):
+        with pytest.raises(SalientError, match="missing; expected error or skip; got 'ignore'"):
+            loader(store, images, missing="ignore")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="a batch_size of at least 1, got 0"):
+        NumpyLoader(store, batch_size=0)
+
+
 def test_another_image_under_the_same_id_is_noticed(store: Store, images: Path) -> None:
     source = FolderSource(images)
     ids = [source.entry(i).image_id for i in range(40)]

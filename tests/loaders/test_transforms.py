@@ -5,19 +5,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from salient_imagenet_data.loaders import (
+    Batch,
     Fill,
     GaussianNoise,
     MaskedCorruption,
     MaskedGaussianNoise,
+    PlantedCue,
     Region,
     SalientImageNet,
     Shuffle,
+    SoftMask,
     Swap,
+    augmentation,
     collate,
     corrupt,
     gaussian_noise,
@@ -96,3 +100,38 @@ def test_what_needs_another_image_is_refused() -> None:
     for corruption, region in ((Swap(), Region("core")), (Fill(), Region("core", "other"))):
         with pytest.raises(ValueError, match="what one image is enough for"):
             MaskedCorruption(corruption, region)
+
+
+EACH = [
+    MaskedCorruption(Fill(), "not_core"),
+    augmentation("background-swapped", 56, p=1.0),
+    PlantedCue("patch", 10, 1.0),
+]
+
+
+@pytest.mark.parametrize("transform", EACH, ids=lambda t: type(t).__name__)
+def test_batches_of_nothing_and_what_is_no_image_in_0_1(transform: nn.Module, store: Store, images: Path) -> None:
+    batch = collate([SalientImageNet(store, images)[i] for i in (0, 13)])
+    done = transform(batch)
+    assert type(done) is Batch and not torch.equal(done["image"], batch["image"])
+    nothing = transform(Batch({key: value[:0] for key, value in batch.items()}))
+    assert nothing["image"].shape == (0, 3, 56, 56) and nothing["image"].dtype == torch.uint8
+    with pytest.raises(ValueError, match=r"expected values in \[0, 1\], got -2.*; go before v2.Normalize"):
+        transform(v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.2] * 3)])(batch))
+    with pytest.raises(TypeError, match=r"expected uint8, or float in \[0, 1\], got torch.int32"):
+        transform(batch | {"image": batch["image"].int()})
+    with pytest.raises(TypeError, match=r"expected images and masks as tensors, got Image; v2.ToImage\(\) makes them"):
+        transform(v2.ToPILImage()(SalientImageNet(store, images)[0]))
+
+
+def test_trap_resampling_leaves_0_1_by_the_last_digits(store: Store, images: Path) -> None:
+    """White may become 1.0000002 in a float image that is resized, and no training stops at that."""
+    sample = SalientImageNet(store, images, v2.ToDtype(torch.float32, scale=True))[0]
+    white = {**sample, "image": tv_tensors.Image(torch.full((3, 56, 56), 1.0000002))}
+    with pytest.raises(ValueError, match="got 1.00005 to 1.00005"):
+        MaskedCorruption(Fill(), "not_core")({**white, "image": white["image"] + 5e-5})
+    grayed, core = MaskedCorruption(Fill(), "not_core")(white)["image"], sample["core_mask"].as_subclass(Tensor)
+    torch.testing.assert_close(grayed.as_subclass(Tensor), (0.5 + core / 2).expand(3, -1, -1))
+    deep = v2.ToDtype(torch.float64, scale=True)(SalientImageNet(store, images)[0])
+    kept = MaskedCorruption(Fill(), "not_core")({**deep, "core_mask": SoftMask(torch.ones(1, 56, 56))})
+    assert torch.equal(kept["image"], deep["image"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler, default_collate
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -25,6 +25,7 @@ from salient_imagenet_data.loaders import (
 )
 from salient_imagenet_data.store.reading import Store
 
+KINDS = (SoftMask, MapFrame)
 CORRUPT = MaskedCorruption(Shuffle(), "core", seed=5)
 
 
@@ -88,6 +89,29 @@ def test_pinning_goes_through_the_batch(monkeypatch: pytest.MonkeyPatch, store: 
     monkeypatch.setattr(Tensor, "pin_memory", lambda self, *device: self.clone())
     batch = pin_memory(collate([SalientImageNet(store, images)[0]]))
     assert type(batch) is Batch and type(batch["core_mask"]) is SoftMask and type(batch["image"]) is tv_tensors.Image
+
+
+@pytest.mark.parametrize("collated", [collate, default_collate], ids=["collate", "default_collate"])
+@pytest.mark.parametrize("compact", [False, True], ids=["full", "compact"])
+def test_transforms_move_the_masks_of_a_batch_with_its_images(
+    monkeypatch: pytest.MonkeyPatch, store: Store, images: Path, collated: Any, compact: bool
+) -> None:
+    """Of a type that torchvision does not take apart they would do nothing, of plain masks move the images alone."""
+    from torch.utils.data._utils.pin_memory import pin_memory
+
+    monkeypatch.setattr(Tensor, "pin_memory", lambda self, *device: self.clone())
+    flip = v2.Compose([v2.RandomHorizontalFlip(1.0), v2.Resize((40, 32), antialias=False), v2.CenterCrop(30)])
+    samples = [SalientImageNet(store, images, return_maps=compact)[i] for i in range(3)]
+    batch, each = pin_memory(collated(samples)), [flip(sample) for sample in samples]
+    done = flip(batch)
+    assert type(done) is type(batch) and done["image_id"] == [s["image_id"] for s in samples]
+    for key in ("image", "map_frame") if compact else ("image", "core_mask", "spurious_mask"):
+        expected = torch.stack([sample[key].as_subclass(Tensor) for sample in each])
+        assert torch.equal(done[key].as_subclass(Tensor), expected), key
+    assert done["image"].shape == (3, 3, 30, 30) and type(done["map_frame" if compact else "core_mask"]) in KINDS
+    for mix in (v2.CutMix(num_classes=10), v2.MixUp(num_classes=10)):
+        with pytest.raises(ValueError, match="does not support"):
+            mix(batch)
 
 
 def test_distributed_sampler_shares_out_the_map_style_set(store: Store, images: Path) -> None:
