@@ -1,16 +1,20 @@
 """Real small data: scenes as PNG files, a small untrained network, a store built from them."""
+# ruff: noqa: E402 - the environment and the search for garbage are set before what is large is imported
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+gc.disable()  # until all modules are imported: to search the growing heap for garbage takes a third of that time
+
+import torch
 
 from salient_imagenet_data.annotation.answers import Answer
 from salient_imagenet_data.annotation.applying import annotate
@@ -30,7 +34,13 @@ from tests.reports import browser as browser
 from tests.reports import report as report
 from tests.warm import Warm
 
-CONFIG = BuildConfig(group_by="label", top_features=4, top_images=2, shard_rows=16, batch_size=5)
+CONFIG = BuildConfig(group_by="label", top_features=4, top_images=2, shard_rows=16, batch_size=5, attacked=4)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: it is set aside, where no search for garbage looks through it."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.store.writing import StoreWriter
-from tests.conftest import Run
+from tests.conftest import CONFIG, Run
 from tests.warm import Warm
 
 
@@ -31,9 +31,6 @@ def _command(request: pytest.FixtureRequest) -> Run:
     """The command line; `run` is another function here."""
     found: Run = request.getfixturevalue("run")
     return found
-
-
-CONFIG = BuildConfig(group_by="label", top_features=4, top_images=2, shard_rows=16, batch_size=5)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -287,7 +284,8 @@ def test_options_arrive_in_the_manifest(images: Path, weights: Path, tmp_path: P
     given = {"group-by": "label", "top-features": 4, "top-images": 2, option: value}
     words = [word for name, given_value in given.items() for word in (f"--{name}", given_value)]
     code, _, err = command(
-        "build", "--images", images, "--weights", weights, "--out", tmp_path / "s", "--device", "cpu", *words
+        *("build", "--images", images, "--weights", weights, "--out", tmp_path / "s"),
+        *("--device", "cpu", "--attacked", 4, *words),
     )
     assert code == 0, err
     assert getattr(Store(tmp_path / "s").manifest, str(field)) == value
@@ -296,7 +294,7 @@ def test_options_arrive_in_the_manifest(images: Path, weights: Path, tmp_path: P
 def test_split_and_weights_arrive_in_the_manifest(images: Path, weights: Path, tmp_path: Path, command: Run) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "val").symlink_to(images)
-    arguments = ("--weights", weights, "--split", "val", "--group-by", "label", "--device", "cpu")
+    arguments = ("--weights", weights, "--split", "val", "--group-by", "label", "--device", "cpu", "--attacked", 0)
     code, _, err = command("build", "--images", tmp_path / "root", "--out", tmp_path / "s", *arguments)
     assert code == 0, err
     manifest = Store(tmp_path / "s").manifest
@@ -309,7 +307,8 @@ def test_split_and_weights_arrive_in_the_manifest(images: Path, weights: Path, t
 
 def test_classes_without_masks_are_named(images: Path, weights: Path, tmp_path: Path, command: Run) -> None:
     """An untrained network predicts few classes, and ranks features of these only."""
-    code, _, err = command("build", "--images", images, "--weights", weights, "--out", tmp_path / "s")
+    typed = ("build", "--images", images, "--weights", weights, "--attacked", 0, "--out")
+    code, _, err = command(*typed, tmp_path / "s")
     assert code == 0, err
     store = Store(tmp_path / "s")
     predicted = set(store.rows.predictions.tolist())
@@ -317,7 +316,5 @@ def test_classes_without_masks_are_named(images: Path, weights: Path, tmp_path: 
     assert 0 < len(lost) < 10
     assert f"{len(lost)} of 10 classes have no features, so no masks: {', '.join(lost)}; no image was predicted" in err
     assert "build with --group-by label" in err
-    code, _, err = command(
-        "build", "--images", images, "--weights", weights, "--out", tmp_path / "t", "--group-by", "label"
-    )
+    code, _, err = command(*typed, tmp_path / "t", "--group-by", "label")
     assert code == 0 and "no masks" not in err

@@ -17,8 +17,8 @@ from salient_imagenet_data.builder.config import BuildConfig, RunConfig
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.reading import Store
-from tests.builder.test_build import CONFIG as WITH_ATTACK
 from tests.builder.test_build import tree
+from tests.conftest import CONFIG as WITH_ATTACK
 from tests.warm import Warm
 
 CONFIG = dataclasses.replace(WITH_ATTACK, attacked=0)

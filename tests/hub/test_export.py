@@ -92,7 +92,7 @@ def test_the_card_is_filled_in(exported: Path, drawn: Store) -> None:
 def test_an_imagenet_card_shows_words_and_terms(tmp_path: Path) -> None:
     ids = [f"{wnids()[i]}_{i}" for i in range(30)]
     store = make_store(tmp_path / "s", ids, list(range(30)), wnids())
-    out = export(store, tmp_path / "out", repo="org/name", config=SMALL)
+    out = export(store, tmp_path / "out", repo="org/name")
     text = (out / "README.md").read_text()
     assert "# Salient ImageNet masks" in text and "'0': tench" in text and 'load_dataset("org/name"' in text
     assert "ImageNet's images may not be redistributed" in text

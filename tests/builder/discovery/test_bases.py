@@ -32,8 +32,8 @@ from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.comparing import compare
 from salient_imagenet_data.store.reading import Store
-from tests.builder.test_build import CONFIG, tree
-from tests.conftest import Run, answers_for
+from tests.builder.test_build import tree
+from tests.conftest import CONFIG, Run, answers_for
 from tests.warm import Warm
 
 ROOT = Path(__file__).parents[3]

@@ -32,7 +32,7 @@ if __name__ == "__main__":
     SmallNetModel.maps = slow_maps  # type: ignore[method-assign]
     store_writer.write_manifest = slow_manifest  # type: ignore[assignment]
     model, sha256 = load_model(sys.argv[2])
-    config = BuildConfig(group_by="label", top_features=4, top_images=2, shard_rows=16, batch_size=5)
+    config = BuildConfig(group_by="label", top_features=4, top_images=2, shard_rows=16, batch_size=5, attacked=4)
     run = RunConfig(pilot=int(os.environ.get("PILOT", "0")), candidates=int(os.environ.get("CANDIDATES", "24")))
     basis, engine = os.environ.get("BASIS"), make_engine("local")
     build(

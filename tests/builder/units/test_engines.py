@@ -26,7 +26,8 @@ from salient_imagenet_data.places import Folder
 from salient_imagenet_data.store.features import features_of
 from salient_imagenet_data.store.reading import Store
 from tests import s3
-from tests.builder.test_build import CONFIG, tree
+from tests.builder.test_build import tree
+from tests.conftest import CONFIG
 from tests.warm import Warm
 
 ROOT = Path(__file__).parents[3]

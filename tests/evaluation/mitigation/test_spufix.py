@@ -26,8 +26,7 @@ from salient_imagenet_data.networks.classifiers import Classifier, Normalised
 from salient_imagenet_data.networks.opening import open_network, open_networks
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.reading import Store
-from tests.builder.test_build import CONFIG
-from tests.conftest import Run, answers_for
+from tests.conftest import CONFIG, Run, answers_for
 
 
 @pytest.fixture(scope="module")
