@@ -22,7 +22,6 @@ from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Images, Joined, opened
 from salient_imagenet_data.networks.classifiers import Classifier, Model, told
 from salient_imagenet_data.networks.opening import Opener, asked
-from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut
 from salient_imagenet_data.store.locks import held
 from salient_imagenet_data.store.reading import Store
 
@@ -33,18 +32,17 @@ def evaluate(
     images: Images,
     conditions: Conditions = USUAL,
     settings: Settings = DEFAULT,
-    left_out: LeftOut = NOTHING,
 ) -> ModelResult:
     """Evaluate one classifier over images in [0, 1] in the store's crop frame; nothing is written.
 
     model: of the store's classes, or, as `open_network` gives it with the store's class names, of more. store, images:
     opened, or what `Store` and `images_of` open. `result.left("core_accuracy", 0.25)` is the condition whose accuracy
     is the core accuracy of "iclr2022" at that noise level, None where no class has a spurious feature;
-    "spurious_accuracy" likewise. left_out: images that no figure is of. Raises SalientError for a model of another
-    number of classes.
+    "spurious_accuracy" likewise. Of the images that the settings leave out no figure is, but they are answered. Raises
+    SalientError for a model of another number of classes.
     """
     store, source = opened(store, images)
-    plan = conditions.plan(store, settings.fold, left_out)
+    plan = conditions.plan(store, settings.fold, settings.left_out)
     joined = images_found(store, source, settings, plan.rows)
     pool = images_to_swap_in(joined, settings) if swaps(plan.conditions) else None
     found: dict[str, list[Answers]] = {}
@@ -55,7 +53,7 @@ def evaluate(
     metadata = {"seed": settings.seed, "fold": str(plan.fold), "reading": settings.classes}
     whole = {name: concatenated(parts) for name, parts in found.items()}
     outputs = classifier.outputs(len(store.class_names))
-    return score(PredictionsFile(Path("model"), classifier.name, metadata, whole, outputs), store, left_out)
+    return score(PredictionsFile(Path("model"), classifier.name, metadata, whole, outputs), store, settings.left_out)
 
 
 def run_models(

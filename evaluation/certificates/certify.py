@@ -26,7 +26,7 @@ from salient_imagenet_data.evaluation.certificates.figures import (
 )
 from salient_imagenet_data.evaluation.certificates.search import searched
 from salient_imagenet_data.evaluation.numbers.bootstrap import value_average
-from salient_imagenet_data.evaluation.plan.plan import rows_in
+from salient_imagenet_data.evaluation.plan.plan import left_out_in, rows_in
 from salient_imagenet_data.evaluation.plan.regions import RegionOfStore, labels_of
 from salient_imagenet_data.evaluation.run.found import images_found, images_to_swap_in, say
 from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, ready
@@ -104,13 +104,15 @@ def certify(
         areas = np.concatenate([np.zeros(0), *(p.areas for p in parts)])
         kinds[kind] = of_kind(whole[positions], seen, areas, labels[positions], empty, asked.alpha)
     confidence = value_average(np.where(right, whole, np.nan), labels)
-    return Certificates(asked.alpha, asked.threshold, asked.fill, len(right), int(right.sum()), confidence, kinds)
+    facts = left_out_in(store, settings.fold, settings.left_out)
+    counts = len(right), int(right.sum())
+    return Certificates(asked.alpha, asked.threshold, asked.fill, *counts, confidence, kinds, facts)
 
 
 def images_of(store: Store, images: Images, settings: Settings, report: Callable[[str], None] = say) -> Joined:
     """The images of a fold whose class has a core or a spurious feature. Raises SalientError for none."""
     rows = np.unique(np.concatenate([region.rows for region in _regions(store, 0.5)]))
-    wanted = np.intersect1d(rows, rows_in(store, settings.fold))
+    wanted = np.intersect1d(rows, rows_in(store, settings.fold, settings.left_out))
     if not len(wanted):
         expected = "images with a core or a spurious feature"
         raise SalientError(f"{store.path}: nothing to certify", expected=expected, got="none")

@@ -20,6 +20,7 @@ from salient_imagenet_data.evaluation.numbers.bootstrap import value_average
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.score.records import plain
 from salient_imagenet_data.names import Kind
+from salient_imagenet_data.ranking.left_out import LeftOutFacts
 
 OWN, OTHER, RANDOM, SEARCHED = "own", "other", "random", "searched"
 WORDS = {
@@ -66,7 +67,8 @@ class OfKind:
 @dataclass(frozen=True)
 class Certificates:
     """Figures of one classifier. images: that were answered, right: of these, those with the right answer, of which all
-    figures are. confidence: p(y | x) of these. kinds: core and spurious, those that the store has."""
+    figures are. confidence: p(y | x) of these. kinds: core and spurious, those that the store has. left_out: what no
+    figure is of, of the fold's images; None where nothing was asked for."""
 
     alpha: float
     threshold: float
@@ -75,6 +77,7 @@ class Certificates:
     right: int
     confidence: Estimate
     kinds: dict[Kind, OfKind]
+    left_out: LeftOutFacts | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready, with null where a figure is of no image."""
@@ -118,6 +121,8 @@ def lines(name: str, c: Certificates) -> str:
     """The figures of a classifier in lines of text."""
     told = f"{name}: {c.images} images, {c.right} answered right"
     rows = [told + (f" with a mean confidence of {c.confidence.words}" if c.right else "; nothing to certify")]
+    if c.left_out is not None:
+        rows.append(f"  {c.left_out.words}")
     for kind, of in c.kinds.items():
         left = f"; {of.empty} more have an empty one" if of.empty else ""
         rows.append(f"  {kind} masks of {of.images} images{left}")

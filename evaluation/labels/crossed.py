@@ -26,7 +26,6 @@ from salient_imagenet_data.evaluation.run.settings import DEFAULT, Settings
 from salient_imagenet_data.folds import within_classes
 from salient_imagenet_data.joining import Images, opened
 from salient_imagenet_data.networks.classifiers import Classifier
-from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut
 from salient_imagenet_data.store.reading import Store
 
 
@@ -67,10 +66,9 @@ def cross_validated(
     folds: int = FOLDS,
     decay: float = DECAY,
     settings: Settings = DEFAULT,
-    left_out: LeftOut = NOTHING,
 ) -> OutOfSample:
-    """Of all images of the settings' fold that are not left out, on the inputs of a classifier's linear head, in its
-    own preprocessing.
+    """Of all images of the settings' fold that these do not leave out, on the inputs of a classifier's linear head, in
+    its own preprocessing.
 
     Images that are missing are left out as the settings say. Raises SalientError for a class with one image, fewer than
     two folds, or a network without a linear head.
@@ -78,7 +76,7 @@ def cross_validated(
     store, source = opened(store, images)
     if folds < 2:
         raise SalientError("folds", expected="2 or more", got=str(folds))
-    joined = images_found(store, source, settings, rows_in(store, settings.fold, left_out))
+    joined = images_found(store, source, settings, rows_in(store, settings.fold, settings.left_out))
     labels, classes = labels_of(store)[joined.rows], len(store.class_names)
     single = np.flatnonzero(np.bincount(labels, minlength=classes) == 1)
     if len(single):

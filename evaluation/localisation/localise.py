@@ -20,6 +20,7 @@ from salient_imagenet_data.evaluation.numbers.overlap import auroc
 from salient_imagenet_data.imagenet import display_name
 from salient_imagenet_data.masks import union_in_crop
 from salient_imagenet_data.names import CORE, KINDS, SPURIOUS, Kind
+from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut, LeftOutFacts
 from salient_imagenet_data.store.reading import Store
 
 MOST_COVER = 0.95
@@ -56,7 +57,8 @@ class Localisation:
     images: with boxes that were used. without_boxes: rows of the store that have none. covered: images left out since
     boxes cover more than 95 % of the crop. other_class: images whose boxes are all of other classes. outside: images
     whose boxes all lie outside the crop. unknown: images of the truth that the store does not have. auroc: of the
-    features' lift as a sign of core, against the answers, None where all answers are alike.
+    features' lift as a sign of core, against the answers, None where all answers are alike. left_out: images of the
+    store that count for none of this, but for `unknown`; None where nothing was asked for.
     """
 
     images: int
@@ -69,16 +71,18 @@ class Localisation:
     classes: dict[str, dict[Kind, OfMasks]]
     features: tuple[OfFeature, ...]
     auroc: float | None
+    left_out: LeftOutFacts | None = None
 
     def to_json(self) -> dict[str, Any]:
         """All of it, JSON-ready."""
         return asdict(self)
 
 
-def localise(store: Store, truth: Truth) -> Localisation:
-    """Hold the maps of the store's images that have boxes against these. Raises SalientError where no image has any."""
+def localise(store: Store, truth: Truth, left_out: LeftOut = NOTHING) -> Localisation:
+    """Hold the maps of the store's images that have boxes against these. left_out: images that no figure is of, nor
+    another's control. Raises SalientError where no image has any."""
     ids = store.rows.image_ids.to_pylist()
-    rows, regions, counts = _regions(store, truth, ids)
+    rows, regions, counts = _regions(store, truth, ids, left_out)
     other = _other_rows(store, rows, ids)
     groups: dict[tuple[Any, ...], tuple[list[Placed], list[Placed]]] = defaultdict(lambda: ([], []))
     tables = store.kind_table if store.manifest.annotations_sha256 is not None else None
@@ -116,14 +120,16 @@ def localise(store: Store, truth: Truth) -> Localisation:
     labels = np.unique(store.rows.labels[rows]).tolist()
     classes = {store.class_names[c]: {kind: masks_of("class", c, kind) for kind in KINDS} for c in labels}
     kinds: dict[Kind, OfMasks] = {kind: masks_of("kind", kind) for kind in KINDS}
-    return Localisation(len(rows), *counts, kinds, classes, tuple(found), _auroc(found))
+    return Localisation(len(rows), *counts, kinds, classes, tuple(found), _auroc(found), left_out.facts(ids))
 
 
 def _regions(
-    store: Store, truth: Truth, ids: list[str]
+    store: Store, truth: Truth, ids: list[str], left_out: LeftOut
 ) -> tuple[NDArray[np.int64], list[NDArray[np.bool_]], tuple[int, int, int, int, int]]:
     rows, regions, covered, other_class, outside = [], [], 0, 0, 0
-    known = [row for row, image_id in enumerate(ids) if image_id in truth]
+    here = np.flatnonzero(~left_out.holds(ids)).tolist()
+    known = [row for row in here if ids[row] in truth]
+    unknown = len(truth) - sum(image_id in truth for image_id in ids)
     for row in known:
         record = store.rows[row]
         if not record.size_known:
@@ -150,7 +156,7 @@ def _regions(
             got=f"{len(truth)} images with boxes, of which the store has {len(known)}: {covered} almost wholly "
             f"covered, {other_class} with boxes of other classes alone, {outside} with none inside the crop",
         )
-    counts = (len(ids) - len(known), covered, other_class, outside, len(truth) - len(known))
+    counts = (len(here) - len(known), covered, other_class, outside, unknown)
     return np.array(rows, dtype=np.int64), regions, counts
 
 
@@ -209,6 +215,8 @@ def lines(found: Localisation) -> str:
     if found.unknown:
         left_out += f"; {found.unknown} images with boxes are not in the store"
     rows = [f"{found.images} images with boxes; {left_out}"]
+    if found.left_out is not None:
+        rows.append(found.left_out.words)
     head = ("maps", "images", "boxes", "mass inside", "lift", "pointing", "IoU")
     rows.append(f"{head[0]:<38} {head[1]:>6} {head[2]:>6}  " + " ".join(f"{words:<22}" for words in head[3:]).rstrip())
     for kind, masks in found.kinds.items():

@@ -129,7 +129,7 @@ def finetune(
 def found_for(classifier: Classifier, store: Store, source: ImageSource, settings: Settings) -> Joined:
     """A fold's images, to train a classifier on. Raises SalientError for one that cannot be trained."""
     network_of(classifier)
-    return images_found(store, source, settings, rows_in(store, settings.fold))
+    return images_found(store, source, settings, rows_in(store, settings.fold, settings.left_out))
 
 
 def finetune_on(

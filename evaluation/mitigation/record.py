@@ -8,7 +8,9 @@ from pathlib import Path
 
 from salient_imagenet_data.evaluation.mitigation.finetune import FinetuneConfig, Finetuned
 from salient_imagenet_data.evaluation.mitigation.sweep import Sweep
+from salient_imagenet_data.evaluation.plan.plan import left_out_in
 from salient_imagenet_data.evaluation.run.settings import Settings
+from salient_imagenet_data.evaluation.score.records import to_json
 from salient_imagenet_data.joining import Joined
 from salient_imagenet_data.store.manifest import file_sha256
 from salient_imagenet_data.whole_file import check_new, write_text
@@ -35,7 +37,7 @@ def write_record(
     sweep: Sweep | None = None,
 ) -> Path:
     """Write the record of weights: recipe, with the weight that was used; the store's data version and what of it was
-    trained on; whose masks guided; losses by epoch; the weights that were tried. Returns its path.
+    trained on and left out; whose masks guided; losses by epoch; the weights that were tried. Returns its path.
 
     boxes: file or folder that they are from, of which a file's sha256 is kept.
     """
@@ -48,6 +50,7 @@ def write_record(
         "images": len(joined),
         "missing": len(joined.missing),
         "fold": str(settings.fold),
+        "left_out": to_json(left_out_in(joined.store, settings.fold, settings.left_out)),
         "seed": settings.seed,
         "batch_size": settings.batch_size,
         "classes": settings.classes,

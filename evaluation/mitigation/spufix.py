@@ -84,7 +84,7 @@ def spufix(
         raise SalientError(f"{store.path}: no spurious feature, so nothing to take off")
     network = network_of(classifier).to(settings.device).eval()
     preprocessing = classifier.preprocessing or store.manifest.preprocessing
-    rows = rows_in(store, settings.fold)
+    rows = rows_in(store, settings.fold, settings.left_out)
     rows = rows[store.has(SPURIOUS)[labels_of(store)[rows]]]
     if not len(rows):
         raise SalientError(f"{store.path}: no image of a class with a spurious feature in fold {settings.fold}")

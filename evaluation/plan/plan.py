@@ -15,7 +15,7 @@ from salient_imagenet_data.evaluation.plan.regions import RegionOfStore, boxed, 
 from salient_imagenet_data.folds import WHOLE, Fold
 from salient_imagenet_data.loaders.corruption.records import corruption_of
 from salient_imagenet_data.names import SPURIOUS
-from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut
+from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut, LeftOutFacts
 from salient_imagenet_data.ranking.spuriosity import Ends, check_known, ends, spuriosity
 from salient_imagenet_data.store.reading import Store
 
@@ -36,6 +36,11 @@ def rows_in(store: Store, fold: Fold, left_out: LeftOut = NOTHING) -> NDArray[np
             then="make fewer folds" + (", or leave out less" if left_out else ""),
         )
     return rows
+
+
+def left_out_in(store: Store, fold: Fold, left_out: LeftOut) -> LeftOutFacts | None:
+    """What is left out of a fold of a store's images; None where nothing is asked for."""
+    return left_out.facts(store.rows.image_ids.take(rows_in(store, fold)).to_pylist()) if left_out else None
 
 
 def spuriosity_ends(store: Store, rows: NDArray[np.int64]) -> Ends:

@@ -10,8 +10,9 @@ UNITS = 5
 
 
 def lines(found: Relevance) -> str:
-    """A paragraph for each class."""
-    return "\n\n".join(_of_class(one) for one in found.classes)
+    """A paragraph for each class, and before them what is left out of all."""
+    words = [found.left_out.words] if found.left_out is not None else []
+    return "\n\n".join([*words, *map(_of_class, found.classes)])
 
 
 def _of_class(one: OfClass) -> str:

@@ -13,6 +13,8 @@ from salient_imagenet_data.evaluation.relevance.choices import By, Rules
 from salient_imagenet_data.evaluation.relevance.clustering import Clustering
 from salient_imagenet_data.evaluation.relevance.measuring import Measured
 from salient_imagenet_data.evaluation.relevance.nominating import Nominated
+from salient_imagenet_data.evaluation.score.records import to_json
+from salient_imagenet_data.ranking.left_out import LeftOutFacts
 from salient_imagenet_data.store.features import Feature
 
 BEYOND_CHANCE = 0.05
@@ -124,13 +126,14 @@ class OfClass:
 @dataclass(frozen=True)
 class Relevance:
     """network: what is recorded of it. store, store_sha256: its name and its manifest's hash. fold, seed: which images,
-    and of what is drawn. own: whether the network is the one the store was built with. notes: what a person should
-    know."""
+    and of what is drawn. left_out: of the fold's images, None where nothing was asked for. own: whether the
+    network is the one the store was built with. notes: what a person should know."""
 
     network: dict[str, Any]
     store: str
     store_sha256: str
     fold: str
+    left_out: LeftOutFacts | None
     seed: int
     own: bool
     notes: tuple[str, ...]
@@ -143,6 +146,7 @@ class Relevance:
             "store": self.store,
             "store_sha256": self.store_sha256,
             "fold": self.fold,
+            "left_out": to_json(self.left_out),
             "seed": self.seed,
             "own": self.own,
             "notes": list(self.notes),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.plan.plan import rows_in
+from salient_imagenet_data.evaluation.plan.plan import left_out_in, rows_in
 from salient_imagenet_data.evaluation.plan.regions import labels_of
 from salient_imagenet_data.evaluation.relevance.agreement import agreement
 from salient_imagenet_data.evaluation.relevance.clustering import cluster, normalised
@@ -62,7 +62,7 @@ def relevance(
         report(line)
     propagation = Propagation(model, asked.rules).to(settings.device)
     labels = labels_of(store)
-    there = rows_in(store, settings.fold)
+    there = rows_in(store, settings.fold, settings.left_out)
     chosen = [label_of(store.class_names, name) for name in classes] or np.unique(labels[there]).tolist()
     if len(propagation.weight) < len(store.class_names):
         raise SalientError(
@@ -79,8 +79,18 @@ def relevance(
         found.append(
             _of_class(propagation, preprocessing, store, source, label, np.sort(drawn), own, asked, settings, report)
         )
-    of_store = store.path.name, file_sha256(store.path / MANIFEST), str(settings.fold), settings.seed
-    return Relevance(dict(classifier.recorded), *of_store, own, notes, asked, tuple(found))
+    return Relevance(
+        dict(classifier.recorded),
+        store.path.name,
+        file_sha256(store.path / MANIFEST),
+        str(settings.fold),
+        left_out_in(store, settings.fold, settings.left_out),
+        settings.seed,
+        own,
+        notes,
+        asked,
+        tuple(found),
+    )
 
 
 def _own(classifier: Classifier, store: Store, preprocessing: Preprocessing) -> tuple[bool, tuple[str, ...]]:

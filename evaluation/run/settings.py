@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from salient_imagenet_data.folds import WHOLE, Fold
 from salient_imagenet_data.joining import Missing
 from salient_imagenet_data.networks.classes import Reading
+from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut
 
 
 @dataclass(frozen=True)
@@ -14,8 +15,8 @@ class Settings:
     """batch_size: images at a time; where nothing is trained it changes the speed only. workers: processes that read
     images, likewise. seed: of all random numbers. device: torch's name. top_k: classes that are kept of each answer,
     None: all. missing: what becomes of images that are not there or do not decode (`found`). fold: the part of the
-    store's images that is used. classes: among what a network answers that knows more classes than the store: all its
-    outputs, or the store's classes."""
+    store's images that is used. left_out: of these, those that count for nothing. classes: among what a network
+    answers that knows more classes than the store: all its outputs, or the store's classes."""
 
     batch_size: int = 64
     workers: int = 0
@@ -24,6 +25,7 @@ class Settings:
     top_k: int | None = 5
     missing: Missing = "error"
     fold: Fold = WHOLE
+    left_out: LeftOut = NOTHING
     classes: Reading = "all"
 
 

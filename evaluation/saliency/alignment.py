@@ -156,7 +156,7 @@ def align(
     check_place(layer, depth)
     store, source = opened(store, images)
     region = foreground(store)
-    wanted = np.intersect1d(region.rows, rows_in(store, settings.fold))
+    wanted = np.intersect1d(region.rows, rows_in(store, settings.fold, settings.left_out))
     if not len(wanted):
         raise SalientError(f"{store.path}: nothing to align with", expected="images with a core feature", got="none")
     joined = images_found(store, source, settings, wanted)

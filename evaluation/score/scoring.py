@@ -12,7 +12,7 @@ from salient_imagenet_data.evaluation.numbers.bootstrap import area, difference,
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate, class_average, wilson
 from salient_imagenet_data.evaluation.numbers.spuriosity import spurious_gap
 from salient_imagenet_data.evaluation.plan.condition import CLEAN, CONTROL_WORDS, Condition, Control
-from salient_imagenet_data.evaluation.plan.plan import rows_in, spuriosity_ends
+from salient_imagenet_data.evaluation.plan.plan import left_out_in, rows_in, spuriosity_ends
 from salient_imagenet_data.evaluation.plan.protocols import RATIOS, Ratio
 from salient_imagenet_data.evaluation.plan.regions import labels_of, rank_of
 from salient_imagenet_data.evaluation.plan.vocabulary import accuracy_words, region_words
@@ -71,7 +71,7 @@ def score(file: PredictionsFile, store: Store, left_out: LeftOut = NOTHING) -> M
         reading=file.reading,
         by_reading=_by_reading(clean, file.reading),
         outside=None if clean.outside is None else int(clean.outside.sum()),
-        left_out=left_out.facts(store.rows.image_ids.take(rows_in(store, fold)).to_pylist()),
+        left_out=left_out_in(store, fold, left_out),
     )
 
 

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.folds import WHOLE, Fold
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.names import KINDS
 from salient_imagenet_data.networks.classifiers import Classifier
+from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut
 from salient_imagenet_data.store.reading import Store
 
 
 @dataclass(frozen=True)
 class Part:
-    """Images of a store. fold: which of them."""
+    """Images of a store. fold: which of them, left_out: but for these."""
 
     store: Store
     source: ImageSource
     fold: Fold = WHOLE
+    left_out: LeftOut = NOTHING
+
+    def within(self, settings: Settings) -> Settings:
+        """Settings that go through these images."""
+        return replace(settings, fold=self.fold, left_out=self.left_out)
 
     def few(self, of: int) -> Part:
         """One in `of` of them."""
-        return Part(self.store, self.source, Fold(self.fold.number, self.fold.of * of))
+        return replace(self, fold=Fold(self.fold.number, self.fold.of * of))
 
 
 @dataclass(frozen=True)

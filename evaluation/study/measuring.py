@@ -28,7 +28,7 @@ def look(classifier: Classifier, part: Part, plan: Plan) -> Looked:
     is the same for every classifier. Raises SalientError for a store or a classifier that one of the measures will not
     do with."""
     images = part.store, part.source
-    settings = replace(SMALL, device=plan.device, fold=part.fold)
+    settings = part.within(replace(SMALL, device=plan.device))
     few = part.few(plan.few)
     return Looked(
         plan.sigma,
@@ -41,7 +41,7 @@ def look(classifier: Classifier, part: Part, plan: Plan) -> Looked:
 
 
 def _curves(classifier: Classifier, few: Part, plan: Plan) -> Curves:
-    settings = replace(SMALL, device=plan.device, fold=few.fold)
+    settings = few.within(replace(SMALL, device=plan.device))
     found = align(
         classifier, few.store, few.source, saliency=CURVES_OF, curves=plan.curve_steps, settings=settings
     ).curves
@@ -51,7 +51,7 @@ def _curves(classifier: Classifier, few: Part, plan: Plan) -> Curves:
 
 def _subsets(classifier: Classifier, few: Part, plan: Plan) -> Sufficiency:
     """Where the pixels lie that suffice. The orders are not kept."""
-    settings = replace(SMALL, device=plan.device, fold=few.fold)
+    settings = few.within(replace(SMALL, device=plan.device))
     side = (classifier.preprocessing or few.store.manifest.preprocessing).crop
     step = max(1, round((side // plan.cell) ** 2 / plan.subset_steps))
     choice = Choice(cell=plan.cell, step=step, wrong_class=False)

@@ -84,7 +84,7 @@ class Guided:
         from salient_imagenet_data.evaluation.mitigation.sweep import parted, tried_on
         from salient_imagenet_data.evaluation.run.settings import Settings
 
-        settings = Settings(plan.batch_size, seed=seed, device=plan.device, fold=part.fold)
+        settings = part.within(Settings(plan.batch_size, seed=seed, device=plan.device))
         parts = parted(found_for(start, part.store, part.source, settings))
         config = FinetuneConfig(
             loss=self.loss,
@@ -114,7 +114,7 @@ class Head:
         from salient_imagenet_data.evaluation.mitigation.heads.retrain import retrain_head
         from salient_imagenet_data.evaluation.run.settings import Settings
 
-        settings = Settings(AT_ONCE, seed=seed, device=plan.device, fold=part.fold)
+        settings = part.within(Settings(AT_ONCE, seed=seed, device=plan.device))
         return Treated(retrain_head(start, part.store, part.source, self._fitted_by(plan), settings)[0])
 
     def _fitted_by(self, plan: Plan) -> HeadMethod:
@@ -144,7 +144,7 @@ class Corrected:
         from salient_imagenet_data.evaluation.mitigation.spufix import spufix
         from salient_imagenet_data.evaluation.run.settings import Settings
 
-        settings = Settings(AT_ONCE, seed=seed, device=plan.device, fold=part.fold)
+        settings = part.within(Settings(AT_ONCE, seed=seed, device=plan.device))
         return Treated(spufix(start, part.store, part.source, settings=settings)[0])
 
 

@@ -26,6 +26,7 @@ from salient_imagenet_data.evaluation.study.tables import (
 )
 from salient_imagenet_data.evaluation.study.words import COLUMNS, cells, title
 from salient_imagenet_data.pictures.page import check_page, render
+from salient_imagenet_data.ranking.left_out import LeftOutFacts
 from salient_imagenet_data.whole_file import write_text
 
 ROOM = "salient_imagenet_data.evaluation.study"
@@ -48,6 +49,12 @@ class Study:
     failed: tuple[tuple[str, str, str], ...]
     counts: dict[str, tuple[int, int]]
     rows: tuple[Row, ...]
+
+    @property
+    def left_out(self) -> str:
+        """What counts for nothing, in words; "" where nothing was asked for."""
+        given = self.about.get("left_out")
+        return LeftOutFacts(**given).words if given else ""
 
     @property
     def judged(self) -> bool:

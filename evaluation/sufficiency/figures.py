@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from salient_imagenet_data.evaluation.numbers.bootstrap import value_average
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
 from salient_imagenet_data.evaluation.score.records import plain
+from salient_imagenet_data.ranking.left_out import LeftOutFacts
 
 PARTS = ("core", "spurious", "neither")
 """Of the pixels of an image, as of `subsets.parts`."""
@@ -62,7 +63,8 @@ class Sufficiency:
     whose subsets lie nowhere. step: by how much sizes are rounded up, as a share. places: by `PARTS`, none where the
     store is not annotated; border: width in pixels, and the subsets' place there. confidence: in the answer, of the
     whole image, the subset, the subset dilated by so many pixels, and as many random pixels. accuracies on the whole
-    image, on the border alone, and without it.
+    image, on the border alone, and without it. left_out: what has no order, of the fold's images; None where
+    nothing was asked for.
     """
 
     threshold: float
@@ -81,6 +83,7 @@ class Sufficiency:
     border_only: Estimate
     without_border: Estimate
     subsets: tuple[OnSubset, ...]
+    left_out: LeftOutFacts | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready, with null where a figure is of no image."""
@@ -117,6 +120,8 @@ def lines(name: str, s: Sufficiency) -> str:
     rows = [f"{name}: {s.images} images, {s.sure} of them with a confidence of at least {s.threshold:g}"]
     if s.empty:
         rows[0] += f"; for {s.empty} of these no pixel is needed"
+    if s.left_out is not None:
+        rows.append(f"  {s.left_out.words}")
     if not s.sure:
         rows.append("  no sufficient subset to speak of: choose a lower --tau")
     else:

@@ -36,6 +36,7 @@ from salient_imagenet_data.joining import Images, Joined
 from salient_imagenet_data.loaders.corruption.corruptions import image_seeds
 from salient_imagenet_data.names import KINDS, Kind
 from salient_imagenet_data.networks.classifiers import Classifier, checked_logits
+from salient_imagenet_data.ranking.left_out import LeftOutFacts
 from salient_imagenet_data.store.reading import Store
 
 Columns = dict[str, NDArray[np.float64]]
@@ -255,4 +256,5 @@ def _figures(
             )
             for share in asked.shares
         ),
+        left_out=None if recipe.left_out is None else LeftOutFacts(**recipe.left_out),
     )

@@ -56,14 +56,15 @@ SCHEMA: Any = pa.schema(
 @dataclass(frozen=True)
 class Recipe:
     """All that decides the orders of a folder. model: as `Classifier.recorded`. images: how many; images_sha256,
-    classes_sha256: what they are, and what a class is (`given`); not the store's masks or answers. preprocessing: the
-    fields of the model's. side: of its crop, in pixels. fill: what masked pixels become, in [0, 1]. The rest as in
-    `Choice` and `Settings`."""
+    classes_sha256: what they are, and what a class is (`given`); not the store's masks or answers. left_out: the
+    fields of `LeftOutFacts`, None where nothing was asked for. preprocessing: the fields of the model's. side: of its
+    crop, in pixels. fill: what masked pixels become, in [0, 1]. The rest as in `Choice` and `Settings`."""
 
     model: dict[str, Any]
     images: int
     images_sha256: str
     classes_sha256: str
+    left_out: dict[str, Any] | None
     preprocessing: dict[str, Any]
     side: int
     selection: str
@@ -184,7 +185,7 @@ def claimed(folder: Path, recipe: Recipe, *, overwrite: bool) -> Iterator[bool]:
             mine, theirs = json.loads(json.dumps(dataclasses.asdict(recipe))), before["made_of"]
             different = sorted(key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key))
             if different:
-                key = different[0]
+                key = min(different, key=lambda key: (key != "left_out", key))  # what was asked, before what follows
                 raise SalientError(
                     f"{folder}: orders made otherwise; {key} differs",
                     expected=str(mine.get(key))[:80],

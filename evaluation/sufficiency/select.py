@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.plan.plan import rows_in
+from salient_imagenet_data.evaluation.plan.plan import left_out_in, rows_in
 from salient_imagenet_data.evaluation.run.found import images_found, say
 from salient_imagenet_data.evaluation.run.images import ItemBatch, Items, ready
 from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
+from salient_imagenet_data.evaluation.score.records import to_json
 from salient_imagenet_data.evaluation.sufficiency.choices import Choice
 from salient_imagenet_data.evaluation.sufficiency.folding import folded
 from salient_imagenet_data.evaluation.sufficiency.given import classes_sha256, ids_at, images_sha256
@@ -34,8 +35,8 @@ PASSES_AT_ONCE = 8
 
 
 def joined_images(store: Store, images: Images, settings: Settings, report: Callable[[str], None] = say) -> Joined:
-    """The images of a fold. report: is told what is left out."""
-    return images_found(store, images, settings, rows_in(store, settings.fold), report)
+    """The images of a fold that are not left out. report: is told what is left out."""
+    return images_found(store, images, settings, rows_in(store, settings.fold, settings.left_out), report)
 
 
 def mean_colour(items: Items, settings: Settings) -> tuple[float, float, float]:
@@ -105,6 +106,7 @@ def recipe_of(
         images=len(joined),
         images_sha256=images_sha256(joined.store, joined.rows),
         classes_sha256=classes_sha256(joined.store),
+        left_out=to_json(left_out_in(joined.store, settings.fold, settings.left_out)),
         preprocessing=dataclasses.asdict(preprocessing),
         side=side,
         selection=choice.selection,

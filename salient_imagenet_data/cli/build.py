@@ -19,6 +19,7 @@ from salient_imagenet_data.cli.commands import (
     VERSION,
     attack_of,
     cli,
+    leave_out_option,
     tell,
 )
 from salient_imagenet_data.cli.images import GivenImages, images_options, tell_classes
@@ -60,11 +61,7 @@ from salient_imagenet_data.networks.classes import Reading
     default="pillow",
     help="Of images: the reference, a faster one, or the CUDA device.",
 )
-@click.option(
-    "--leave-out",
-    type=FILE,
-    help="Images that no ranking counts and that are no feature's top image: as of `label-errors`, or one id a line.",
-)
+@leave_out_option("Images that no ranking counts and that are no feature's top image")
 @click.option("--attacked", type=click.IntRange(0), default=64, help="Images to measure robustness on; 0: none.")
 @click.option("--stop-after", type=click.Choice(get_args(Stage)), default="maps", help="Last stage.")
 @run_options

@@ -41,11 +41,16 @@ FOLD = click.option(
 )
 
 
-LEAVE_OUT = click.option(
-    "--leave-out",
-    type=FILE,
-    help="Images that no figure is of: a CSV with a column image_id, as of `label-errors`, or one id a line.",
-)
+def leave_out_option(which: str) -> Callable[[Any], Any]:
+    """--leave-out. which: the images that the file names, in words."""
+    return click.option(
+        "--leave-out",
+        type=FILE,
+        help=f"{which}: a CSV with a column image_id, as of `label-errors`, or one id a line.",
+    )
+
+
+LEAVE_OUT = leave_out_option("Images that no figure is of")
 
 
 SECTIONS = {
@@ -185,6 +190,7 @@ def settings_of(
     device: str | None,
     skip_missing: bool,
     fold: Fold,
+    left_out: LeftOut,
     *,
     seed: int = 0,
     top_k: int | None = 5,
@@ -195,7 +201,7 @@ def settings_of(
     from salient_imagenet_data.networks.devices import check_device
 
     missing: Missing = "skip" if skip_missing else "error"
-    return Settings(batch_size, workers, seed, check_device(device), top_k, missing, fold, classes)
+    return Settings(batch_size, workers, seed, check_device(device), top_k, missing, fold, left_out, classes)
 
 
 def options(decorators: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:

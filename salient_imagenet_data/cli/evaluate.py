@@ -72,6 +72,7 @@ _MODELS = (
         "--class-names", "outputs", multiple=True, metavar="FILE", help=OUTPUTS + " One for each, or for all."
     ),
     FOLD,
+    LEAVE_OUT,
     click.option("--skip-missing", is_flag=True, help="Leave out, and count, images not there or not decoding."),
     DEVICE,
     JSON,
@@ -116,7 +117,6 @@ models_options = options(_MODELS)
     help=f"How many classes vlm:hf:NAME may be asked about, each by itself, for each image.  [default: {MOST}]",
 )
 @click.option("--frame", type=click.Choice(["model", "store"]), default="model", help="Whose resize and crop.")
-@LEAVE_OUT
 @click.option("--out", type=FOLDER, help="Folder for predictions and report; the same command goes on with it.")
 @click.option("--overwrite", is_flag=True, help="Run again what --out holds.")
 @click.option("--top-k", type=click.IntRange(0), default=5, help="Classes that are kept of each answer; 0 keeps all.")
@@ -182,7 +182,7 @@ def evaluate(
     if out is not None:
         check_page(out / REPORT_PAGE)  # before hours of inference
     settings = settings_of(
-        batch_size, workers, device, skip_missing, fold, seed=seed, top_k=top_k or None, classes=classes
+        batch_size, workers, device, skip_missing, fold, left_out, seed=seed, top_k=top_k or None, classes=classes
     )
     with tempfile.TemporaryDirectory() as scratch:
         files, failed = run_models(
@@ -251,6 +251,7 @@ def align(
     depth: Depth | None,
     curves: int,
     fold: Fold,
+    leave_out: Path | None,
     batch_size: int,
     workers: int,
     skip_missing: bool,
@@ -262,7 +263,9 @@ def align(
     Mass, the energy pointing game, and IoU also on the spurious masks and on what is neither; cover is the mass of a
     map that is the same everywhere.
     """
+    from salient_imagenet_data.evaluation.plan.plan import left_out_in
     from salient_imagenet_data.evaluation.saliency.alignment import align as align_model
+    from salient_imagenet_data.evaluation.score.records import to_json
     from salient_imagenet_data.folds import WHOLE
     from salient_imagenet_data.networks.classifiers import told
     from salient_imagenet_data.networks.opening import open_networks
@@ -276,8 +279,10 @@ def align(
         return {key: e and dataclasses.asdict(e) for key, e in some(figures).items()}
 
     opened = Store(store)
+    left_out = left_out_of(leave_out, opened)
     source = images.of(opened)
-    settings = settings_of(batch_size, workers, device, skip_missing, fold)
+    settings = settings_of(batch_size, workers, device, skip_missing, fold, left_out)
+    facts = left_out_in(opened, fold, left_out)
     results = {}
     for name, opener in open_networks(opened, models, weights, architecture, outputs=outputs).items():
         classifier = opener()
@@ -287,7 +292,7 @@ def align(
             classifier, opened, source, saliency=saliency, layer=layer, depth=depth, curves=curves, settings=settings
         )
     if as_json:
-        part = {} if fold == WHOLE else {"fold": str(fold)}
+        part = ({} if fold == WHOLE else {"fold": str(fold)}) | {"left_out": to_json(facts)}
         drawn = {name: {"curves": plain(f.curves)} if f.curves else {} for name, f in results.items()}
         found = {name: part | plain(figures) | drawn[name] for name, figures in results.items()}
         click.echo(in_json(found))
@@ -299,6 +304,8 @@ def align(
             click.echo(f"{Path(name).name[:28]:<28} {key:<18} {e.n if e else 0:>6}  {value}")
     if fold != WHOLE:
         click.echo(f"only fold {fold} of the images")
+    if facts is not None:
+        click.echo(facts.words)
 
 
 def _finish(

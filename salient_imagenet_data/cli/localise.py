@@ -15,12 +15,14 @@ from salient_imagenet_data.cli.commands import (
     FOLD,
     FOLDER,
     JSON,
+    LEAVE_OUT,
     OUTPUTS,
     SEED,
     WORKERS,
     batch_size_option,
     cli,
     in_json,
+    left_out_of,
     settings_of,
     tell,
 )
@@ -59,8 +61,9 @@ def by_boxes(store: Store, boxes: Path | None) -> dict[tuple[int, int], str] | N
     required=True,
     help="CSV, Kaggle's LOC_*_solution.csv, COCO's JSON, a folder of ImageNet's XML, or a folder of mask PNGs.",
 )
+@LEAVE_OUT
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every class and feature.")
-def localise(store: str, boxes: Path, as_json: bool) -> None:
+def localise(store: str, boxes: Path, leave_out: Path | None, as_json: bool) -> None:
     """Measure how far core and spurious maps lie on the object, against boxes drawn by people. Needs no image.
 
     Mass inside: share of a map in the boxes. Lift: that over the share of the crop that the boxes are, 1 for a map that
@@ -71,7 +74,8 @@ def localise(store: str, boxes: Path, as_json: bool) -> None:
     from salient_imagenet_data.evaluation.localisation.truth import read_truth
     from salient_imagenet_data.store.reading import Store
 
-    found = localise_store(Store(store), read_truth(boxes))
+    opened = Store(store)
+    found = localise_store(opened, read_truth(boxes), left_out_of(leave_out, opened))
     click.echo(in_json(found.to_json()) if as_json else lines(found))
 
 
@@ -114,6 +118,7 @@ def score_discovery(store: str, claims: Path, as_json: bool) -> None:
 )
 @click.option("--rules", type=click.Choice(RULES), default="epsilon_plus_flat", help="How relevance is handed back.")
 @FOLD
+@LEAVE_OUT
 @click.option("--skip-missing", is_flag=True, help="Leave out, and count, images not there or not decoding.")
 @batch_size_option(16)
 @WORKERS
@@ -134,6 +139,7 @@ def relevance(
     clusters: int | None,
     rules: Rules,
     fold: Fold,
+    leave_out: Path | None,
     skip_missing: bool,
     batch_size: int,
     workers: int,
@@ -150,11 +156,14 @@ def relevance(
     from salient_imagenet_data.evaluation.relevance.records import Asked
     from salient_imagenet_data.evaluation.relevance.relevance import relevance as find
     from salient_imagenet_data.evaluation.relevance.writing import check_folder, write
+    from salient_imagenet_data.store.reading import Store
 
     if out is not None:
         check_folder(out)
-    settings = settings_of(batch_size, workers, device, skip_missing, fold, seed=seed)
-    classifier, opened, source = inputs_of(store, images, model, weights, architecture, outputs)
+    opened = Store(store)
+    left_out = left_out_of(leave_out, opened)
+    settings = settings_of(batch_size, workers, device, skip_missing, fold, left_out, seed=seed)
+    classifier, source = inputs_of(opened, images, model, weights, architecture, outputs)
     asked = Asked(rules, by, clusters, per_class)
     found = find(classifier, opened, source, classes, asked, settings, tell)
     if out is not None:

@@ -94,7 +94,7 @@ def groups(
     place where the class's spuriosity falls apart into two.
     """
     from salient_imagenet_data.evaluation.numbers.groups import Rule
-    from salient_imagenet_data.evaluation.plan.plan import rows_in
+    from salient_imagenet_data.evaluation.plan.plan import left_out_in, rows_in
     from salient_imagenet_data.evaluation.report.grouped import figures_words, sizes_words, table_of
     from salient_imagenet_data.evaluation.run.predictions import read_predictions
     from salient_imagenet_data.evaluation.score.grouping import fold_in, groups_in, json_of, scored, sizes_in
@@ -108,7 +108,7 @@ def groups(
     files = [read_predictions(path, len(opened.class_names)) for path in predictions]
     part = fold_in(files, None if fold is None else fold_of(fold))
     left_out = left_out_of(leave_out, opened)
-    facts = left_out.facts(opened.rows.image_ids.take(rows_in(opened, part)).to_pylist())
+    facts = left_out_in(opened, part, left_out)
     rows = rows_in(opened, part, left_out)
     found = groups_in(opened, rows, by)
     other = None

@@ -21,6 +21,8 @@ from salient_imagenet_data.cli.commands import (
     batch_size_option,
     cli,
     in_json,
+    leave_out_option,
+    left_out_of,
     numbers,
     options,
     settings_of,
@@ -33,6 +35,7 @@ from salient_imagenet_data.loaders.augment.choices import BACKGROUNDS
 from salient_imagenet_data.networks.classes import Reading
 
 if TYPE_CHECKING:
+    from salient_imagenet_data.evaluation.run.settings import Settings
     from salient_imagenet_data.folds import Fold
     from salient_imagenet_data.images.source import ImageSource
     from salient_imagenet_data.networks.classifiers import Classifier
@@ -48,6 +51,7 @@ _CHANGED = (
     click.option("--out", type=FILE, required=True, help="Weights to write, .safetensors."),
     click.option("--overwrite", is_flag=True, help="Replace weights that are there."),
     FOLD,
+    leave_out_option("Images that it learns nothing from"),
     WORKERS,
     click.option("--skip-missing", is_flag=True, help="Leave out images that are not there."),
     DEVICE,
@@ -124,6 +128,7 @@ def retrain_head(
     out: Path,
     overwrite: bool,
     fold: Fold,
+    leave_out: Path | None,
     workers: int,
     seed: int,
     skip_missing: bool,
@@ -140,13 +145,17 @@ def retrain_head(
     """
     from salient_imagenet_data.evaluation.mitigation.heads.retrain import retrain_head as retrain
     from salient_imagenet_data.networks.saving import check_out, save_as_read
+    from salient_imagenet_data.store.reading import Store
 
     how = _head_method(method, {name: value for name, value in chosen.items() if value is not None})
     check_out(out, overwrite)
-    inputs = inputs_of(store, images, model, weights, architecture, outputs)
-    settings = settings_of(batch_size, workers, device, skip_missing, fold, seed=seed, classes=classes)
-    network, fitted = retrain(*inputs, method=how, settings=settings)
-    save_as_read(network, out, model, inputs[0].class_names)
+    opened = Store(store)
+    left_out = left_out_of(leave_out, opened)
+    settings = settings_of(batch_size, workers, device, skip_missing, fold, left_out, seed=seed, classes=classes)
+    classifier, source = inputs_of(opened, images, model, weights, architecture, outputs)
+    network, fitted = retrain(classifier, opened, source, how, settings)
+    save_as_read(network, out, model, classifier.class_names)
+    _tell_left_out(opened, settings)
     before, after = fitted.loss
     click.echo(f"wrote {out}: loss {before:.4f} -> {after:.4f} on {fitted.images} images, {fitted.steps} steps")
     if fitted.note:
@@ -190,6 +199,7 @@ def spufix(
     out: Path,
     overwrite: bool,
     fold: Fold,
+    leave_out: Path | None,
     workers: int,
     skip_missing: bool,
     device: str | None,
@@ -198,11 +208,15 @@ def spufix(
     """Take off the logit of each class what its spurious features add to it, without training."""
     from salient_imagenet_data.evaluation.mitigation.spufix import spufix as corrected
     from salient_imagenet_data.networks.saving import check_out, save_as_read
+    from salient_imagenet_data.store.reading import Store
 
     check_out(out, overwrite)
-    inputs = inputs_of(store, images, model, weights, architecture, outputs)
-    network, taken = corrected(*inputs, settings=settings_of(batch_size, workers, device, skip_missing, fold))
-    save_as_read(network, out, model, inputs[0].class_names)
+    opened = Store(store)
+    settings = settings_of(batch_size, workers, device, skip_missing, fold, left_out_of(leave_out, opened))
+    classifier, source = inputs_of(opened, images, model, weights, architecture, outputs)
+    network, taken = corrected(classifier, opened, source, settings=settings)
+    save_as_read(network, out, model, classifier.class_names)
+    _tell_left_out(opened, settings)
     if taken.without:
         tell(f"{taken.without} spurious features have no direction in this network, and are left as they are")
     click.echo(
@@ -260,6 +274,7 @@ def finetune(
     out: Path,
     overwrite: bool,
     fold: Fold,
+    leave_out: Path | None,
     workers: int,
     seed: int,
     skip_missing: bool,
@@ -280,6 +295,7 @@ def finetune(
     from salient_imagenet_data.evaluation.mitigation.sweep import check_sweep
     from salient_imagenet_data.evaluation.mitigation.sweep import sweep as choose
     from salient_imagenet_data.networks.saving import check_out, save_as_read
+    from salient_imagenet_data.store.reading import Store
 
     def report(epoch: int, classified: float, guided: float) -> None:
         losses = f"cross entropy {classified:.4f}, {config.loss} {guided:.4f}"
@@ -293,8 +309,10 @@ def finetune(
     if grid and given == click.core.ParameterSource.COMMANDLINE:
         raise SalientError("the weight is said twice", expected="--loss-weight or --sweep", got="both")
     truth = None if boxes is None else read_truth(boxes)
-    classifier, opened, source = inputs_of(store, images, model, weights, architecture, outputs)
-    settings = settings_of(batch_size, workers, device, skip_missing, fold, seed=seed, classes=classes)
+    opened = Store(store)
+    left_out = left_out_of(leave_out, opened)
+    settings = settings_of(batch_size, workers, device, skip_missing, fold, left_out, seed=seed, classes=classes)
+    classifier, source = inputs_of(opened, images, model, weights, architecture, outputs)
     joined = found_for(classifier, opened, source, settings)
     chosen = None
     if grid:
@@ -305,6 +323,7 @@ def finetune(
     if done.annotation is not None:
         tell(done.annotation.words)
     save_as_read(network, out, model, classifier.class_names)
+    _tell_left_out(opened, settings)
     write_record(out, joined, config, settings, done, boxes=boxes, sweep=chosen)
     click.echo(f"wrote {out}")
 
@@ -363,23 +382,29 @@ def spurious_score(
     click.echo(in_json(by_name) if as_json else table(scores))
 
 
+def _tell_left_out(store: Store, settings: Settings) -> None:
+    """What the settings leave out, where it was asked for."""
+    from salient_imagenet_data.evaluation.plan.plan import left_out_in
+
+    if facts := left_out_in(store, settings.fold, settings.left_out):
+        tell(facts.words)
+
+
 def inputs_of(
-    store: str,
+    store: Store,
     images: GivenImages,
     model: str | None,
     weights: str | None,
     architecture: str | None,
     outputs: str | None,
-) -> tuple[Classifier, Store, ImageSource]:
-    """The classifier, the store and its images."""
+) -> tuple[Classifier, ImageSource]:
+    """The classifier, and the store's images."""
     from salient_imagenet_data.networks.classifiers import told
     from salient_imagenet_data.networks.opening import open_networks
-    from salient_imagenet_data.store.reading import Store
 
-    opened = Store(store)
     models, files, labels = (() if value is None else (value,) for value in (model, weights, outputs))
-    (opener,) = open_networks(opened, models, files, architecture, outputs=labels).values()
+    (opener,) = open_networks(store, models, files, architecture, outputs=labels).values()
     classifier = opener()
     for line in told(classifier.details):
         tell(line)
-    return classifier, opened, images.of(opened)
+    return classifier, images.of(store)

@@ -20,6 +20,7 @@ from salient_imagenet_data.cli.commands import (
     cli,
     fold_of,
     in_json,
+    left_out_of,
     numbers,
     settings_of,
     tell,
@@ -62,6 +63,7 @@ def sis(
     outputs: tuple[str, ...],
     names: tuple[str, ...],
     fold: Fold,
+    leave_out: Path | None,
     out: Path,
     overwrite: bool,
     selection: Selection,
@@ -91,10 +93,11 @@ def sis(
 
     check_picture(picture, overwrite_picture)
     opened = Store(store)
+    left_out = left_out_of(leave_out, opened)
     source = images.of(opened)
     colour: Any = None if fill is None else numbers(fill, float, "--fill")
     choice, asked = Choice(selection, cell, step, colour, wrong_class), Asked(tau, border)
-    settings = settings_of(batch_size, workers, device, skip_missing, fold, seed=seed)
+    settings = settings_of(batch_size, workers, device, skip_missing, fold, left_out, seed=seed)
     found = find(
         open_networks(opened, models, weights, architecture, names=names or None, outputs=outputs),
         opened,
@@ -214,6 +217,7 @@ def certify(
     outputs: tuple[str, ...],
     names: tuple[str, ...],
     fold: Fold,
+    leave_out: Path | None,
     alpha: float,
     threshold: float,
     fill: str,
@@ -244,9 +248,10 @@ def certify(
 
     check_picture(picture, overwrite_picture)
     opened = Store(store)
+    left_out = left_out_of(leave_out, opened)
     source = images.of(opened)
     asked = Asked(alpha, threshold, fill, steps, grid)
-    settings = settings_of(batch_size, workers, device, skip_missing, fold, seed=seed)
+    settings = settings_of(batch_size, workers, device, skip_missing, fold, left_out, seed=seed)
     results = {}
     for name, opener in open_networks(
         opened, models, weights, architecture, names=names or None, outputs=outputs

@@ -96,7 +96,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "spurious-score": dict.fromkeys(("outputs", "classes", "split"), "evaluation/test_spurious_score.py"),
     "publish": dict.fromkeys(("repo", "private", "gated", "revision"), "hub/test_http.py")
     | {"redistribute": "hub/test_export.py"},  # the same decorator as of export
-    "localise": {"boxes": "evaluation/localisation/test_localise.py"},
+    "localise": dict.fromkeys(("boxes", "leave_out"), "evaluation/localisation/test_localise.py"),
     "sheets": {"boxes": "evaluation/localisation/test_localise.py"},
     "evaluate": {
         "names": "cli/test_evaluate.py",
@@ -133,19 +133,23 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     | dict.fromkeys(("hub", "dataset", "source"), "evaluation/report/test_hub_results.py"),
     "export": {"redistribute": "hub/test_export.py"},
     "study": dict.fromkeys(
-        ("outputs", "names", "methods", "seeds", "quick", "sigma", "learning_rate", "train_fold", "test_fold"),
+        (
+            *("outputs", "names", "methods", "seeds", "quick", "sigma", "learning_rate"),
+            *("train_fold", "test_fold", "leave_out"),
+        ),
         "evaluation/study/test_command.py",
     ),
     "train": {"weights": "cli/test_train.py", "autoattack": "cli/test_train.py", "outputs": "subsets/test_outputs.py"},
 }
 """Options that need more than a tiny store, and the file of tests that gives them to the command."""
 SPLITS, WEIGHTS, BOXES = "a folder of splits", "weights of a plain state dict", "people's boxes"
-LEFT_OUT = "images to leave out"
+LEFT_OUT = "images to leave out: all but the first of two folds"
 """Stand for paths in what is given."""
 PLAIN = ("--weights", WEIGHTS, "--architecture", "resnet18")
 SCENES = ("--scenes", 30)
 NETWORK = "the network of the store"
 FROM = ("--from", NETWORK)
+RINGS = ("--class", "ring")
 CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
     "build": {
         "weights_sha256": ("--weights-sha256", "0" * 64),
@@ -183,6 +187,7 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
     },
     "align": {
         "fold": ("--fold", "1/2"),
+        "leave_out": ("--leave-out", LEFT_OUT),
         "saliency": ("--saliency", "input_x_gradient"),
         "layer": ("--layer", "image"),
         "depth": ("--depth", "input"),
@@ -191,6 +196,7 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
     },
     "retrain-head": {
         "fold": ("--fold", "1/2"),
+        "leave_out": ("--leave-out", LEFT_OUT),
         "seed": ("--choose", "random", "--seed", 1),
         "choice": ("--choose", "most"),
         "most": ("--most", 1),
@@ -204,6 +210,7 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
     },
     "finetune": {
         "fold": ("--fold", "1/2"),
+        "leave_out": ("--leave-out", LEFT_OUT),
         "seed": ("--seed", 1),
         "loss": ("--loss", "l1"),
         "weight": ("--loss-weight", 1),
@@ -222,6 +229,7 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
     },
     "sis": {
         "fold": ("--fold", "1/2"),
+        "leave_out": ("--leave-out", LEFT_OUT),
         "selection": ("--step", 1, "--selection", "backward"),
         "cell": ("--cell", 28),
         "step": ("--step", 8),
@@ -232,7 +240,11 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
         "batch_size": ("--batch-size", 7),
         "seed": ("--seed", 1),
     },
-    "spufix": {"fold": ("--fold", "1/2"), "batch_size": ("--batch-size", 7)},
+    "spufix": {
+        "fold": ("--fold", "1/2"),
+        "leave_out": ("--leave-out", LEFT_OUT),
+        "batch_size": ("--batch-size", 7),
+    },
     "spurious-score": {"batch_size": ("--batch-size", 7)},
     "sis-retrain": {
         "share": ("--share", 0.5),
@@ -247,6 +259,7 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
     },
     "certify": {
         "fold": ("--fold", "1/2"),
+        "leave_out": ("--leave-out", LEFT_OUT),
         "alpha": ("--alpha", 0.5),
         "threshold": ("--threshold", 0.3),
         "fill": ("--fill", "blur_3"),
@@ -256,8 +269,9 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
         "seed": ("--seed", 1),
     },
     "relevance": {
-        "fold": ("--fold", "1/2"),
-        "classes": ("--class", "ring"),
+        "fold": (*RINGS, "--fold", "1/2"),
+        "leave_out": (*RINGS, "--leave-out", LEFT_OUT),
+        "classes": RINGS,
         "per_class": ("--per-class", 2),
         "rules": ("--rules", "epsilon_plus"),
         "batch_size": ("--batch-size", 7),
@@ -342,6 +356,7 @@ BESIDE = {  # what the option is compared with, where it is not the command alon
     ("retrain-head", "penalties"): ("--method", "dfr", "--penalty", 0.3),
     ("retrain-head", "upweights"): ("--method", "jtt", "--upweight", 4),
     ("sis", "selection"): ("--step", 1),
+    **dict.fromkeys([("relevance", "fold"), ("relevance", "leave_out")], RINGS),
     ("relevance", "seed"): ("--per-class", 2),
     ("export", "threshold"): ("--format", "coco"),
 }

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from salient_imagenet_data.annotation.files import write_annotations
 from salient_imagenet_data.cli import cli
 from salient_imagenet_data.evaluation.sufficiency.choices import Choice
 from salient_imagenet_data.evaluation.sufficiency.select import select
+from salient_imagenet_data.folds import Fold
 from salient_imagenet_data.names import MAIN_OBJECT
 from salient_imagenet_data.networks.opening import open_networks
+from salient_imagenet_data.ranking.left_out import LeftOut
 from salient_imagenet_data.store.reading import Store
 from tests.cli.options import (
     BESIDE,
@@ -44,6 +46,11 @@ from tests.release_files import FEATURES, WNIDS, release, write_zip
 def digest(folder: Path) -> dict[str, str]:
     files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
     return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def ids_outside(fold: Fold, store: Store) -> list[str]:
+    ids = store.rows.image_ids.to_pylist()
+    return [image_id for image_id, inside in zip(ids, fold.holds(ids), strict=True) if not inside]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +81,7 @@ def others(
         copy.symlink_to(path)
     torch.manual_seed(0)
     torch.save(torchvision.models.resnet18(num_classes=10).state_dict(), folder / "resnet18.pt")
-    (folder / "left_out.txt").write_text("\n".join(store.rows.image_ids.to_pylist()[::6]) + "\n")
+    (folder / "left_out.txt").write_text("\n".join(ids_outside(Fold(1, 2), store)) + "\n")
     answers = [
         Answer(f"p{person}", WNIDS[k], k, feature, rank, "main_object" if person < 2 else "background", 4, "so")
         for k, features in FEATURES.items()
@@ -155,9 +162,11 @@ def outcome(
             where = (*(() if "--scenes" in extra else ("--images", images)), *small)
         folder.mkdir(parents=True, exist_ok=True)
         code, out, err = run(name, *where, "--out", folder / "w.safetensors", *extra)
+        said = {"line": out.partition(": ")[2], "told": [line for line in err.splitlines() if "left out on" in line]}
         for record in folder.glob("*.finetune.json"):  # repeats what was given
+            said["left_out"] = json.loads(record.read_text())["left_out"]
             record.unlink()
-        return code, (digest(folder) or err, out.replace(str(folder), "")), {"line": out.partition(": ")[2]}
+        return code, (digest(folder) or err, out.replace(str(folder), "")), said
     code, _, _ = run(name, store, "--out", folder / "x", *extra)
     return code, digest(folder / "x"), {}
 
@@ -189,10 +198,11 @@ def test_an_option_that_is_tested_elsewhere_is_given_there(name: str, option: st
     assert f'"{flag}"' in text or f"{flag} " in text
 
 
-@pytest.mark.parametrize(("name", "option"), [(name, option) for name in CHANGES for option in CHANGES[name]])
-def test_an_option_that_is_changed_changes_the_result(
-    name: str,
-    option: str,
+Made = Callable[[str, tuple[object, ...]], tuple[int, Any, dict[str, Any]]]
+
+
+@pytest.fixture
+def made(
     store: Store,
     bare_store: Store,
     images: Path,
@@ -201,14 +211,44 @@ def test_an_option_that_is_changed_changes_the_result(
     tmp_path: Path,
     run: Run,
     done: dict[tuple[object, ...], Any],
-) -> None:
+) -> Made:
+    """`outcome` of a command with some options, of each once."""
     given = {"store": store.path, "bare": bare_store.path, "images": images, "weights": weights, **others}
-    beside = BESIDE.get((name, option), ())
-    if (name, beside) not in done:
-        done[name, beside] = outcome(name, beside, run, tmp_path / "before", given)
-    before, after = done[name, beside], outcome(name, CHANGES[name][option], run, tmp_path / "after", given)
+
+    def of(name: str, extra: tuple[object, ...]) -> tuple[int, Any, dict[str, Any]]:
+        if (name, extra) not in done:
+            done[name, extra] = outcome(name, extra, run, tmp_path / str(len(done)), given)
+        found: tuple[int, Any, dict[str, Any]] = done[name, extra]
+        return found
+
+    return of
+
+
+@pytest.mark.parametrize(("name", "option"), [(name, option) for name in CHANGES for option in CHANGES[name]])
+def test_an_option_that_is_changed_changes_the_result(name: str, option: str, made: Made) -> None:
+    before, after = made(name, BESIDE.get((name, option), ())), made(name, CHANGES[name][option])
     assert before[0] == 0 and after[0] == (2 if (name, option) in REFUSED else 0), after[1]
     if (name, option) in SAME:
         assert alike(before[2], after[2])
     else:
         assert before[1] != after[1], f"{name}: {CHANGES[name][option]} changed nothing"
+
+
+WITHIN = [name for name in CHANGES if {"fold", "leave_out"} <= CHANGES[name].keys() and name != "evaluate"]
+"""Commands with both options; what `evaluate` leaves out may still be the other image of a control."""
+
+
+@pytest.mark.parametrize("name", WITHIN)
+def test_to_leave_out_what_a_fold_has_not_is_to_take_the_fold(name: str, made: Made, store: Store) -> None:
+    """And says what was left out: in the JSON, or where weights are written in words, and in the record beside them."""
+    facts = LeftOut(frozenset(ids_outside(Fold(1, 2), store))).facts(store.rows.image_ids.to_pylist())
+    assert facts is not None and 0 < facts.images < len(store)
+    (_, of_fold, fold), (_, of_rest, rest) = (made(name, CHANGES[name][option]) for option in ("fold", "leave_out"))
+    if "told" in rest:
+        assert of_rest == of_fold and rest["told"] == [facts.words] and fold["told"] == []
+        assert rest.get("left_out", vars(facts)) == vars(facts) and fold.get("left_out") is None
+    else:
+        a, b = fold["figures"], rest["figures"]
+        assert b["left_out"] == vars(facts) and a["left_out"] is None
+        asked = dict.fromkeys(("fold", "left_out"))
+        assert a | asked == b | asked

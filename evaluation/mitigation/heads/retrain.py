@@ -112,7 +112,7 @@ def retrain_head(
     device = settings.device
     classifier = classifier.among(settings.classes)
     preprocessing = classifier.preprocessing or store.manifest.preprocessing
-    found = images_found(store, source, settings, rows_in(store, settings.fold))
+    found = images_found(store, source, settings, rows_in(store, settings.fold, settings.left_out))
     labels, activations = labels_of(store)[found.rows], store.activations[found.rows]
     if method.ranks:
         check_known(activations, store.path)

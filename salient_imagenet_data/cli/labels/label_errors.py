@@ -19,6 +19,7 @@ from salient_imagenet_data.cli.commands import (
     batch_size_option,
     cli,
     in_json,
+    leave_out_option,
     left_out_of,
     settings_of,
     tell,
@@ -58,9 +59,7 @@ ABOUT_IMAGES = (
     default=USUAL,
     help="Whose labels are least likely: of each pair of classes, of each class, or by both.",
 )
-@click.option(
-    "--leave-out", type=FILE, help="Images that are not asked about, such as those that the model was trained on."
-)
+@leave_out_option("Images that are not asked about, such as those that the model was trained on")
 @click.option("--out", type=FILE, help="CSV of the candidates to write: what --leave-out reads.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 @FOLD
@@ -118,21 +117,22 @@ def label_errors_command(
         opened = Store(store)
         left_out = left_out_of(leave_out, opened)
         answered = from_predictions(read_predictions(predictions, len(opened.class_names)), opened)
-        found, there = answered.without(left_out), answered.image_ids
+        found, facts = answered.without(left_out), left_out.facts(answered.image_ids)
         tell(f"out of sample only if the model was not trained on these images, of split {opened.manifest.split}")
     else:
         from salient_imagenet_data.cli.mitigate import inputs_of
         from salient_imagenet_data.evaluation.labels.crossed import cross_validated
-        from salient_imagenet_data.evaluation.plan.plan import rows_in
+        from salient_imagenet_data.evaluation.plan.plan import left_out_in
 
         assert images is not None
-        settings = settings_of(batch_size, workers, device, skip_missing, fold)
-        classifier, opened, source = inputs_of(store, images, model, weights, architecture, outputs)
+        opened = Store(store)
         left_out = left_out_of(leave_out, opened)
-        found = cross_validated(classifier, opened, source, folds, decay, settings, left_out)
-        there = tuple(opened.rows.image_ids.take(rows_in(opened, fold)).to_pylist())
+        settings = settings_of(batch_size, workers, device, skip_missing, fold, left_out)
+        classifier, source = inputs_of(opened, images, model, weights, architecture, outputs)
+        found = cross_validated(classifier, opened, source, folds, decay, settings)
+        facts = left_out_in(opened, fold, left_out)
         tell("the heads are out of sample; the body of the network is only if it was not trained on these labels")
-    if facts := left_out.facts(there):
+    if facts is not None:
         tell(facts.words)
     result = label_errors(found, opened.class_names, prune)
     if out is not None:

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from salient_imagenet_data.cli.commands import FOLDER, JSON, OUTPUTS, cli, fold_of, in_json, tell
+from salient_imagenet_data.cli.commands import (
+    FOLDER,
+    JSON,
+    LEAVE_OUT,
+    OUTPUTS,
+    cli,
+    fold_of,
+    in_json,
+    left_out_of,
+    tell,
+)
 from salient_imagenet_data.cli.images import IMAGES, GivenImages, images_options
 from salient_imagenet_data.evaluation.study.methods import FAMILIES, NAMES
 
@@ -28,6 +38,7 @@ FOLDS = "1/2", "2/2"
 @click.option("--name", "names", multiple=True, help="What a model is called; one for each, in order.")
 @click.option("--train-fold", metavar="N/M", help=f"Of the store's images, to train on.  [default: {FOLDS[0]}]")
 @click.option("--test-fold", metavar="N/M", help=f"Of the store's images, to measure on.  [default: {FOLDS[1]}]")
+@LEAVE_OUT
 @click.option("--out", type=FOLDER, required=True, help="Folder for all it makes; the same command goes on with it.")
 @click.option(
     "--methods",
@@ -61,6 +72,7 @@ def study(
     names: tuple[str, ...],
     train_fold: str | None,
     test_fold: str | None,
+    leave_out: Path | None,
     out: Path,
     methods: str | None,
     seeds: int | None,
@@ -96,22 +108,26 @@ def study(
     if store is None:
         _refuse(images=images, model=models, weights=weights, architecture=architecture, class_names=outputs)
         _refuse(name=names)
-        _refuse(train_fold=train_fold, test_fold=test_fold)
+        _refuse(train_fold=train_fold, test_fold=test_fold, leave_out=leave_out)
         opening = _scenes(out, seeds, quick)
     else:
         if images is None:
             raise click.UsageError("with a STORE give its --images")
         from salient_imagenet_data.evaluation.study.own import StoreOpening
+        from salient_imagenet_data.store.reading import Store
 
+        left_out = left_out_of(leave_out, Store(store))
         train, test = fold_of(train_fold or FOLDS[0]), fold_of(test_fold or FOLDS[1])
         given = models, weights, architecture, outputs, names or None
-        opening = StoreOpening(store, images.place, *given, images.layout, seeds or OWN_SEEDS, train, test)
+        opening = StoreOpening(store, images.place, *given, images.layout, seeds or OWN_SEEDS, train, test, left_out)
     rows = run_study(opening, out, chosen, plan, processes=processes or cores(), report=tell)
     found = study_of(rows, plan, opening.about)
     page = write_study(found, out)
     if as_json:
         click.echo(in_json(found.to_json()))
         return
+    if found.left_out:
+        click.echo(found.left_out)
     for line in lines(found.headline, found.methods):
         click.echo(line)
     click.echo(f"{len(rows)} rows, {len(found.failed)} of methods that could not be used; see {page}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from salient_imagenet_data.evaluation.certificates.figures import OTHER, OWN, Certificates, Seen, lines, of_kind
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate
+from salient_imagenet_data.ranking.left_out import LeftOutFacts
 
 WHOLE, LABELS = np.array([0.8, 0.5, 1.0, 0.4]), np.array([0, 0, 0, 7])
 SEEN = {
@@ -42,6 +44,11 @@ def test_lines_and_json_where_there_is_nothing() -> None:
         "net: 3 images, 0 answered right; nothing to certify",
         "  core masks of 0 images; 3 more have an empty one",
     ]
+    without = lines("net", replace(some, left_out=LeftOutFacts(2, "ab" * 32))).splitlines()
+    assert (
+        without[1] == "  2 images left out on request (ids abababababab)"
+        and "\n".join(without[:1] + without[2:]) == text
+    )
     assert json.loads(json.dumps(some.to_json(), allow_nan=False))["confidence"]["value"] is None
     whole = of_kind(WHOLE, SEEN, np.full(4, 0.25), LABELS, 0, 0.9)
     text = lines("net", Certificates(0.9, 0.5, "blur_4", 5, 4, none, {"spurious": whole}))

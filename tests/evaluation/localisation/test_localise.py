@@ -15,6 +15,7 @@ from salient_imagenet_data.evaluation.localisation.localise import doubtful_firs
 from salient_imagenet_data.evaluation.localisation.truth import Box, Truth, read_truth
 from salient_imagenet_data.geometry import to_crop_frame
 from salient_imagenet_data.masks import dequantise
+from salient_imagenet_data.ranking.left_out import LeftOut
 from salient_imagenet_data.scenes import SceneSource
 from salient_imagenet_data.store.reading import Store
 from tests.conftest import Run
@@ -115,6 +116,29 @@ def test_only_some_images_have_boxes_and_large_ones_say_nothing(store: Store, tm
     (tmp_path / "none.csv").write_text("image,left,top,right,bottom\nstranger,1,1,2,2\n")
     with pytest.raises(SalientError, match="1 images with boxes, of which the store has 0"):
         localise(store, read_truth(tmp_path / "none.csv"))
+
+
+def test_images_that_are_left_out_are_in_no_figure_and_no_control(
+    store: Store, masks: Path, tmp_path: Path, run: Run
+) -> None:
+    """As if they had no boxes; of the others of a class, which have two images then, each is the other's control."""
+    ids = store.rows.image_ids.to_pylist()
+    out = [image_id for row, image_id in enumerate(ids) if row % 4 > 1] + ["elsewhere"]
+    (tmp_path / "ids.txt").write_text("\n".join(out) + "\n")
+    some = tmp_path / "some"
+    for path in masks.rglob("*.png"):
+        if path.relative_to(masks).with_suffix("").as_posix() not in out:
+            (some / path.relative_to(masks)).parent.mkdir(parents=True, exist_ok=True)
+            (some / path.relative_to(masks)).symlink_to(path)
+    status, said, told = run("localise", store.path, "--boxes", masks, "--leave-out", tmp_path / "ids.txt", "--json")
+    assert status == 0 and told == f"1 image to leave out is not in {store.path}: elsewhere\n"
+    found, expected = json.loads(said), localise(store, read_truth(some)).to_json()
+    assert (expected["images"], expected["without_boxes"], found["without_boxes"]) == (20, 20, 0)
+    facts = LeftOut(frozenset(out)).facts(ids)
+    assert facts is not None and found["left_out"] == vars(facts) and facts.images == 20
+    assert found == json.loads(json.dumps(expected)) | {"without_boxes": 0, "left_out": vars(facts)}
+    status, said, _ = run("localise", store.path, "--boxes", masks, "--leave-out", tmp_path / "ids.txt")
+    assert status == 0 and said.splitlines()[1] == facts.words
 
 
 def test_the_command_prints_kinds_with_their_control_or_all_as_json(

@@ -149,10 +149,14 @@ def test_the_command_writes_what_it_prints(planted: Path, found: Relevance, tmp_
         assert arrays["features"].tolist() == [f.feature_index for f in marked.ranked]
     for name in ("pictures/0001.png", "maps/0007.npz"):  # such as no run wrote
         (tmp_path / "r" / name).write_text("mine")
-    code, out, _ = run(*common, "--out", tmp_path / "r", "--class", "marked", "--fold", "1/1", "--seed", 3)
+    (tmp_path / "ids.txt").write_text(found.classes[1].image_ids[0])  # plain
+    without = ("--leave-out", tmp_path / "ids.txt")
+    code, out, _ = run(*common, "--out", tmp_path / "r", "--class", "marked", "--fold", "1/1", "--seed", 3, *without)
     left = {name: sorted(path.name for path in (tmp_path / "r" / name).iterdir()) for name in ("maps", "pictures")}
     assert left == {"maps": ["0000.npz", "0007.npz"], "pictures": ["0000.png", "0001.png"]}
     assert json.loads((tmp_path / "r/relevance.json").read_text())["seed"] == 3
+    words, _, out = out.partition("\n\n")
+    assert words.startswith("1 image left out on request (ids ") and words in (tmp_path / "r/index.html").read_text()
     assert code == 0 and out.startswith("marked: 16 images, ") and "plain" not in out
     assert f"  cluster 2: 6 images, such as {marked.image_ids[marked.clusters[1].items[0]]}" in out
 

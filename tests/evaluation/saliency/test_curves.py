@@ -19,6 +19,7 @@ from salient_imagenet_data.folds import Fold
 from salient_imagenet_data.loaders import Blur, corrupt
 from salient_imagenet_data.networks.classifiers import Classifier
 from salient_imagenet_data.networks.robust import load_model
+from salient_imagenet_data.ranking.left_out import LeftOut
 from salient_imagenet_data.store.reading import Store
 from tests.conftest import Run
 
@@ -71,7 +72,7 @@ def test_equal_values_come_in_a_random_order_by_the_seed() -> None:
         areas(Linear(), x, torch.tensor([0]), [flat], [1], steps=0)
 
 
-def test_the_command(store: Store, images: Path, weights: Path, run: Run) -> None:
+def test_the_command(store: Store, images: Path, weights: Path, tmp_path: Path, run: Run) -> None:
     given = ("align", store.path, "--images", images, "--weights", weights, "--curves", 3, "--fold", "1/2")
     code, out, _ = run(*given, "--json")
     figures = json.loads(out)[str(weights)]
@@ -83,6 +84,9 @@ def test_the_command(store: Store, images: Path, weights: Path, run: Run) -> Non
     assert again is not None
     for name, e in dataclasses.asdict(again).items():
         assert figures["curves"][name]["value"] == pytest.approx(e["value"], rel=1e-4) and 0 < e["value"] < 1
-    code, out, _ = run(*given)
+    here = [image_id for image_id in store.rows.image_ids.to_pylist() if Fold(1, 2).holds([image_id])[0]]
+    (tmp_path / "ids.txt").write_text(here[0])
+    code, out, _ = run(*given, "--leave-out", tmp_path / "ids.txt")
     assert code == 0 and all(f" {name} " in out for name in names)
-    assert out.splitlines()[-1] == "only fold 1/2 of the images"
+    facts = LeftOut(frozenset(here[:1])).facts(here)
+    assert facts is not None and out.splitlines()[-2:] == ["only fold 1/2 of the images", facts.words]

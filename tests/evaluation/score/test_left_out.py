@@ -15,6 +15,7 @@ from salient_imagenet_data.evaluation.plan.plan import Conditions, rows_in
 from salient_imagenet_data.evaluation.report.leaderboard import boards
 from salient_imagenet_data.evaluation.report.page import write_report
 from salient_imagenet_data.evaluation.run.predictions import PredictionsFile
+from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.evaluation.score.outcomes import line_up
 from salient_imagenet_data.evaluation.score.results import Summary
 from salient_imagenet_data.evaluation.score.scoring import score
@@ -60,7 +61,7 @@ def test_every_figure_is_of_the_others_by_a_plain_loop(
         ids = predictions.conditions[condition.name].image_ids
         assert condition.accuracy.n == n - len(left_out.ids & set(ids)) == len(set(ids) - left_out.ids)
     assert result.left_out is not None and result.left_out.images == 7 and whole.left_out is None
-    assert evaluate(sensitive, store, images, WANTED, left_out=left_out) == replace(
+    assert evaluate(sensitive, store, images, WANTED, Settings(left_out=left_out)) == replace(
         result, name="model", model={"name": "model"}, seed=0
     )
 

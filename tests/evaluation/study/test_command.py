@@ -13,7 +13,9 @@ from salient_imagenet_data.builder.train import load_images
 from salient_imagenet_data.demo import study as scenes_study
 from salient_imagenet_data.demo.study import FRAME, Counts
 from salient_imagenet_data.evaluation.study.measures import AGAIN, WITH, WITHOUT
+from salient_imagenet_data.folds import Fold
 from salient_imagenet_data.networks.robust import load_model
+from salient_imagenet_data.ranking.left_out import LeftOut
 from salient_imagenet_data.scenes import SceneSource
 from salient_imagenet_data.store.reading import Store
 from tests.conftest import Run
@@ -61,7 +63,9 @@ def on_store(run: Run, store: Store, images: Path, weights: Path, tmp_path: Path
     return call
 
 
-def test_on_a_store_there_is_no_truth_and_every_option_changes_the_report(on_store: Any, tmp_path: Path) -> None:
+def test_on_a_store_there_is_no_truth_and_every_option_changes_the_report(
+    on_store: Any, store: Store, tmp_path: Path
+) -> None:
     usual = on_store("usual", "--methods", "none", "--name", "mine")
     assert usual["headline"] == [] and usual["rows"][0]["truth"] == {} and usual["starts"] == ["mine"]
     page = (tmp_path / "usual" / "index.html").read_text()
@@ -72,15 +76,31 @@ def test_on_a_store_there_is_no_truth_and_every_option_changes_the_report(on_sto
         "rate": ("--learning-rate", 0.1),
         "train": ("--train-fold", "1/4"),
         "test": ("--test-fold", "2/4"),
+        "left out": ("--leave-out", tmp_path / "left_out.txt"),
     }
+    ids = store.rows.image_ids.to_pylist()
+    out = [i for i, a, b in zip(ids, Fold(2, 2).holds(ids), Fold(2, 4).holds(ids), strict=True) if a and not b]
+    (tmp_path / "left_out.txt").write_text("\n".join(out) + "\n")
+    reports = {}
     for folder, extra in given.items():
-        found = on_store(folder, "--methods", "none", "--name", "mine", *extra)
+        found = reports[folder] = on_store(folder, "--methods", "none", "--name", "mine", *extra)
         first, same = found["rows"][0], usual["rows"][0]
         assert (first["measures"], first["counts"], len(found["rows"]), found["about"]["plan"]) != (
             *(same["measures"], same["counts"], 1),
             usual["about"]["plan"],
         ), folder
         assert found["about"]["plan"]["sigma"] == (0.9 if folder == "sigma" else 0.25)
+    # What a smaller fold to test on has not is left out: but for measures of one image in six, it is the same.
+    fold, rest = reports["test"]["rows"][0], reports["left out"]["rows"][0]
+    few = {"insertion", "deletion", "insertion_core"}
+    assert all(rest["measures"][k] == v for k, v in fold["measures"].items() if k not in few and k[:4] != "sis_")
+    assert {n: rest["counts"][n] for n in ("images", "right")} == {n: fold["counts"][n] for n in ("images", "right")}
+    facts = LeftOut(frozenset(out)).facts(ids)
+    assert rest["counts"]["few"] == sum(Fold(2, 12).holds([i for i in ids if i not in out]))
+    assert facts is not None and reports["left out"]["about"]["left_out"] == vars(facts)
+    assert usual["about"]["left_out"] is None and facts.words in (tmp_path / "left out" / "index.html").read_text()
+    with pytest.raises(AssertionError, match="holds a study of another plan"):
+        on_store("left out", "--methods", "none", "--name", "mine")
 
 
 def test_what_says_nothing_without_a_store_is_refused(run: Run, tmp_path: Path, store: Store) -> None:

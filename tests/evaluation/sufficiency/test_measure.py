@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from salient_imagenet_data.joining import join
 from salient_imagenet_data.loaders.corruption.corruptions import image_seeds
 from salient_imagenet_data.names import KINDS
 from salient_imagenet_data.networks.classifiers import Classifier
+from salient_imagenet_data.ranking.left_out import LeftOutFacts
 from salient_imagenet_data.store.reading import Store
 from tests.evaluation.runs import pixels_of
 
@@ -196,7 +198,9 @@ def test_lines_say_every_figure(store: Store, images: Path, orders: Orders) -> N
     found: Sufficiency = measure(Classifier("m", leaning), orders, store, FolderSource(images), Asked(TAU))
     text = lines("the model", found)
     first = f"the model: 40 images, {found.sure} of them with a confidence of at least 0.6"
-    assert text.startswith(first)
+    assert text.startswith(first) and "left out" not in text
+    without = lines("the model", replace(found, left_out=LeftOutFacts(1, "ab" * 32))).splitlines()
+    assert without[1] == "  1 image left out on request (ids abababababab)"
     for estimate in (
         found.size,
         found.border_only,

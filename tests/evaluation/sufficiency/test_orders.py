@@ -26,6 +26,7 @@ from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.names import LOCK
 from salient_imagenet_data.networks.classifiers import Classifier
 from salient_imagenet_data.networks.robust import load_model
+from salient_imagenet_data.ranking.left_out import LeftOut
 from salient_imagenet_data.store.reading import Store
 from tests.evaluation.runs import pixels_of
 
@@ -148,11 +149,16 @@ def test_what_is_not_of_this_run_is_left_alone(
         made(store, images, weights, tmp_path / "theirs", overwrite=True)
     assert contents(tmp_path / "theirs") == {"thesis.txt": b"years of work"}
     shutil.copytree(finished, tmp_path / "o")
-    before = contents(finished)
+    before, first = contents(finished), store.rows[0].image_id
     for choice, settings, key in (
         (replace(GRAY, step=500), {}, "step differs; expected 500; got 784"),
         (GRAY, {"seed": 1}, "seed differs; expected 1; got 0"),
         (GRAY, {"fold": Fold(1, 2)}, "images differs"),
+        (
+            GRAY,
+            {"left_out": LeftOut(frozenset([first, "of no store"]))},
+            "left_out differs; expected {'images': 1, 'sha",
+        ),
         (CHOICE, {}, "fill differs"),
     ):
         with pytest.raises(
