@@ -21,7 +21,7 @@ from salient_imagenet_data.cli import (  # noqa: F401 - they register their comm
 from salient_imagenet_data.cli.app import explore, label  # noqa: F401
 from salient_imagenet_data.cli.commands import cli
 from salient_imagenet_data.cli.labels import label_errors  # noqa: F401
-from salient_imagenet_data.cli.together import leaderboard, overlap, study  # noqa: F401
+from salient_imagenet_data.cli.together import leaderboard, overlap, spurious_score, study  # noqa: F401
 from salient_imagenet_data.errors import EXTRAS, SalientError, not_installed
 
 
