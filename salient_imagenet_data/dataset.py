@@ -153,7 +153,7 @@ def load_dataset(
         return join_stream(opened, given, frame, missing, empty)
     joined = None if images is None else _told(join(opened, images if given is None else given, missing=missing))
     if given is not None and joined is not None:
-        table = _slice(join_table(joined, frame, empty), wanted, opened.manifest.split)
+        table = _slice(join_table(joined, frame, empty, _code_sha256()), wanted, opened.manifest.split)
         # Shards are what workers of a DataLoader share.
         return table.to_iterable_dataset(num_shards=min(64, max(1, len(table)))) if streaming else table
     if joined is not None and not isinstance(images, (str, os.PathLike)):

@@ -32,11 +32,12 @@ BATCH = 256
 """Rows of a stream that are joined together."""
 
 
-def join_table(joined: Joined, frame: Frame, empty: Empty) -> datasets.Dataset:
+def join_table(joined: Joined, frame: Frame, empty: Empty, code: str) -> datasets.Dataset:
     """Store columns beside a table's images, in store order. `joined.source` must be a `TableSource`.
 
     The masks are laid out in the order of the images, since the images cannot be moved; an index mapping on top gives
-    the store's order.
+    the store's order. code: sha256 of what makes the rows, so that `datasets` gives nothing that older
+    code made.
     """
     source = joined.source
     assert isinstance(source, TableSource)
@@ -50,7 +51,11 @@ def join_table(joined: Joined, frame: Frame, empty: Empty) -> datasets.Dataset:
     schema = side_columns.arrow_schema
     table = pa.Table.from_arrays([arrays[name] for name in schema.names], schema=schema)
     digest = hashlib.sha256(
-        rows.tobytes() + frame.encode() + empty.encode() + file_sha256(joined.store.path / MANIFEST).encode()
+        rows.tobytes()
+        + frame.encode()
+        + empty.encode()
+        + file_sha256(joined.store.path / MANIFEST).encode()
+        + code.encode()
     )
     side = datasets.Dataset(
         datasets.table.InMemoryTable(table),

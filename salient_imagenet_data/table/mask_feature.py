@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import struct
 import warnings
@@ -12,11 +13,13 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from datasets.features.features import register_feature
 from numpy.typing import NDArray
 from PIL import Image
 
-from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import CropBox, Preprocessing
 from salient_imagenet_data.imagenet import is_imagenet
 from salient_imagenet_data.images.decoding import decode
@@ -25,6 +28,9 @@ from salient_imagenet_data.masks import to_uint8, union_in_crop, union_in_image
 
 _MAGICS = {"crop": b"SALIENT1c", "image": b"SALIENT1i"}
 _IMAGE_FRAME = struct.Struct("<2I4d")  # height, width, crop box
+MADE = "made:"
+"""In place of the path of an image that a user put into a table, by `map` or so: it is what it is, and seen through no
+crop."""
 
 
 @dataclass(repr=False)
@@ -53,14 +59,25 @@ class ReferredImage(datasets.Image):  # type: ignore[misc]
         data, path = value["bytes"], value["path"]
         if data is None and is_reference(path):
             data = bytes_at(path)
-        if data is None and not os.path.isfile(path):
+        if data is None and "://" in path:
             image = super().decode_example(value, token_per_repo_id=token_per_repo_id)
             pixels = np.asarray(image.convert("RGB"))
+        elif data is None and not os.path.exists(path):
+            raise ImageError(f"{path}: gone since its images were joined", then="call load_dataset again")
         else:
             pixels = decode(path if data is None else data, path or "image")
-        if self.crop:
+        if self.crop and path != MADE:
             pixels = Preprocessing(self.resize, self.crop, self.interpolation, self.squash).apply(pixels)
         return Image.fromarray(pixels)
+
+    def cast_storage(self, storage: Any) -> Any:
+        """Called with what is put into a table. Images that come as pixels have no path, those that are joined do."""
+        cast = super().cast_storage(storage)
+        if storage.type == self.pa_type:  # moved as it was stored
+            return cast
+        data, paths = cast.field("bytes"), cast.field("path")
+        made = pc.and_(pc.is_valid(data), pc.is_null(paths))
+        return pa.StructArray.from_arrays([data, pc.if_else(made, MADE, paths)], ["bytes", "path"], mask=cast.is_null())
 
     def embed_storage(self, storage: Any, *args: Any, **kwargs: Any) -> Any:
         """Called by `push_to_hub`, which would copy the user's files into a repository. Refuses ImageNet's."""
@@ -127,10 +144,11 @@ def grid_bytes(grids: NDArray[np.uint8], frame: tuple[int, int, CropBox] | None 
     return _MAGICS["image"] + head + grids.tobytes()
 
 
+_OURS = (ReferredImage, GridMask)
 with warnings.catch_warnings():
     # datasets calls this function experimental on every use; 3.6 to 5.x have it unchanged.
     warnings.simplefilter("ignore", UserWarning)
-    for _feature in (ReferredImage, GridMask):
+    for _feature in _OURS:
         register_feature(_feature, _feature.__name__)
 
 
@@ -145,7 +163,7 @@ def _refusing(write: Callable[..., Any]) -> Callable[..., Any]:
     def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
         tables = self.values() if isinstance(self, dict) else [self]
         for column, kind in ((c, k) for table in tables for c, k in (table.features or {}).items()):
-            if isinstance(kind, (GridMask, ReferredImage)):
+            if isinstance(kind, _OURS):
                 own = ' (ImageNet\'s may not be passed on: remove_columns("image") first)'
                 raise SalientError(
                     f"{write.__name__}: the column {column} is made when it is read, and only this package can do that",
@@ -158,7 +176,32 @@ def _refusing(write: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
+def _own_kind(cast: Callable[..., Any]) -> Callable[..., Any]:
+    """`cast` or `cast_column`, refused for our columns where plain images are wanted of them: `datasets` changes what a
+    column is called and not what is in it, so masks could not be read and images lost their crop. Paths may be had."""
+
+    @functools.wraps(cast)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        wanted = inspect.signature(cast).bind(self, *args, **kwargs).arguments
+        kinds = wanted["features"] if "features" in wanted else {wanted["column"]: wanted["feature"]}
+        for column, kind in (self.features or {}).items():
+            to = kinds.get(column)
+            ours, plain = isinstance(kind, _OURS), isinstance(to, datasets.Image) and not isinstance(to, _OURS)
+            if ours and plain and (isinstance(kind, GridMask) or getattr(to, "decode", True)):
+                raise SalientError(
+                    f"{cast.__name__}: the column {column} is made when it is read",
+                    expected="plain images",
+                    then=f"cast those of salient_imagenet_data.to_images(table).{cast.__name__}(...)",
+                )
+        return cast(self, *args, **kwargs)
+
+    return checked
+
+
 for _kind in (datasets.Dataset, datasets.IterableDataset, datasets.DatasetDict, datasets.IterableDatasetDict):
     for _name in WRITERS:
         if _name in vars(_kind):
             setattr(_kind, _name, _refusing(vars(_kind)[_name]))
+for _kind in (datasets.Dataset, datasets.IterableDataset):
+    for _name in ("cast", "cast_column"):
+        setattr(_kind, _name, _own_kind(vars(_kind)[_name]))

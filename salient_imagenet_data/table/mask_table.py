@@ -75,7 +75,9 @@ class MaskTable:
             columns = self.columns(part)
             if encoded is not None:
                 values = [encoded(item) for item in range(start, start + len(part))]
-                columns[IMAGE] = image_struct([v["bytes"] for v in values], [v["path"] for v in values])
+                names = columns[IMAGE_ID].to_pylist()  # for those without a path: only what a user makes has none
+                paths = [v["path"] or name for v, name in zip(values, names, strict=True)]
+                columns[IMAGE] = image_struct([v["bytes"] for v in values], paths)
             yield pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
     def _grids(self, rows: NDArray[np.int64], kind: Kind, boxes: list[Any] | None) -> list[bytes | None]:

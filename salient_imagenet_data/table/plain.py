@@ -17,7 +17,7 @@ from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.imagenet import is_imagenet
 from salient_imagenet_data.images.decoding import encode_png
 from salient_imagenet_data.images.reference import bytes_at, is_reference
-from salient_imagenet_data.table.mask_feature import GridMask, ReferredImage
+from salient_imagenet_data.table.mask_feature import MADE, GridMask, ReferredImage
 from salient_imagenet_data.table.mask_table import image_struct
 
 BATCH = 64
@@ -83,7 +83,7 @@ def _encoded(feature: GridMask | ReferredImage, value: dict[str, Any] | None) ->
     name = value["path"]
     if isinstance(feature, ReferredImage) and not feature.crop:
         if value["bytes"] is not None:
-            return value["bytes"], None if name is None else os.path.basename(name)
+            return value["bytes"], None if name in (None, MADE) else os.path.basename(name)
         if is_reference(name):
             return bytes_at(name), None
         try:
