@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +18,10 @@ WORDS = ("yes", "no")
 LAST = ("logits_to_keep", "num_logits_to_keep")
 """What a model may be told so that it works out the logits after the last token only; the second before 4.50."""
 
+FEATURES = "get_image_features"
+"""What models of transformers call the method that turns images into what stands between the words, for the model that
+goes on with them: the tower of images and what follows it."""
+
 
 class YesNo(nn.Module):
     """A model of transformers that goes on with a text about an image, asked one question a class.
@@ -25,7 +32,8 @@ class YesNo(nn.Module):
     takes, gives what follows if exactly one of the classes is there, and the questions are answered independently.
 
     Images go to the model's own processor as pictures of 8 bits a channel, as it gets them from everybody; each prompt
-    with all images of a batch, so that nothing is padded. No gradient reaches the images.
+    with all images of a batch, so that nothing is padded. Features of the images are made once for all questions about
+    them (`seen_once`). No gradient reaches the images.
     """
 
     def __init__(
@@ -57,8 +65,9 @@ class YesNo(nn.Module):
                 "a model that answers in words: no gradient reaches its images",
                 expected="a classifier, for what goes by gradients",
             )
-        found = [self._answers(shown, prompt) for shown in [pictures(images)] for prompt in self.prompts]
-        return torch.stack(found, dim=1)
+        shown = pictures(images)
+        with seen_once(self.net):
+            return torch.stack([self._answers(shown, prompt) for prompt in self.prompts], dim=1)
 
     def _answers(self, shown: list[Image.Image], prompt: str) -> Tensor:
         """(B,) the log-odds of yes to one prompt."""
@@ -84,6 +93,44 @@ class YesNo(nn.Module):
         mean = self.mass / self.asked
         little = "; mostly it says something else first, so try another --question" if mean < 0.5 else ""
         return f"yes and no have {mean:.3g} of the first token's probability, at least {self.least:.3g}{little}"
+
+
+@contextmanager
+def seen_once(net: nn.Module) -> Iterator[None]:
+    """Inside, what makes features of images for a model of transformers (`FEATURES`) runs once for the same images,
+    however many questions are asked about them. A model that has none, or whose features hang on the question too, runs
+    as it always does."""
+    found = [module for module in net.modules() if callable(getattr(module, FEATURES, None))]
+    for module in found:
+        vars(module)[FEATURES] = _remembering(getattr(module, FEATURES))
+    try:
+        yield
+    finally:
+        for module in found:
+            del vars(module)[FEATURES]  # its class's own is then found again
+
+
+def _remembering(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which gives a copy of its last answer where it is asked the same again."""
+    last: list[Any] = []
+
+    def answer(*args: Any, **options: Any) -> Any:
+        asked = [*args, *sorted(options.items())]
+        if not last or not _same(last[0], asked):
+            last[:] = asked, function(*args, **options)
+        return copy.deepcopy(last[1])
+
+    return answer
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Whether two arguments are equal, tensors by value."""
+    if isinstance(first, Tensor) or isinstance(second, Tensor):
+        both = isinstance(first, Tensor) and isinstance(second, Tensor)
+        return both and first.dtype == second.dtype and torch.equal(first, second)
+    if isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)):
+        return len(first) == len(second) and all(map(_same, first, second))
+    return bool(first == second)
 
 
 def pictures(images: Tensor) -> list[Image.Image]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.source import picture_of
 from salient_imagenet_data.joining import opened as open_both
 from salient_imagenet_data.networks.opening import asked, open_network
-from salient_imagenet_data.networks.words.answering import pictures, tokens_saying
+from salient_imagenet_data.networks.words import answering
+from salient_imagenet_data.networks.words.answering import FEATURES, YesNo, pictures, seen_once, tokens_saying
 from salient_imagenet_data.networks.words.asking import QUESTION, Asking
 from salient_imagenet_data.store.reading import Store
 from tests.conftest import Run
@@ -98,6 +100,54 @@ def test_how_much_yes_and_no_have_together_is_told(folder: Path) -> None:
     assert model.told().endswith("mostly it says something else first, so try another --question")
 
 
+def towers_calls(model: YesNo, shown: torch.Tensor) -> tuple[int, torch.Tensor]:
+    """How often the tower of images runs for some images and all questions, and the answers."""
+    (tower,) = (m for n, m in model.net.named_modules() if n.rpartition(".")[2] in ("vision_tower", "visual"))
+    calls: list[int] = []
+    handle = tower.register_forward_hook(lambda *given: calls.append(1))
+    with torch.inference_mode():
+        found = model(shown)
+    handle.remove()
+    return len(calls), found
+
+
+def test_the_tower_of_images_runs_once_for_all_questions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the answers that it gives where it runs for each, for these images and for the next ones."""
+    model = asked(open_network(f"vlm:hf:{folder}", NAMES))
+    assert model is not None
+    once = [towers_calls(model, shown) for shown in (images(4)[:2], images(4)[2:])]
+    assert all(FEATURES not in vars(module) for module in model.net.modules())
+    monkeypatch.setattr(answering, "seen_once", nullcontext)
+    each = [towers_calls(model, shown) for shown in (images(4)[:2], images(4)[2:])]
+    assert [calls for calls, _ in once] == [1, 1] and [calls for calls, _ in each] == [3, 3]
+    assert all(torch.allclose(a.sigmoid(), b.sigmoid(), atol=1e-6) for (_, a), (_, b) in zip(once, each, strict=True))
+
+
+class Mixing(torch.nn.Module):
+    """Features that hang on the question too, and whoever takes them changes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def get_image_features(self, pixels: torch.Tensor, words: torch.Tensor, *, scale: float = 1.0) -> list[torch.Tensor]:
+        self.calls += 1
+        return [scale * pixels + words]
+
+
+def test_features_that_hang_on_the_question_are_made_for_each() -> None:
+    net, x, y = Mixing(), torch.ones(2), torch.zeros(2)
+    with torch.inference_mode(), seen_once(net):
+        net.get_image_features(x, y)[0].add_(5)
+        assert net.get_image_features(x.clone(), y)[0].tolist() == [1, 1] and net.calls == 1
+        assert net.get_image_features(x, y + 1)[0].tolist() == [2, 2] and net.calls == 2
+        assert net.get_image_features(x, y + 1, scale=2.0)[0].tolist() == [3, 3] and net.calls == 3
+        assert net.get_image_features(x[:1], y[:1])[0].tolist() == [1] and net.calls == 4
+    net.get_image_features(x, y)
+    net.get_image_features(x, y)
+    assert net.calls == 6
+
+
 def test_tokens_that_say_a_word_and_nothing_else() -> None:
     words = tokenizer(words_of(NAMES))
     assert set(tokens_saying(words, "yes").values()) == set(YES)  # not yesterday
@@ -133,8 +183,9 @@ def test_other_families_against_one_image_at_a_time(
     model, shown = asked(opened), images(3)
     assert model is not None and opened.preprocessing == preprocessing and model.nested is nested
     rows = torch.empty(3, len(NAMES))
+    calls, found = towers_calls(model, shown)
+    assert calls == 1
     with torch.inference_mode():
-        found = opened.model(shown)
         for i, image in enumerate(pictures(shown)):
             for k, prompt in enumerate(model.prompts):
                 given = model.processor(images=[image], text=[prompt], return_tensors="pt")
