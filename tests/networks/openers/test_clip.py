@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -25,12 +26,19 @@ from salient_imagenet_data.networks.opening import open_network
 from salient_imagenet_data.networks.words.prompts import TEMPLATES
 from tests.networks.wordy import NAMES, SIDE, into_cache, write_open_clip
 
+transformers = pytest.importorskip("transformers", reason="pip install 'salient-imagenet-data[hf]'")
 open_clip = pytest.importorskip("open_clip", reason="pip install 'salient-imagenet-data[clip]'")
 PIXELS = np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)
 
 
+FOLDERS = hasattr(open_clip.factory, "LOCAL_DIR_PREFIX")
+NONE = f"open_clip {open_clip.__version__} opens no folders"
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not FOLDERS:
+        pytest.skip(NONE)
     return write_open_clip(tmp_path_factory.mktemp("siglip") / "folder")
 
 
@@ -171,17 +179,32 @@ def test_a_tower_alone_needs_words_beside_it(small: Path) -> None:
         ("owner/name", "no such model; .*; clip:hf-hub:owner/name, if it is a repository of the Hub$"),
         ("hf-hub:owner/nowhere", "clip:hf-hub:owner/nowhere: .*; got .*; run the same command again to go on$"),
         ("hf-hub:not a name", "clip:hf-hub:not a name: cannot be opened; expected a name such as org/name"),
-        (
+        pytest.param(
             "local-dir:/no/such/place",
             "clip:local-dir:/no/such/place: no such folder; expected one with an open_clip_config.json$",
+            marks=pytest.mark.skipif(not FOLDERS, reason=NONE),
         ),
-        ("ViT-B-32:nothing", "clip:ViT-B-32:nothing: cannot be opened; got Pretrained value 'nothing' is not a known"),
+        (
+            "ViT-B-32:nothing",
+            r"clip:ViT-B-32:nothing: cannot be opened; got Pretrained \w+ .?nothing.? (is not a known|not f)",
+        ),
     ],
 )
 def test_what_cannot_be_opened_is_one_line(spec: str, said: str) -> None:
     with pytest.raises(SalientError, match=said) as caught:
         open_network(f"clip:{spec}", NAMES)
     assert "\n" not in str(caught.value)
+
+
+def test_an_older_library_that_opens_no_folders_says_which_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(open_clip.factory, "LOCAL_DIR_PREFIX", raising=False)
+    monkeypatch.setattr(open_clip, "__version__", "2.32.0")
+    with pytest.raises(SalientError) as caught:
+        open_network(f"clip:local-dir:{tmp_path}", NAMES)
+    said = f"clip:local-dir:{tmp_path}: open_clip 2.32.0 opens no folders; pip install 'open_clip_torch>=3'"
+    assert str(caught.value) == said
 
 
 @pytest.fixture
@@ -206,15 +229,18 @@ def answering(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    anew = getattr(huggingface_hub, "configure_http_backend", lambda: None)
+    anew()  # before 1.0 a session keeps that it was made offline
     with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         here = f"http://127.0.0.1:{server.server_address[1]}"
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", here)
-        monkeypatch.setattr(
-            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", here + "/{repo_id}/resolve/{revision}/{filename}"
-        )
+        for module in ("constants", "file_download"):  # the latter has a name of its own for it before 1.0
+            where = f"huggingface_hub.{module}.HUGGINGFACE_CO_URL_TEMPLATE"
+            monkeypatch.setattr(where, here + "/{repo_id}/resolve/{revision}/{filename}", raising=False)
         yield
         server.shutdown()
+    anew()
 
 
 @pytest.mark.usefixtures("answering")
@@ -237,6 +263,8 @@ def test_a_repository_that_is_not_there_or_not_open_clips_is_one_line() -> None:
             "cannot be opened; got owner/nowhere is not a local folder and is not a valid model id",
         ),
     ):
+        if "local folder" in said and int(transformers.__version__.partition(".")[0]) < 5:
+            continue  # it asks the Hub at an address that cannot be changed once it is loaded
         with pytest.raises(SalientError, match=f"^{spec}: {said}") as caught:
             open_network(spec, NAMES)
         assert "\n" not in str(caught.value)
