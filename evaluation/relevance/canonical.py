@@ -25,6 +25,8 @@ from salient_imagenet_data.networks.smallnet import SmallNetModel
 RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU)
 POOLS = (nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.MaxPool2d)
 UNCHANGED = (nn.Identity, nn.Dropout, nn.Dropout2d)
+WITHOUT_RULE = (nn.LayerNorm, nn.GroupNorm, nn.MultiheadAttention, nn.GELU, nn.SiLU, nn.Hardswish, nn.Sigmoid)
+"""Layers of networks that are refused for another reason before a step of them is met."""
 SUMS = (operator.add, operator.iadd, torch.add, "add", "add_")
 SCALES = (*SUMS, operator.sub, operator.truediv, operator.mul, torch.sub, torch.div, torch.mul)
 """Of the image by constants, before any layer."""
@@ -78,12 +80,12 @@ def body_of(model: SmallNetModel | ImageClassifier) -> Body:
     else:
         at, rectified = model.grid.module, model.grid.relu
         if not (model.grid.pooled and model.grid.layout == "channels_first"):
-            raise _refused(name, "its head does not stand on the mean of its last maps")
+            raise _refused(name, f"its head does not stand on the mean of its last maps{_without_rule(net)}")
     tracer = _Tracer(net.get_submodule(at))
     try:
         graph = tracer.trace(net)
     except Exception as error:  # whatever a stranger's code does with what stands for a tensor
-        raise _refused(name, f"it cannot be traced: {error}") from error
+        raise _refused(name, f"it cannot be traced: {' '.join(str(error).split())[:160]}") from error
     if tracer.grid is None:
         raise _refused(name, f"{at} does not run in it")
     body = _Steps(net, graph, tracer.grid, rectified, name).made()
@@ -99,8 +101,16 @@ def body_of(model: SmallNetModel | ImageClassifier) -> Body:
 def _refused(name: str, why: str) -> SalientError:
     return SalientError(
         f"{name}: relevance cannot be propagated through it: {why}",
-        expected="a network of convolutions, batch normalisation, rectifiers, sums and pooling, such as a ResNet",
+        expected="a network of convolutions, batch normalisation, rectifiers, sums and pooling",
+        then="take another network, such as a ResNet or an EfficientNet-Lite; where this one looks, "
+        "`salient-imagenet align` measures",
     )
+
+
+def _without_rule(net: nn.Module) -> str:
+    """The layers of a network that are the usual reason, in words."""
+    names = sorted({kind.__name__ for kind in WITHOUT_RULE for layer in net.modules() if isinstance(layer, kind)})
+    return f", and no rule is known for its {', '.join(names)}" if names else ""
 
 
 def _apart(net: nn.Module) -> nn.Module:
@@ -206,7 +216,7 @@ class _Steps:
             return self._call(Sum(), stacked)
         if node.target in SCALES and len(given) == 1 and self.start is None:
             return self.made_graph.node_copy(node, self._constant)
-        raise self._no_rule(f"{node.name}, {getattr(node.target, '__name__', node.target)}")
+        raise self._no_rule(f"the function {getattr(node.target, '__name__', node.target)}")
 
     def _constant(self, node: fx.Node) -> fx.Node:
         """A node of the first steps in the new graph; constants come along as modules do."""

@@ -18,6 +18,7 @@ from salient_imagenet_data.evaluation.relevance.measuring import Measured, measu
 from salient_imagenet_data.evaluation.relevance.nominating import lacking, nominated
 from salient_imagenet_data.evaluation.relevance.propagation import Propagation
 from salient_imagenet_data.evaluation.relevance.records import Asked, OfClass, OfCluster, Relevance
+from salient_imagenet_data.evaluation.relevance.table import same_network
 from salient_imagenet_data.evaluation.run.found import images_found, say
 from salient_imagenet_data.evaluation.run.settings import SMALL, Settings
 from salient_imagenet_data.geometry import Preprocessing
@@ -95,17 +96,12 @@ def relevance(
 
 def _own(classifier: Classifier, store: Store, preprocessing: Preprocessing) -> tuple[bool, tuple[str, ...]]:
     """Whether units of the network are features of the store, on the same crop; what is to be told if not."""
-    manifest, details = store.manifest, classifier.details
-    mine = details.get("network_sha256")
-    same = details.get("weights_sha256") == manifest.weights_sha256 or (
-        mine is not None and mine == manifest.network.get("network_sha256")
-    )
     without = "so agreement of maps and relevance is left out"
-    if not same:
+    if not same_network(classifier.details, store.manifest):
         return False, (f"{classifier.name} is not the store's network: its units are no features of it, {without}",)
     if store.basis is not None:
         return False, (f"the store's features are no units but combinations of them, {without}",)
-    if preprocessing != manifest.preprocessing:
+    if preprocessing != store.manifest.preprocessing:
         return False, (f"{classifier.name} sees another crop than the store's, {without}",)
     return True, ()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.evaluation.relevance.agreement import Agreement
 from salient_imagenet_data.evaluation.relevance.picture import sheet
 from salient_imagenet_data.evaluation.relevance.records import OfClass, Relevance
+from salient_imagenet_data.evaluation.relevance.table import JSON, TABLE, table_of
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.joining import Images
 from salient_imagenet_data.pictures.page import check_page, render
@@ -21,11 +19,7 @@ from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.whole_file import whole_file, write_text
 
 ROOM = "salient_imagenet_data.evaluation.relevance"
-PAGE, JSON, TABLE, PICTURES, MAPS = "index.html", "relevance.json", "agreement.csv", "pictures", "maps"
-COLUMNS = (
-    *("class_index", "class", "feature_index", "rank", "kind", "images"),
-    *("correlation", "iou", "other_correlation", "other_iou", "gain_low", "gain_high", "low", "flag"),
-)
+PAGE, PICTURES, MAPS = "index.html", "pictures", "maps"
 
 
 def check_folder(folder: Path) -> None:
@@ -54,7 +48,7 @@ def write(found: Relevance, folder: Path, store: Store, images: Images, preproce
             with whole_file(folder / pictures[one.label]) as file:
                 picture.save(file, format="PNG", optimize=True)
     write_text(folder / JSON, json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
-    write_text(folder / TABLE, _table(found))
+    write_text(folder / TABLE, table_of((f, one.agreements[f.slot]) for one in found.classes for f in one.ranked))
     write_text(folder / PAGE, render(ROOM, "relevance.html", found=found, pictures=pictures))
     for name in before - {f"{MAPS}/{one.label:04d}.npz" for one in found.classes} - set(pictures.values()):
         (folder / name).unlink(missing_ok=True)
@@ -82,23 +76,3 @@ def _arrays(one: OfClass) -> dict[str, Any]:
         "features": np.array([f.feature_index for f in one.ranked], dtype=np.int64),
         "clusters": labels.astype(np.int64),
     }
-
-
-def _table(found: Relevance) -> str:
-    """agreement.csv: a line for each feature."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for one in found.classes:
-        for f in one.ranked:
-            about = (one.label, f.class_name, f.feature_index, f.rank, f.kind or "")
-            writer.writerow([*about, *_cells(one.agreements[f.slot])])
-    return text.getvalue()
-
-
-def _cells(a: Agreement) -> list[str | int | bool]:
-    estimates = (a.correlation, a.iou, a.other_correlation, a.other_iou)
-    numbers = [f"{e.value:.4f}" if e.n else "" for e in estimates]
-    gain = a.correlation_gain
-    ends = [f"{end:.4f}" if gain.n else "" for end in (gain.low, gain.high)]
-    return [a.correlation.n, *numbers, *ends, int(a.low), a.words]

@@ -156,7 +156,9 @@ def robust_model(opened: Classifier, preprocessing: Preprocessing | None = None)
         head = robust.head
     else:
         raise SalientError(
-            f"{opened.name}: cannot make a store", expected="a network of a library", got=type(model).__name__
+            f"{opened.name}: its head and last grid are not known",
+            expected="a network of a library, or of `train`",
+            got=type(model).__name__,
         )
     if order is not None:
         with torch.no_grad():

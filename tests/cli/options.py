@@ -112,7 +112,9 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         ("annotator", "per_pair", "repeats", "generalise", "gold", "definitions", "boxes", "attack"),
         "app/label/test_command.py",
     ),
-    "explore": dict.fromkeys(("other", "boxes", "predictions", "no_photographs"), "app/explore/test_command.py"),
+    "explore": dict.fromkeys(
+        ("other", "boxes", "relevance", "predictions", "no_photographs"), "app/explore/test_command.py"
+    ),
     "name": dict.fromkeys(("clip", "words", "count", "kind"), "evaluation/naming/test_clip_names.py"),
     "export-answers": {"form": "app/label/test_exporting.py"},
     "sis": dict.fromkeys(("names", "ensemble", "input_dropout", "picture"), "evaluation/sufficiency/test_sis.py")

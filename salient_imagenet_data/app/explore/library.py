@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,7 @@ from salient_imagenet_data.app.explore.boxes import Boxes
 from salient_imagenet_data.app.explore.predicted import Model
 from salient_imagenet_data.app.gallery import Gallery
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.evaluation.relevance.table import Flag
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.names import SPURIOUS
 from salient_imagenet_data.ranking.spuriosity import spuriosity
@@ -34,7 +35,8 @@ class Ends:
 
 @dataclass
 class Library:
-    """place: of the store, as pages call it. beside: another store. boxes: people's. models: with their predictions.
+    """place: of the store, as pages call it. beside: another store. boxes: people's. flags: of features by class and
+    number, whether their map is where their relevance comes from. models: with their predictions.
     look: finds the images, where that takes long, and gives the galleries of the store and of the other one that have
     them; until then, and where it fails, which `trouble` tells, maps are shown alone."""
 
@@ -42,6 +44,7 @@ class Library:
     place: str
     beside: Beside | None = None
     boxes: Boxes | None = None
+    flags: Mapping[tuple[int, int], Flag] = field(default_factory=dict)
     models: Sequence[Model] = ()
     look: Callable[[], tuple[Gallery, Gallery | None]] | None = None
     trouble: str = ""

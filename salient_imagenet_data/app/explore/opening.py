@@ -17,6 +17,7 @@ from salient_imagenet_data.app.explore.predicted import read_model
 from salient_imagenet_data.app.gallery import Gallery
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.localisation.truth import read_truth
+from salient_imagenet_data.evaluation.relevance.table import Flags
 from salient_imagenet_data.evaluation.report.answer import short_names
 from salient_imagenet_data.images.source import ImageSource, ListedSource
 from salient_imagenet_data.joining import Joined, join
@@ -29,6 +30,7 @@ def open_library(
     *,
     other: Store | None = None,
     boxes: Path | None = None,
+    flags: Flags | None = None,
     predictions: Sequence[Path] = (),
     name: str = "",
 ) -> Library:
@@ -36,8 +38,8 @@ def open_library(
 
     source: the images; a function that opens them, where that takes long: they are found once the first page is shown;
     None: maps are shown without them. other: a store to show beside this one, of the same images.
-    boxes: people's, as of `localise`. predictions: files of `evaluate`. name: of the store, as pages call it. Raises
-    SalientError where any of it does not fit.
+    boxes: people's, as of `localise`. flags: of `read_flags`. predictions: files of `evaluate`. name: of the store, as
+    pages call it. Raises SalientError where any of it does not fit.
     """
     if not len(store):
         raise SalientError(f"{store.path}: no images", expected="a store with rows to look at")
@@ -55,6 +57,7 @@ def open_library(
         name or str(store.path),
         beside,
         None if boxes is None else Boxes(store, read_truth(boxes)),
+        {} if flags is None else flags.of,
         [replace(model, name=short) for model, short in zip(models, shown, strict=True)],
         look if callable(source) else None,
     )

@@ -213,6 +213,7 @@ def _of_feature(library: Library, feature: Feature) -> Values:
         "more": max(0, len(set(feature.reasons)) - 3),
         "lift": own.lift.words if own else "",
         "disagrees": bool(held and held.disagrees),
+        "flag": library.flags.get((feature.class_index, feature.feature_index)),
     }
 
 

@@ -24,6 +24,7 @@ MANY = 100_000
 @images_options(help=f"{IMAGES} Without it, maps are shown alone.")
 @click.option("--other", metavar="STORE", help="Another store of the same images, whose masks are shown beside these.")
 @click.option("--boxes", type=click.Path(path_type=Path), help="People's boxes, as of `localise`.")
+@click.option("--relevance", type=FOLDER, help="Folder of `relevance --out`: is each map where its relevance is?")
 @click.option("--predictions", type=FILE, multiple=True, help="Predictions of `evaluate`; repeat for several models.")
 @click.option(
     "--no-photographs", is_flag=True, help="Write maps alone to --static or --space, although there are images."
@@ -39,6 +40,7 @@ def explore(
     images: GivenImages | None,
     other: str | None,
     boxes: Path | None,
+    relevance: Path | None,
     predictions: tuple[Path, ...],
     no_photographs: bool,
     static: Path | None,
@@ -57,6 +59,7 @@ def explore(
     from salient_imagenet_data.app.explore.writing import write_site
     from salient_imagenet_data.app.serving import access_to, listen, serve
     from salient_imagenet_data.app.site import site
+    from salient_imagenet_data.evaluation.relevance.table import read_flags
     from salient_imagenet_data.store.reading import Store
 
     access = access_to(host, token)
@@ -69,15 +72,19 @@ def explore(
         assert images is not None
         return images.of(opened)
 
+    flags = None if relevance is None else read_flags(relevance, opened)
     later = len(opened) > MANY and not writes
     library = open_library(
         opened,
         None if images is None or no_photographs else found if later else found(),
         other=None if other is None else Store(other),
         boxes=boxes,
+        flags=flags,
         predictions=predictions,
         name=store,
     )
+    if flags is not None and relevance is not None:
+        tell(flags.told(relevance, opened))
     if lost := len(library.gallery.joined.missing):
         tell(f"{lost} of {len(opened)} images are not there; their maps are shown alone")
     for path, as_space in writes:

@@ -16,6 +16,7 @@ from salient_imagenet_data.store.reading import Store
 from tests.app.conftest import Launched
 from tests.app.explore.test_predicted import write
 from tests.conftest import Run
+from tests.evaluation.relevance.test_table import LOW, relevance_of
 
 Start = Callable[..., Launched]
 
@@ -49,7 +50,11 @@ def test_the_options_change_what_is_shown(start: Start, store: Store, images: Pa
     process.communicate(timeout=20)
     assert process.returncode == 0
     given = ("--images", images, "--other", other, "--predictions", predictions, "--boxes", tmp_path / "boxes.csv")
-    client, process, _ = start(*given)
+    folder = relevance_of(store, tmp_path / "relevance")
+    client, process, told = start(*given, "--relevance", folder)
+    assert f"{folder}: relevance of 3 of 40 features, 1 with low agreement\n" in told
+    first = store.features[0]
+    assert LOW in client.get(f"/feature/{first.class_index}/{first.feature_index}").text
     page = client.get("/image/5").text
     for there in ("photo-0-256", "<rect", "What models say", "IoU with the other"):
         assert there in page
@@ -95,6 +100,7 @@ def test_what_cannot_be_done_is_told_in_one_line_before_anything_starts(
         (("--predictions", tmp_path / "text.parquet"), "not a predictions file"),
         (("--boxes", tmp_path / "text.csv"), "columns of no known layout"),
         (("--other", tmp_path / "nowhere"), "nowhere"),
+        (("--relevance", tmp_path), "relevance.json: not what `relevance --out` writes"),
         (("--images", tmp_path / "nowhere"), "no such folder"),
     ):
         code, out, err = run("explore", store.path, "--port", 0, "--no-browser", *options)

@@ -50,6 +50,29 @@ class Pooled(nn.Module):
         return self.head(self.body(x).mean(dim=(2, 3)))
 
 
+class Densely(nn.Sequential):
+    """As DenseNet does."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 4, 3), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = super().forward(x)
+        return torch.cat([maps, maps], dim=1)
+
+
+class Strange(nn.Sequential):
+    """Fails for what stands for a tensor in tracing."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 4, 3), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not isinstance(x, Tensor):
+            raise ValueError("of two\n  lines")
+        return super().forward(x)
+
+
 def by_hand(
     x: np.ndarray, first: np.ndarray, bias: np.ndarray, second: np.ndarray, start: np.ndarray, flat: bool
 ) -> np.ndarray:
@@ -196,11 +219,17 @@ def test_what_loses_relevance_is_refused() -> None:
 
 
 def test_networks_with_steps_that_no_rule_fits_are_refused_by_name() -> None:
-    fits = "; expected a network of convolutions, batch normalisation, rectifiers, sums and pooling, such as a ResNet"
+    fits = (
+        "; expected a network of convolutions, batch normalisation, rectifiers, sums and pooling; take another network, "
+        "such as a ResNet or an EfficientNet-Lite; where this one looks, `salient-imagenet align` measures"
+    )
+    mean = "its head does not stand on the mean of its last maps"
     begins = "a network: relevance cannot be propagated through it: "
     for net, why in (
         (timm.create_model("efficientnet_b0"), "no rule for bn1.2, SiLU"),
-        (timm.create_model("test_convnext"), "its head does not stand on the mean of its last maps"),
+        (timm.create_model("test_convnext"), f"{mean}, and no rule is known for its LayerNorm"),
+        (Pooled(Densely(), 8), "no rule for the function cat"),
+        (Pooled(Strange(), 4), "it cannot be traced: of two lines"),
         (Pooled(nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.ReLU()), 4), "no rule for body.1, GroupNorm"),
         (Pooled(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.ReLU()), 4), "no rule for body.0, BatchNorm2d"),
     ):

@@ -18,6 +18,7 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.relevance.measuring import SIDE, pooled
 from salient_imagenet_data.evaluation.relevance.records import Asked, Relevance
 from salient_imagenet_data.evaluation.relevance.relevance import relevance
+from salient_imagenet_data.evaluation.relevance.table import read_flags
 from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
@@ -138,8 +139,15 @@ def test_the_command_writes_what_it_prints(planted: Path, found: Relevance, tmp_
     table = list(csv.DictReader((tmp_path / "r/agreement.csv").read_text().splitlines()))
     assert [(row["class"], row["rank"]) for row in table] == [(c, r) for c in ("marked", "plain") for r in "123"]
     marked = found.classes[0]
+    flags = read_flags(tmp_path / "r", Store(planted / "store"))
+    low = sum(row["low"] == "1" for row in table)
+    assert flags.told(tmp_path / "r", Store(planted / "store")) == (
+        f"{tmp_path / 'r'}: relevance of 6 of 6 features, {low} with low agreement"
+    )
     for row, feature in zip(table, marked.ranked, strict=False):
         a = marked.agreements[feature.slot]
+        flag = flags.of[0, feature.feature_index]
+        assert (flag.words, flag.low, flag.images) == (a.words, a.low, a.correlation.n)
         assert row["flag"] == a.words and row["low"] == str(int(a.low))
         assert float(row["correlation"]) == pytest.approx(a.correlation.value, abs=2e-3)
     with np.load(tmp_path / "r/maps/0000.npz", allow_pickle=False) as arrays:
@@ -213,5 +221,7 @@ def test_what_cannot_be_asked_is_one_line(planted: Path, run: Run) -> None:
     asked = Asked(per_class=4)
     kept = relevance(classifier_of(planted), planted / "store", planted / "images", ["marked"], asked, Settings(4))
     assert len(kept.classes[0].rows) == 4 and kept.classes[0].clustering is None
+    with pytest.raises(SalientError, match="^mine: its head and last grid are not known; expected a network of a libr"):
+        relevance(Classifier("mine", lambda x: x), planted / "store", planted / "images")
     with pytest.raises(SalientError, match="cannot be told apart"):
         relevance(classifier_of(planted), planted / "store", planted / "images", [], Asked(clusters=1))
