@@ -24,7 +24,7 @@ MANY = 100_000
 @images_options(help=f"{IMAGES} Without it, maps are shown alone.")
 @click.option("--other", metavar="STORE", help="Another store of the same images, whose masks are shown beside these.")
 @click.option("--boxes", type=click.Path(path_type=Path), help="People's boxes, as of `localise`.")
-@click.option("--relevance", type=FOLDER, help="Folder of `relevance --out`: is each map where its relevance is?")
+@click.option("--relevance", type=FOLDER, help="Folder of `relevance --out`, for what it says of each map.")
 @click.option("--predictions", type=FILE, multiple=True, help="Predictions of `evaluate`; repeat for several models.")
 @click.option(
     "--no-photographs", is_flag=True, help="Write maps alone to --static or --space, although there are images."
