@@ -27,6 +27,7 @@ from salient_imagenet_data.images.reference import FiledSource, identity_of
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Images, Joined, Missing, check_missing, images_of, join, table_of
 from salient_imagenet_data.names import MANIFEST
+from salient_imagenet_data.places import on_disk
 from salient_imagenet_data.store.checks.checking import read_manifest
 from salient_imagenet_data.store.manifest import FORMAT_VERSION, file_sha256
 from salient_imagenet_data.store.reading import Store
@@ -41,6 +42,8 @@ _ROWS_COME_FROM = (
 )
 """Rooms whose code decides the rows: all that these modules import, whole rooms at a time (a test follows imports)."""
 _BATCH_ROWS = 8192
+_SHARDS = 64
+"""Of a stream."""
 
 
 @dataclass
@@ -61,12 +64,12 @@ class SalientConfig(datasets.BuilderConfig):  # type: ignore[misc]
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.store:
-            self.version = datasets.Version(read_manifest(Path(self.store)).data_version)
+            self.version = datasets.Version(read_manifest(on_disk(self.store)).data_version)
 
     def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
         made_of = {"code": _code_sha256()}
         if self.store:
-            made_of["manifest"] = file_sha256(Path(self.store) / MANIFEST)
+            made_of["manifest"] = file_sha256(on_disk(self.store) / MANIFEST)
         if self.images is not None and not self.identity:
             self.identity = _identity(images_of(Store(self.store), self.images))
         made_of["identity"] = self.identity
@@ -101,15 +104,16 @@ class SalientImageNetBuilder(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             yield from enumerate(_arrow(store, config.name))
             return
         joined = None if config.images is None else join(store, config.images, missing=check_missing(config.missing))
-        yield from enumerate(_tables(store, joined, _frame(config.frame), _empty(config.empty)))
+        every = range(len(store) if joined is None else len(joined))
+        yield from enumerate(_tables(store, joined, every, _frame(config.frame), _empty(config.empty)))
 
 
 def load_dataset(
-    store: str | os.PathLike[str],
+    store: Store | str | os.PathLike[str],
     name: str = MASKS,
     *,
     images: Images | None = None,
-    split: str | None = None,
+    split: str | datasets.NamedSplit | datasets.ReadInstruction | None = None,
     streaming: bool = False,
     frame: Frame = "crop",
     missing: Missing = "error",
@@ -118,10 +122,10 @@ def load_dataset(
 ) -> Any:
     """A store as a `datasets.Dataset`, or an `IterableDataset` with streaming.
 
-    store: a store folder, an exported folder, or a data set on the Hub ("org/name", "org/name@revision"), whose store
-    is downloaded once and checked. name: of a table, as on the Hub: "masks", of a store with answers, or without images
-    "grids" (the maps as they are stored) or "features" (one row a class and feature); their columns are those of
-    `table.configs.columns`. images: the folder it was built from, tar shards, a `datasets.Dataset`
+    store: an open store, its folder, an exported folder, or a data set on the Hub ("org/name", "org/name@revision"),
+    whose store is downloaded once and checked. name: of a table, as on the Hub: "masks", of a store with answers, or
+    without images "grids" (the maps as they are stored) or "features" (one row a class and feature); their columns are
+    those of `table.configs.columns`. images: the folder it was built from, tar shards, a `datasets.Dataset`
     (or dictionary of splits, or stream) with images and labels, a data set on the Hub such as "ILSVRC/imagenet-1k" or
     "org/name@revision", or any `ImageSource`; without it there is no image column. split: the store's own split by
     default, slices such as `train[:10%]` too (not with streaming). frame: "crop" gives image and masks as the robust
@@ -135,18 +139,12 @@ def load_dataset(
     the image's size, 255 = 1; has_core and has_spurious bool, whether the class has such a feature. Images are read and
     masks are made when they are used; files and tables of images are referred to, never copied.
     """
-    opened = Store(store)
+    opened = store if isinstance(store, Store) else Store(store)
     if _name(name) == MASKS:
         opened.kind_table  # noqa: B018 - says so now if the store is not annotated
     elif (images, frame, missing, empty) != (None, "crop", "error", "none"):
         raise SalientError(f"{name}: images, frame, missing and empty are about masks", then="leave them out")
-    wanted = split or opened.manifest.split
-    if wanted.split("[")[0] != opened.manifest.split or (streaming and "[" in wanted):
-        raise SalientError(
-            f"{opened.path}: no split {wanted!r}",
-            expected=repr(opened.manifest.split)
-            + (" (streaming takes no slices)" if streaming else " or a slice of it"),
-        )
+    wanted = _split(opened, split, streaming)
     frame, missing, empty = _frame(frame), check_missing(missing), _empty(empty)
     given = None if images is None else table_of(opened, images, streaming=streaming, cache_dir=cache_dir)
     if isinstance(given, datasets.IterableDataset):
@@ -154,16 +152,20 @@ def load_dataset(
     joined = None if images is None else _told(join(opened, images if given is None else given, missing=missing))
     if given is not None and joined is not None:
         table = _slice(join_table(joined, frame, empty, _code_sha256()), wanted, opened.manifest.split)
-        # Shards are what workers of a DataLoader share.
-        return table.to_iterable_dataset(num_shards=min(64, max(1, len(table)))) if streaming else table
+        return table.to_iterable_dataset(num_shards=min(_SHARDS, max(1, len(table)))) if streaming else table
+    if streaming and name == MASKS:
+        return _stream(opened, joined, frame, empty)
     if joined is not None and not isinstance(images, (str, os.PathLike)):
-        return _from_source(joined, wanted, streaming, frame, empty)
+        # Sources without files on a disk go in as bytes.
+        rows = list(_rows(opened, joined, [range(len(joined))], frame, empty))
+        table = datasets.Dataset.from_list(rows, features=features(opened, True, frame))
+        return _slice(table, wanted, opened.manifest.split)
     with _cache_errors(cache_dir):
         builder = SalientImageNetBuilder(
             cache_dir=cache_dir,
             config_name=name,
             store=os.path.abspath(opened.path),
-            images=None if images is None else os.path.abspath(images),
+            images=None if images is None else os.path.abspath(on_disk(images)),
             frame=frame,
             missing=missing,
             empty=empty,
@@ -219,12 +221,13 @@ def _quiet_unless_terminal() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _tables(store: Store, joined: Joined | None, frame: Frame, empty: Empty) -> Iterator[Any]:
+def _tables(store: Store, joined: Joined | None, part: range, frame: Frame, empty: Empty) -> Iterator[Any]:
+    """Some of the rows: of the store, or of those that are joined."""
     if joined is None:
-        return MaskTable(store, frame, empty).tables(range(len(store)), None)
-    source = joined.source
+        return MaskTable(store, frame, empty).tables(part, None)
+    source, items = joined.source, joined.take(np.arange(part.start, part.stop))
     encoded = source.referred if isinstance(source, FiledSource) else source.encoded
-    return MaskTable(store, frame, empty).tables(joined.rows.tolist(), lambda item: encoded(int(joined.indices[item])))
+    return MaskTable(store, frame, empty).tables(items.rows.tolist(), lambda item: encoded(int(items.indices[item])))
 
 
 def _arrow(store: Store, name: str) -> Iterator[Any]:
@@ -238,26 +241,51 @@ def _identity(source: ImageSource) -> str:
     return identity_of(source) if isinstance(source, FiledSource) else ""
 
 
-def _rows(joined: Joined, frame: Frame, empty: Empty) -> Iterator[dict[str, Any]]:
-    for table in _tables(joined.store, joined, frame, empty):
-        yield from table.to_pylist()
+def _rows(
+    store: Store, joined: Joined | None, parts: list[range], frame: Frame, empty: Empty
+) -> Iterator[dict[str, Any]]:
+    for part in parts:
+        for table in _tables(store, joined, part, frame, empty):
+            yield from table.to_pylist()
 
 
-def _from_source(joined: Joined, split: str, streaming: bool, frame: Frame, empty: Empty) -> Any:
-    """Sources without files on disk go in as bytes."""
-    columns = features(joined.store, True, frame)
+def _stream(store: Store, joined: Joined | None, frame: Frame, empty: Empty) -> Any:
+    """The rows in their order, in shards, which are what workers of a DataLoader share."""
+    count = len(store) if joined is None else len(joined)
+    shards = min(_SHARDS, max(1, count))
+    parts = [range(count * i // shards, count * (i + 1) // shards) for i in range(shards)]
+    return datasets.IterableDataset.from_generator(
+        _rows,
+        features=features(store, joined is not None, frame),
+        gen_kwargs={"store": store, "joined": joined, "parts": parts, "frame": frame, "empty": empty},
+        split=datasets.NamedSplit(store.manifest.split),
+    )
+
+
+def _split(store: Store, split: Any, streaming: bool) -> str:
+    """What is asked for, as `datasets` writes it: the store's split, or slices of it and their sums."""
+    own = store.manifest.split
+    wanted = own if split is None else split.to_spec() if isinstance(split, datasets.ReadInstruction) else str(split)
+    expected, got = f"{own!r} or slices of it", ""
     if streaming:
-        kwargs = {"joined": joined, "frame": frame, "empty": empty}
-        return datasets.IterableDataset.from_generator(_rows, features=columns, gen_kwargs=kwargs)
-    table = datasets.Dataset.from_list(list(_rows(joined, frame, empty)), features=columns)
-    return _slice(table, split, joined.store.manifest.split)
+        expected = f"{own!r} (streaming takes no slices)"
+    elif wanted != own:
+        try:
+            datasets.ReadInstruction.from_spec(wanted).to_absolute({own: len(store)})
+            return wanted
+        except ValueError as error:
+            got = str(error)
+    if wanted != own:
+        raise SalientError(f"{store.path}: no split {wanted!r}", expected=expected, got=got)
+    return wanted
 
 
 def _slice(table: datasets.Dataset, wanted: str, split: str) -> datasets.Dataset:
-    if "[" not in wanted:
+    if wanted == split:
         return table
-    (absolute,) = datasets.ReadInstruction.from_spec(wanted).to_absolute({split: len(table)})
-    return table.select(range(absolute.from_ or 0, len(table) if absolute.to is None else absolute.to))
+    parts = datasets.ReadInstruction.from_spec(wanted).to_absolute({split: len(table)})
+    ranges = [range(part.from_, part.to) for part in parts]
+    return table.select(ranges[0] if len(ranges) == 1 else [row for rows in ranges for row in rows])
 
 
 def rows_code() -> list[Path]:

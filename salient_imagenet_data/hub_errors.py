@@ -31,7 +31,7 @@ def hub_errors(repo: str, doing: str, kind: str = "data set") -> Iterator[None]:
     )
 
     what = f"{repo}: cannot {doing}"
-    again = "run the same command again to go on"
+    again = _offline() or "run the same command again to go on"
     try:
         with cached_where_offline(what):
             yield
@@ -70,6 +70,14 @@ def hub_errors(repo: str, doing: str, kind: str = "data set") -> Iterator[None]:
         if type(error).__module__.split(".")[0] not in _HTTP_LIBRARIES:
             raise
         raise SalientError(what, got=_cause(error), then=again) from error
+
+
+def _offline() -> str:
+    """What to do where a person has said that the Hub is not to be asked; empty where it is."""
+    from huggingface_hub import constants
+
+    here = constants.HF_HUB_OFFLINE or ("datasets" in sys.modules and sys.modules["datasets"].config.HF_HUB_OFFLINE)
+    return "only what the Hub's cache holds can be used offline: unset HF_HUB_OFFLINE to fetch it" if here else ""
 
 
 @contextmanager

@@ -26,6 +26,14 @@ def is_url(place: object) -> bool:
     return isinstance(place, str) and re.match(r"[a-z][a-z0-9+.-]+://", place) is not None
 
 
+def on_disk(place: str | os.PathLike[str]) -> Path:
+    """A path, in which a leading `~` is the home folder: Python and `--option=~/x` of a shell leave that as it is.
+    Raises SalientError for an empty text."""
+    if not os.fspath(place):
+        raise SalientError("no path is given", expected="a folder or file", got="nothing: is a variable not set?")
+    return Path(os.path.expanduser(place))
+
+
 @dataclass(frozen=True)
 class Folder:
     """place: an absolute path, or a URL whose file system puts objects whole. Can be pickled.
@@ -38,7 +46,7 @@ class Folder:
     @staticmethod
     def of(place: str | os.PathLike[str]) -> Folder:
         """The folder at a path or URL, which need not exist yet."""
-        return Folder(str(place).rstrip("/") if is_url(place) else str(Path(place).absolute()))
+        return Folder(str(place).rstrip("/") if is_url(place) else str(on_disk(place).absolute()))
 
     @property
     def path(self) -> Path | None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import datasets
 import numpy as np
 import pytest
 from PIL import Image
+from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 import salient_imagenet_data
@@ -93,16 +95,43 @@ def test_images_are_referred_to_not_copied(store: Store, images: Path, tmp_path:
     assert raw["bytes"] is None and raw["path"].startswith(str(images))
 
 
-def test_streaming_and_slices(store: Store, images: Path, tmp_path: Path) -> None:
-    stream = load_dataset(store.path, images=images, streaming=True, cache_dir=str(tmp_path))
-    assert isinstance(stream, datasets.IterableDataset)
-    rows = list(stream)
-    assert [r["image_id"] for r in rows] == [r.image_id for r in store.rows]
-    assert rows[0]["image"].size == (56, 56)
-    part = load_dataset(store.path, split="train[:10%]", cache_dir=str(tmp_path))
-    assert part["image_id"][:] == [r.image_id for r in store.rows[:4]]
-    with pytest.raises(SalientError, match="no split 'test'; expected 'train'"):
-        load_dataset(store.path, split="test")
+def test_streams_are_shared_by_workers(store: Store, images: Path, tmp_path: Path) -> None:
+    ids = [r.image_id for r in store.rows]
+    for given in (images, FolderSource(images), None):
+        stream = load_dataset(store.path, images=given, streaming=True, empty="zeros")
+        assert isinstance(stream, datasets.IterableDataset) and (stream.split, stream.num_shards) == ("train", 40)
+        assert [r["image_id"] for r in stream] == ids
+        loader = DataLoader(stream.with_format("torch"), batch_size=5, num_workers=2)
+        # Each worker has every second shard, here of one row.
+        assert [image_id for batch in loader for image_id in batch["image_id"]][:5] == ids[:10:2]
+    row = next(iter(load_dataset(store.path, images=images, streaming=True, cache_dir=str(tmp_path))))
+    assert row["image"].size == (56, 56)
+
+
+def test_splits_and_slices(store: Store, images: Path, tmp_path: Path) -> None:
+    source = FolderSource(images)
+    pixels = [source.pixels(i) for i in range(40)]
+    ids = [r.image_id for r in store.rows]
+    labels = [source.entry(i).label for i in range(40)]
+    memory = MemorySource(pixels, labels, source.class_names, [source.entry(i).image_id for i in range(40)])
+    table = datasets.load_dataset("imagefolder", data_dir=str(images), split="train", cache_dir=str(tmp_path / "other"))
+    ten = datasets.ReadInstruction("train", to=10, unit="abs")
+    for given in (None, memory, table):
+        for split, expected in (
+            ("train[:10%]", ids[:4]),
+            ("train[:2]+train[-2:]", ids[:2] + ids[-2:]),
+            (datasets.Split.TRAIN, ids),
+            (ten, ids[:10]),
+        ):
+            part = load_dataset(Store(store.path), images=given, split=split, cache_dir=str(tmp_path))
+            assert part["image_id"][:] == expected, (type(given), split)
+    for bad in ("test", "train[", "", "train+val", datasets.Split.TEST):
+        with pytest.raises(
+            SalientError, match=f"no split '{re.escape(str(bad))}'; expected 'train' or slices of it; got "
+        ):
+            load_dataset(store.path, split=bad)
+    with pytest.raises(SalientError, match=r"no split 'train\[:2\]'; expected 'train' \(streaming takes no slices\)"):
+        load_dataset(store.path, split="train[:2]", streaming=True)
 
 
 def test_image_frame(store: Store, images: Path, tmp_path: Path) -> None:

@@ -71,3 +71,21 @@ def test_a_server_that_answers_is_asked(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
         with cached_where_offline("x"):
             assert not constants.HF_HUB_OFFLINE
+
+
+def test_offline_by_will_the_next_step_is_not_to_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from salient_imagenet_data.store.reading import Store
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for name in ("org/name", "hf://datasets/org/name", "https://huggingface.co/datasets/org/name"):
+        with pytest.raises(
+            SalientError, match=r"^org/name: no such folder, .*; only what .* unset HF_HUB_OFFLINE to f"
+        ):
+            Store(name)
+    with (
+        pytest.raises(
+            SalientError, match=r"x: cannot load; got ValueError: no; only what .* unset HF_HUB_OFFLINE to f"
+        ),
+        hub_errors("x", "load"),
+    ):
+        raise ValueError("no")

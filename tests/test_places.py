@@ -12,7 +12,7 @@ from salient_imagenet_data.annotation.applying import annotate
 from salient_imagenet_data.annotation.files import read_annotations
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.names import MANIFEST
-from salient_imagenet_data.places import Folder, is_url, upload
+from salient_imagenet_data.places import Folder, is_url, on_disk, upload
 from salient_imagenet_data.store.claiming import Claim, claimed
 from salient_imagenet_data.store.reading import Store
 
@@ -132,6 +132,24 @@ def test_a_damaged_download_is_refused_and_mended(remote: str, tmp_path: Path) -
         Store(remote)
     system.pipe_file(f"{root}/features.parquet", whole)
     Store(remote).verify()
+
+
+def test_an_export_behind_a_url_is_read_and_not_annotated(remote: str, store: Store, answers_file: Path) -> None:
+    place = Folder.of(f"memory://{uuid4()}/export")
+    place.write("README.md", lambda file: file.write(b"card"))
+    upload(store.path, place.child("store"), last=MANIFEST)
+    assert Store(place.place).manifest == store.manifest
+    with pytest.raises(SalientError, match=r"a folder with a store in it; .*give memory://.*/export/store"):
+        annotate(place.place, read_annotations(answers_file))
+    assert place.names() == {"README.md", "store"}
+
+
+def test_a_path_begins_at_home_or_somewhere(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(store.path.parent))
+    assert Store(f"~/{store.path.name}").manifest == Store(Path("~") / store.path.name).manifest == store.manifest
+    assert Folder.of("~/x").path == store.path.parent / "x" and on_disk("a/~").parts == ("a", "~")
+    with pytest.raises(SalientError, match="no path is given; expected a folder or file; got nothing"):
+        Store("")
 
 
 def test_a_url_without_a_manifest_is_no_store() -> None:

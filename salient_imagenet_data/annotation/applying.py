@@ -13,7 +13,7 @@ from salient_imagenet_data.annotation.verdicts import Annotations, Verdict
 from salient_imagenet_data.errors import SalientError, many, some
 from salient_imagenet_data.imagenet import wnid_of_words
 from salient_imagenet_data.names import MANIFEST
-from salient_imagenet_data.places import Folder, assets, is_repo_id
+from salient_imagenet_data.places import Folder, assets, hub_name
 from salient_imagenet_data.store.features import Feature
 from salient_imagenet_data.store.locating import STORE_FOLDER, locate
 from salient_imagenet_data.store.locks import held
@@ -64,7 +64,7 @@ def foreseen(store: Store, annotations: Annotations, majority: int) -> Changes:
 def place_to_annotate(path: str | Path) -> Folder:
     """Where a store is changed. Raises SalientError for an export, a data set on the Hub, and a cache of what was
     downloaded: what is written there is no store of the user's, or is lost."""
-    if isinstance(path, str) and is_repo_id(path):
+    if hub_name(path) is not None:
         raise SalientError(
             f"{path}: a store on the Hub, which is only read",
             expected="a store in a folder",
@@ -72,6 +72,9 @@ def place_to_annotate(path: str | Path) -> Folder:
         )
     place = Folder.of(path)
     if place.path is None:
+        there = place.names()
+        if MANIFEST not in there and STORE_FOLDER in there:  # an export, whose store `Store` would read
+            raise _store_in_it(path, place.child(STORE_FOLDER).place)
         return place
     inner = locate(place.path)
     if _is_export(inner):
@@ -81,7 +84,7 @@ def place_to_annotate(path: str | Path) -> Folder:
             then="annotate that, then export or publish it again",
         )
     if place.path != inner:
-        raise SalientError(f"{path}: a folder with a store in it", expected="the store itself", then=f"give {inner}")
+        raise _store_in_it(path, inner)
     from huggingface_hub.constants import HF_HUB_CACHE
 
     if any(place.path.resolve().is_relative_to(cache.resolve()) for cache in (assets("stores"), Path(HF_HUB_CACHE))):
@@ -91,6 +94,10 @@ def place_to_annotate(path: str | Path) -> Folder:
             then="copy it to one and annotate that",
         )
     return place
+
+
+def _store_in_it(path: object, inner: object) -> SalientError:
+    return SalientError(f"{path}: a folder with a store in it", expected="the store itself", then=f"give {inner}")
 
 
 def _is_export(store: Path) -> bool:

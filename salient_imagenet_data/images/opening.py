@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.images.layout.finding import local_source
 from salient_imagenet_data.images.layout.names import Layout
 from salient_imagenet_data.images.source import ImageSource
-from salient_imagenet_data.places import hub_name, is_url
+from salient_imagenet_data.places import hub_name, is_url, on_disk
 
 Place = str | os.PathLike[str]
 
@@ -48,7 +47,7 @@ def _behind_a_url(place: Place, split: str, layout: Layout | None) -> ImageSourc
 
 
 def _on_disk(place: Place, split: str, layout: Layout | None) -> ImageSource | None:
-    return local_source(Path(place), split, layout)
+    return local_source(on_disk(place), split, layout)
 
 
 OPENERS: tuple[Callable[[Place, str, Layout | None], ImageSource | None], ...] = (

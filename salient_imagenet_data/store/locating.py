@@ -11,7 +11,7 @@ from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.names import CLAIM, FEATURES_TABLE, MANIFEST
-from salient_imagenet_data.places import Folder, assets, is_repo_id, is_url
+from salient_imagenet_data.places import Folder, assets, hub_name, is_url, on_disk
 from salient_imagenet_data.store.checks.checking import pending_table
 from salient_imagenet_data.store.manifest import Manifest, file_sha256, not_finished
 
@@ -21,15 +21,17 @@ STORE_FOLDER = "store"
 def locate(store: str | os.PathLike[str]) -> Path:
     """The folder of a store: the path itself, its `store` folder if it is an export, or that of a downloaded data set.
 
-    A string can also name a data set on the Hub, or a URL of fsspec such as s3://bucket/store; a Path never does.
+    A string can also name a data set on the Hub, by hf:// or its page too, or a URL of fsspec such as s3://bucket/store;
+    a Path never does.
     Raises SalientError if it cannot be downloaded, or is damaged on the way, in which case the damaged file is removed
     and the same call fetches it again.
     """
+    name = hub_name(store)
+    if name is not None:
+        return download(name)
     if isinstance(store, str) and is_url(store):
         return download_url(store)
-    if isinstance(store, str) and is_repo_id(store):
-        return download(store)
-    path = Path(store)
+    path = on_disk(store)
     inner = path / STORE_FOLDER
     return inner if not (path / MANIFEST).is_file() and (inner / MANIFEST).is_file() else path
 
@@ -60,6 +62,9 @@ def download_url(url: str) -> Path:
     """
     remote = Folder.of(url)
     there = remote.names()
+    if MANIFEST not in there and STORE_FOLDER in there:  # an export
+        url, remote = f"{remote.place}/{STORE_FOLDER}", remote.child(STORE_FOLDER)
+        there = remote.names()
     if MANIFEST not in there:
         raise not_finished(url, stopped=CLAIM in there)
     with remote.open(MANIFEST) as file:
