@@ -100,6 +100,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "sheets": {"boxes": "evaluation/localisation/test_localise.py"},
     "evaluate": {
         "names": "cli/test_evaluate.py",
+        "frame": "cli/test_evaluate.py",
         "classes": "subsets/test_readings.py",
         "outputs": "subsets/test_outputs.py",
         "question": "networks/openers/test_vlm.py",
@@ -181,7 +182,6 @@ CHANGES: dict[str, dict[str, tuple[object, ...]]] = {
         "single_features": ("--single-features",),
         "trials": ("--protocol", "corm2022", "--trials", 2),
         "boxes": ("--boxes",),
-        "frame": ("--frame", "store"),
         "leave_out": ("--leave-out", LEFT_OUT),
         "top_k": ("--top-k", 2),
         "batch_size": ("--batch-size", 7),

@@ -147,7 +147,8 @@ def test_the_command(store: Store, images: Path, weights: Path, tmp_path: Path, 
     figures = json.loads(out)[str(weights)]
     beside = {f"{name}_{where}" for name in ("iou", "mass", "cover") for where in ("spurious", "neither")}
     own = {"iou", "difference", "mass", "average_precision", "auroc", "cover", "pointing", "area"}
-    assert code == 0 and set(figures) == {*own, *beside, "pointing_spurious", "area_spurious"}
+    assert code == 0 and set(figures) == {*own, *beside, "pointing_spurious", "area_spurious", "left_out"}
+    assert figures["left_out"] is None
     model, _ = load_model(weights)
     again = align(Classifier("again", model), store, FolderSource(images))
     assert figures["mass"] == pytest.approx(dataclasses.asdict(again.mass)) and 0 < figures["mass"]["value"] < 1
