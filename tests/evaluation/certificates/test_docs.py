@@ -30,6 +30,6 @@ def test_the_command_has_the_options_that_the_page_names() -> None:
     lines = [line for line in TEXT.splitlines() if line.startswith("salient-imagenet certify")]
     known = {flag for p in cli.commands["certify"].params for flag in (*p.opts, *p.secondary_opts)}
     assert len(lines) == 2 and {w for line in lines for w in line.split() if w.startswith("--")} <= known
-    assert set(re.findall(r"`(--[a-z]+)", TEXT)) <= known and {"--alpha", "--grid"} <= known
+    assert set(re.findall(r"`(--[a-z-]+)", TEXT)) <= known and {"--alpha", "--grid"} <= known
     assert all((DOCS / picture).is_file() for picture in re.findall(r"\]\((\w+\.png)\)", TEXT))
     assert all(TEXT.count(f"    {words} ") >= 4 for words in WORDS.values())
