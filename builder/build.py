@@ -25,8 +25,15 @@ from salient_imagenet_data.annotation.applying import with_verdicts
 from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.builder.choices import Stage
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
+from salient_imagenet_data.builder.discovery.active import Active, active_of
 from salient_imagenet_data.builder.discovery.belonging import belonging, check_belonging
-from salient_imagenet_data.builder.discovery.known import Known, check_known, known_pairs
+from salient_imagenet_data.builder.discovery.known import (
+    Known,
+    annotated_pairs,
+    check_known,
+    check_range,
+    known_pairs,
+)
 from salient_imagenet_data.builder.discovery.ranking import Ranking, known_ranking, rank, top_images
 from salient_imagenet_data.builder.discovery.wanted import Wanted, wanted_features
 from salient_imagenet_data.builder.finish import (
@@ -83,10 +90,11 @@ def build(
     With `annotations`, their pairs are the features of each class; with `pairs_of`, those of another store, matched by
     the names of classes, and what people said of them; otherwise the ranking gives them and the store is annotated
     later. basis: what the features are: "neurons", "pca", components of each class's neurons (`discovery.components`),
-    or "sae:FILE", latents of a sparse autoencoder (`discovery.sparse`); None for neurons, or what those of `pairs_of`
-    are. left_out: images, by id, that count for no ranking and are no feature's top image; they are in the store like
-    the others. Raises SalientError for input that does not fit, answers or pairs that are about another network (where
-    `run` asks for that check), images to leave out of which none is there, or a folder that another build is writing.
+    or "sae:FILE" or "sae:FILE,relu", latents of a sparse autoencoder (`discovery.sparse`); None for neurons, or what
+    those of `pairs_of` are. left_out: images, by id, that count for no ranking and are no feature's top image; they are
+    in the store like the others. Raises SalientError for input that does not fit, answers or pairs that are about
+    another network (where `run` asks for that check), images to leave out of which none is there, or a folder that
+    another build is writing.
     """
     store = build_until(
         source,
@@ -139,6 +147,8 @@ def build_until(
             check_known(known, pairs_of.manifest.weights_sha256, weights_sha256)
     wanted = wanted_features(basis, known, annotations, model.weight.shape[1])
     lines = [] if known is None else [known.line()]
+    if wanted.sparse is not None:
+        lines.append(wanted.sparse.read_as.line(wanted.sparse.place))
     if left_out:
         left_out = left_out.among(chain.from_iterable(id_chunks(source)), "the images", lines.append)
     this = Given(
@@ -161,7 +171,7 @@ def build_until(
     check_decoder(config.decoder, this.run.device, model.preprocessing)
     if annotations is not None:
         neurons = model.weight.shape[1] if wanted.basis is None else wanted.basis.count
-        _check_range(annotations, model.weight.shape[0], neurons)
+        check_range(annotations, model.weight.shape[0], neurons)
         annotations.verdicts(config.majority)  # refuses a majority out of reach before anything is written
     if not this.engine.leader:
         this.engine.wait()
@@ -179,6 +189,7 @@ def _run_stages(this: Given, stop_after: Stage) -> Store | None:
     source, model, config, annotations = this.source, this.model, this.config, this.annotations
     pairs = _known(this)
     robustness = _robustness(this)
+    active = _active(this)
     first = full_pass(this, pairs)
     if stop_after == "features":
         return None
@@ -212,7 +223,7 @@ def _run_stages(this: Given, stop_after: Stage) -> Store | None:
             network=model.details
             | among(model, config, pooled.predictions)
             | ({"pairs_of": this.known.record} if this.known else {})
-            | ({"basis": basis.to_json() | _file_of(this)} if basis else {}),
+            | ({"basis": basis.to_json() | _file_of(this, active)} if basis else {}),
         )
         table = image_table(source, pooled, kept, model.preprocessing, in_top)
         with _staged(this.place) as folder:
@@ -243,11 +254,22 @@ def _robustness(this: Given) -> Robustness | None:
     return found
 
 
+def _active(this: Given) -> Active | None:
+    """Measured by the leader, of an autoencoder that is read from a file."""
+    sparse = this.wanted.sparse
+    if not this.engine.leader or sparse is None:
+        return None
+    found = active_of(this.source, this.model, sparse, this.run, this.place.child(WORK), this.claim.key[:12])
+    tell(this, found.line(sparse.place, sparse.basis.count) if found else "")
+    return found
+
+
 def _known(this: Given) -> NDArray[np.int64] | None:
     """(C, K) features of each class where they are known, -1 for none; None where the images are to tell."""
     if this.known is not None:
         return this.known.pairs(len(this.source.class_names))
-    return None if this.annotations is None else _annotated_pairs(this.annotations, this.config, this.model)
+    given, majority = this.annotations, this.config.majority
+    return None if given is None else annotated_pairs(given, majority, len(this.model.weight))
 
 
 def _manifest(
@@ -289,15 +311,6 @@ def _left_out(this: Given) -> dict[str, Any]:
     return {} if facts is None else dataclasses.asdict(facts)
 
 
-def _annotated_pairs(annotations: Annotations, config: BuildConfig, model: RobustModel) -> NDArray[np.int64]:
-    """(C, K) features of each class by rank, -1 where there is no answer."""
-    verdicts = annotations.verdicts(config.majority)
-    pairs = np.full((model.weight.shape[0], max(v.feature_rank for v in verdicts)), -1, dtype=np.int64)
-    for v in verdicts:
-        pairs[v.class_index, v.feature_rank - 1] = v.feature_index
-    return pairs
-
-
 def _ranking(
     this: Given, first: Job, pooled: Pooled, means: NDArray[np.float64], pairs: NDArray[np.int64] | None
 ) -> tuple[Basis | None, Ranking]:
@@ -327,24 +340,12 @@ def _counted(this: Given, pooled: Pooled) -> NDArray[np.int64]:
     return np.flatnonzero(~this.left_out.holds(ids)) if this.left_out else np.arange(len(pooled.indices))
 
 
-def _file_of(this: Given) -> dict[str, str]:
-    """What a manifest keeps of the file of an autoencoder."""
-    return {} if this.wanted.sparse is None else {"file_sha256": this.wanted.sparse.file_sha256}
-
-
-def _check_range(annotations: Annotations, classes: int, features: int) -> None:
-    for row, answer in enumerate(annotations.answers, start=1):
-        if answer.feature_index >= features or answer.class_index >= classes:
-            raise SalientError(
-                f"annotations, row {row}: class {answer.class_index}, feature {answer.feature_index} not in this model",
-                expected=f"class below {classes}, feature below {features}",
-                then="were they made for another model?",
-            )
-        if answer.feature_rank > features:
-            raise SalientError(
-                f"annotations, row {row}: rank {answer.feature_rank} of a feature",
-                expected=f"1 to {features}, as many as the model has",
-            )
+def _file_of(this: Given, active: Active | None) -> dict[str, Any]:
+    """What a manifest keeps of the file of an autoencoder, also where that was read for another store."""
+    if this.known is not None:
+        return this.known.file
+    sparse = this.wanted.sparse
+    return ({} if sparse is None else sparse.to_json()) | ({"active": dataclasses.asdict(active)} if active else {})
 
 
 def _check_classes_filled(source: ImageSource, labels: NDArray[np.int32]) -> None:

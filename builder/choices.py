@@ -16,7 +16,7 @@ Decoder = Literal["pillow", "pillow+torch", "simplejpeg", "nvjpeg"]
 """Of the images: `units.decoding`."""
 Stage = Literal["features", "ranking", "maps"]
 """After which a build may stop."""
-BASES = (NEURONS, PCA, f"{SAE}:FILE")
+BASES = (NEURONS, PCA, f"{SAE}:FILE[,relu]")
 """What the features of a store are: neurons of the network, components of each class's (`discovery.components`), or
 latents of a sparse autoencoder (`discovery.sparse`)."""
 Norm = Literal["l2", "linf"]

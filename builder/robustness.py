@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ from salient_imagenet_data.images.source import ImageSource, picture_of
 from salient_imagenet_data.networks.devices import check_device, move
 from salient_imagenet_data.networks.robust import RobustModel
 from salient_imagenet_data.places import Folder
+
+Record = TypeVar("Record")
 
 RADIUS = 1.0 / 224
 """l2 radius of the attack, pixels in [0, 1], by side of the crop: 1 at 224, a third of what published networks with an
@@ -68,25 +71,36 @@ def robustness_of(
     if not config.attacked:
         return None
     name = f"robustness-{key}.json"
-    if name in folder.names():
-        try:
-            with folder.open(name) as file:
-                return Robustness(**json.load(file))
-        except (ValueError, TypeError):  # a power cut may leave a file empty: it is measured again
-            pass
-    images, labels = _sample(source, model, config.attacked)
+    if (found := kept(folder, name, Robustness)) is not None:
+        return found
+    images, labels = sample_of(source, model, config.attacked)
     if not len(images):
         return None
-    move(model, _here(run.device))
+    move(model, here(run.device))
     assert isinstance(model, nn.Module)
     radius = RADIUS * model.preprocessing.crop
-    found = worth(model, images, labels, radius, seen=False, attacked=len(images), batch_size=BATCH)
-    result = Robustness(len(images), found.clean, found.robust, radius, STEPS)
-    folder.write(name, lambda file: file.write(json.dumps(asdict(result)).encode()))
-    return result
+    measured = worth(model, images, labels, radius, seen=False, attacked=len(images), batch_size=BATCH)
+    return keep(folder, name, Robustness(len(images), measured.clean, measured.robust, radius, STEPS))
 
 
-def _sample(source: ImageSource, model: RobustModel, count: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def kept(folder: Folder, name: str, kind: type[Record]) -> Record | None:
+    """A small record that a build that was stopped has left in the folder of its units; None where there is none."""
+    if name not in folder.names():
+        return None
+    try:
+        with folder.open(name) as file:
+            return kind(**json.load(file))
+    except (ValueError, TypeError):  # a power cut may leave a file empty: it is measured again
+        return None
+
+
+def keep(folder: Folder, name: str, record: Record) -> Record:
+    """The record, and leave it there."""
+    folder.write(name, lambda file: file.write(json.dumps(asdict(record)).encode()))  # type: ignore[call-overload]
+    return record
+
+
+def sample_of(source: ImageSource, model: RobustModel, count: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Crops (n, S, S, 3) uint8 and labels (n,) of `count` readable images, or of all where there are fewer."""
     crops, labels = list[NDArray[np.uint8]](), list[int]()
     for index, crop in _crops(source, model):
@@ -104,7 +118,8 @@ def _crops(source: ImageSource, model: RobustModel) -> Iterator[tuple[int, NDArr
     return read_ahead(order, lambda i: model.preprocessing.apply_to_picture(picture_of(source, i)), window=BATCH)
 
 
-def _here(device: str) -> str:
+def here(device: str) -> str:
+    """The device of the build, or the CPU where this process has no such device."""
     try:
         return check_device(device)
     except SalientError:  # of a worker elsewhere

@@ -9,18 +9,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.errors import SalientError, some
 from salient_imagenet_data.imagenet import display_names, wnid_of_words
 from salient_imagenet_data.networks.robust import RobustModel
 from salient_imagenet_data.store.features import Basis, Feature
 from salient_imagenet_data.store.reading import Store
 
+FILE = ("file_sha256", "read_as", "because")
+"""What a manifest says of the file of an autoencoder (`sparse.Sparse.to_json`)."""
 UNKNOWN = "unknown"
 """Weights of a store that was imported."""
 
@@ -30,7 +33,7 @@ class Known:
     """features: of the classes here, under their numbers here, with what people said of them. annotations_sha256,
     majority: of the answers, as in the manifest they are from. left_out: classes there that are not here. proven: the
     network is the one they were found with, by its hash. record: what is kept of where they are from. basis: what the
-    features are made of, None for neurons."""
+    features are made of, None for neurons. file: what that manifest says of the file of an autoencoder."""
 
     features: tuple[Feature, ...]
     annotations_sha256: str | None
@@ -39,6 +42,7 @@ class Known:
     proven: bool
     record: dict[str, Any]
     basis: Basis | None = None
+    file: dict[str, Any] = field(default_factory=dict)
 
     def pairs(self, classes: int) -> NDArray[np.int64]:
         """(C, K) features of each class by rank, -1 where there is none."""
@@ -102,8 +106,10 @@ def known_pairs(store: Store, model: RobustModel, class_names: tuple[str, ...], 
         "made_of": manifest.made_of,
         "features_sha256": hashlib.sha256(store.features_bytes).hexdigest(),
     }
+    said = manifest.network.get("basis", {})
+    file = {key: said[key] for key in FILE if key in said}
     basis = None if basis is None else basis.only(numbers)
-    return Known(features, manifest.annotations_sha256, manifest.majority, left_out, same, record, basis)
+    return Known(features, manifest.annotations_sha256, manifest.majority, left_out, same, record, basis, file)
 
 
 def check_known(known: Known, store_weights: str, weights_sha256: str) -> None:
@@ -116,3 +122,28 @@ def check_known(known: Known, store_weights: str, weights_sha256: str) -> None:
         got=f"{weights_sha256[:12]}...",
         then="give the weights that store was built with, or --trust-annotations to go on all the same",
     )
+
+
+def annotated_pairs(annotations: Annotations, majority: int, classes: int) -> NDArray[np.int64]:
+    """(C, K) features of each of C classes by rank, -1 where there is no answer. majority: answers that decide."""
+    verdicts = annotations.verdicts(majority)
+    pairs = np.full((classes, max(v.feature_rank for v in verdicts)), -1, dtype=np.int64)
+    for v in verdicts:
+        pairs[v.class_index, v.feature_rank - 1] = v.feature_index
+    return pairs
+
+
+def check_range(annotations: Annotations, classes: int, features: int) -> None:
+    """Raise SalientError for answers about classes, features or ranks that a model of so many does not have."""
+    for row, answer in enumerate(annotations.answers, start=1):
+        if answer.feature_index >= features or answer.class_index >= classes:
+            raise SalientError(
+                f"annotations, row {row}: class {answer.class_index}, feature {answer.feature_index} not in this model",
+                expected=f"class below {classes}, feature below {features}",
+                then="were they made for another model?",
+            )
+        if answer.feature_rank > features:
+            raise SalientError(
+                f"annotations, row {row}: rank {answer.feature_rank} of a feature",
+                expected=f"1 to {features}, as many as the model has",
+            )

@@ -9,24 +9,25 @@ by r_j W_ij.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from salient_imagenet_data.builder.discovery.nonlinearity import CONFIGS, ReadAs, read_as_of
 from salient_imagenet_data.errors import SalientError, some
 from salient_imagenet_data.names import SAE
-from salient_imagenet_data.networks.checkpoint import fetch
+from salient_imagenet_data.networks.checkpoint import beside, fetch
 from salient_imagenet_data.store.features import Basis
 from salient_imagenet_data.store.manifest import file_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+RELU = ",relu"
+"""Behind a file, where the user says that it is of a rectified autoencoder."""
 LAYOUTS: tuple[dict[str, tuple[str, ...]], ...] = (
     {"encoder": ("W_enc",), "decoder": ("W_dec",), "latent": ("b_enc",), "before": ("b_dec",)},
     {
@@ -40,33 +41,34 @@ LAYOUTS: tuple[dict[str, tuple[str, ...]], ...] = (
 """Names of the tensors. W_enc (F, R) and W_dec (R, F), as in SAELens; or layers of torch, encoder.weight (R, F) and
 decoder.weight (F, R). `before` is taken off the neurons before they are encoded; `after`, a decoder's own, is not."""
 
-CONFIGS = ("cfg.json", "config.json")
-"""Where SAELens and others say beside the weights what they are."""
-OTHER_KINDS = ("topk", "jumprelu", "gated")
-"""Of autoencoders, as configurations call them; letters only."""
-ABOUT_KIND = ("activation", "architecture", "type", "kind", "class")
-"""In the names of the fields that say it: an aggregated data set is no gated autoencoder."""
-
 
 @dataclass(frozen=True, eq=False)
 class Sparse:
-    """basis: of all R latents. decoder: (R, F) float32. file_sha256: of the file."""
+    """basis: of all R latents. decoder: (R, F) float32. file_sha256: of the file. place: where it is from. read_as:
+    what it was taken for."""
 
     basis: Basis
     decoder: NDArray[np.float32]
     file_sha256: str
+    place: str
+    read_as: ReadAs
+
+    def to_json(self) -> dict[str, Any]:
+        """As a manifest keeps it, beside the basis."""
+        return {"file_sha256": self.file_sha256, "read_as": "rectified", "because": self.read_as.ground}
 
 
 def read_sparse(place: str, neurons: int) -> Sparse:
-    """The autoencoder of a safetensors file, or `hf://owner/name/file`, for a network of so many neurons.
+    """The autoencoder of a safetensors file, or `hf://owner/name/file`, for a network of so many neurons. place: with
+    ",relu" behind it where the user says that it is a rectified one.
 
     Raises SalientError for a file of another layout, tensors that do not fit, or that hold what this does not know,
-    such as the thresholds of another kind of autoencoder, for one whose file or configuration says that it is no
-    rectified one, and for numbers that are not finite.
+    such as the thresholds of another kind of autoencoder, for numbers that are not finite, and where `read_as_of` does.
     """
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
+    place, told = (place.removesuffix(RELU), place.endswith(RELU))
     path = fetch(place)
     try:
         tensors = load_file(path)
@@ -74,7 +76,7 @@ def read_sparse(place: str, neurons: int) -> Sparse:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise SalientError(f"{path}: not a safetensors file", got=str(error)) from error
-    _check_rectified(path, metadata)
+    read_as = read_as_of(place, [(path.name, json.dumps(metadata)), *_beside(place, path)], told=told)
     layout = next((names for names in LAYOUTS if {names["encoder"][0], names["decoder"][0]} <= set(tensors)), None)
     if layout is None:
         raise SalientError(
@@ -104,48 +106,18 @@ def read_sparse(place: str, neurons: int) -> Sparse:
             )
     encoder, decoder = (np.ascontiguousarray(arrays[part]) for part in ("encoder", "decoder"))
     bias = arrays.get("latent", np.zeros(latents, dtype=np.float32)).astype(np.float64)
-    if "before" in arrays:
+    if "before" in arrays and read_as.centred:
         before = arrays["before"].astype(np.float64)
         bias = bias - np.array([np.sum(row * before) for row in encoder])
     basis = Basis(SAE, latents, np.arange(latents, dtype=np.int64), encoder, bias, bias)
-    return Sparse(basis, decoder, file_sha256(path))
+    return Sparse(basis, decoder, file_sha256(path), place, read_as)
 
 
-def _check_rectified(path: Path, metadata: dict[str, str]) -> None:
-    """Raise SalientError if the file's metadata, or a configuration beside it, names another activation or a k."""
-    said: list[tuple[str, object]] = [(path.name, {key: _plain(value) for key, value in metadata.items()})]
-    said += [(name, _plain(file.read_text("utf-8"))) for name in CONFIGS if (file := path.parent / name).is_file()]
-    for name, value in said:
-        for key, found in _pairs(value):
-            says = isinstance(found, str) and any(part in key.lower() for part in ABOUT_KIND)
-            word = re.sub("[^a-z]", "", str(found).lower()) if says else ""
-            counts = key.lower() in ("k", "topk", "top_k") and type(found) is int
-            if counts or any(kind in word for kind in OTHER_KINDS):
-                raise SalientError(
-                    f"{path}: an autoencoder of another kind",
-                    expected="a rectifier between encoder and decoder",
-                    got=f"{key} {found} in {name}",
-                    then="its latents would be others if they were read as rectified",
-                )
-
-
-def _plain(text: str) -> object:
-    """What JSON says, or the text itself."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _pairs(value: object) -> Iterator[tuple[str, object]]:
-    """Every key with its value, however deep."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield str(key), inner
-            yield from _pairs(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _pairs(inner)
+def _beside(place: str, path: Path) -> list[tuple[str, str]]:
+    """Name and text of each configuration in the folder of a file, on a disk or on the Hub."""
+    names = dict.fromkeys((path.with_suffix(".json").name, *CONFIGS))
+    files = {name: beside(place, name) for name in names}
+    return [(name, file.read_text("utf-8", errors="replace")) for name, file in files.items() if file is not None]
 
 
 def _array(tensor: Tensor, name: str) -> NDArray[np.float32]:

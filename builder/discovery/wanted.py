@@ -31,7 +31,8 @@ class Wanted:
 
 
 def wanted_features(basis: str | None, known: Known | None, annotations: Annotations | None, neurons: int) -> Wanted:
-    """basis: "neurons", "pca" or "sae:FILE"; None for neurons, or what the known pairs are of. neurons: of the network.
+    """basis: "neurons", "pca", "sae:FILE" or "sae:FILE,relu"; None for neurons, or what the known pairs are of.
+    neurons: of the network.
 
     Raises SalientError for another, where the pairs that are known are of another, for answers about what will only be
     found, and where `read_sparse` does.

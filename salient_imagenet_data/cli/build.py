@@ -42,7 +42,8 @@ from salient_imagenet_data.networks.classes import Reading
     "--basis",
     metavar="|".join(BASES),
     help="What features are: neurons of the network, principal components of each class's, or latents of a sparse "
-    "autoencoder's file, .safetensors.  [default: neurons, or what those of --pairs-of are]",
+    "autoencoder's file, .safetensors; with ,relu behind it where you know that it is a rectified one and it does not "
+    "say so.  [default: neurons, or what those of --pairs-of are]",
 )
 @click.option("--edition", type=click.Choice(get_args(Edition)), default="full", help="All images, or top images only.")
 @click.option("--group-by", type=click.Choice(get_args(GroupBy)), default="prediction", help="A class's images.")

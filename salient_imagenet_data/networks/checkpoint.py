@@ -116,6 +116,24 @@ def fetch(weights: str, *, revision: str | None = None) -> Path:
         ) from error
 
 
+def beside(weights: str, name: str) -> Path | None:
+    """A file in the folder of another, `fetch`ed likewise; None where it is not there, and where the Hub cannot be
+    reached and its cache has none. Raises SalientError where the Hub fails to say."""
+    from huggingface_hub.errors import EntryNotFoundError
+
+    folder, _, file = weights.rpartition("/")
+    if not weights.startswith("hf://"):
+        path = Path(weights).parent / name
+        return path if path.is_file() else None
+    _, at, revision = file.partition("@")
+    try:
+        return fetch(f"{folder}/{name}{at}{revision}")
+    except SalientError as error:
+        if isinstance(error.__cause__, EntryNotFoundError):  # of which what the cache lacks is one
+            return None
+        raise
+
+
 def read_checkpoint(path: Path, *, sha256: str | None = None, known: str | None = None) -> Checkpoint:
     """Read the tensors of a file. sha256: that it must have. known: the one that it has, where that was just found.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,13 @@ from safetensors.torch import save_file
 from salient_imagenet_data.annotation.files import read_annotations, write_annotations
 from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
+from salient_imagenet_data.builder.discovery.nonlinearity import NOBODY
 from salient_imagenet_data.builder.discovery.sparse import read_sparse
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.robust import ImageClassifier, load_model
+from salient_imagenet_data.store.manifest import file_sha256
 from salient_imagenet_data.store.reading import Store
 from tests.builder.test_build import tree
 from tests.conftest import CONFIG, Run, answers_for
@@ -103,37 +104,6 @@ def test_files_that_do_not_fit(tmp_path: Path, change: object, message: str) -> 
         read_sparse(str(tmp_path / "s.safetensors"), NEURONS)
 
 
-@pytest.mark.parametrize(
-    ("metadata", "config", "told"),
-    [
-        ({"activation": "TopK"}, None, "activation TopK in s.safetensors"),
-        ({"k": "32"}, None, "k 32 in s.safetensors"),
-        ({"cfg": '{"architecture": "topk"}'}, None, "architecture topk in s.safetensors"),
-        ({}, {"activation_fn_kwargs": {"k": 64}}, "k 64 in cfg.json"),
-        ({}, {"sae": [{"activation_fn_str": "batch_top-k"}]}, "activation_fn_str batch_top-k in cfg.json"),
-        ({}, {"architecture": "jumprelu"}, "architecture jumprelu in cfg.json"),
-        ({"activation": "relu"}, {"architecture": "standard", "k": None, "normalize": True, "d_in": 12}, ""),
-        ({"format": "pt"}, "not JSON", ""),
-        ({"note": "no top-k"}, {"dataset": "aggregated pictures", "model_name": "gated"}, ""),
-    ],
-)
-def test_what_says_that_it_is_not_rectified_is_refused(
-    metadata: dict[str, str], config: object, told: str, tmp_path: Path
-) -> None:
-    """In the file's own metadata, or beside it as SAELens and others have it, however deep."""
-    path = tmp_path / "s.safetensors"
-    save_file(tensors(), path, metadata)
-    if config is not None:
-        (tmp_path / "cfg.json").write_text(config if isinstance(config, str) else json.dumps(config))
-    if not told:
-        assert read_sparse(str(path), NEURONS).basis.count == LATENTS
-        return
-    with pytest.raises(SalientError) as caught:
-        read_sparse(str(path), NEURONS)
-    said = "an autoencoder of another kind; expected a rectifier between encoder and decoder; got "
-    assert str(caught.value).startswith(f"{path}: {said}{told}; its latents would be others")
-
-
 def test_no_file_or_another_one(tmp_path: Path, images: Path, weights: Path, run: Run) -> None:
     (tmp_path / "s.safetensors").write_bytes(b"nothing")
     with pytest.raises(SalientError, match="not a safetensors file"):
@@ -171,6 +141,12 @@ def test_against_the_method_by_hand(latents: Store, images: Path, weights: Path)
             peak = places[mine][..., latent].max(axis=(1, 2))
             assert np.allclose(latents.peaks[mine, slot], peak, rtol=1e-4, atol=1e-5)
             assert (np.abs(found - places[mine][..., latent]).max(axis=(1, 2)) <= 0.51 / 255 * peak + 1e-5).all()
+    active = latents.manifest.network["basis"]["active"]
+    assert active == {
+        "images": 40,
+        "positive": pytest.approx((z > 0).mean(), abs=6e-5),
+        "never": pytest.approx(1 - (z > 0).any(axis=0).mean(), abs=6e-5),
+    }
     used = sorted({f.feature_index for f in latents.features})
     assert latents.basis is not None and latents.basis.numbers.tolist() == used and latents.manifest.feature_count == 20
     assert latents.manifest.network["basis"]["kind"] == "sae" and latents.basis.words(3) == "latent 3"
@@ -198,6 +174,9 @@ def test_answers_and_pairs(latents: Store, images: Path, weights: Path, file: Pa
     assert np.array_equal(carried.maps, latents.maps) and np.array_equal(carried.activations, latents.activations)
     assert tree(carried.path)["basis.parquet"] == tree(latents.path)["basis.parquet"]
     assert {f.importance for f in carried.features} == {None}
+    said = {"file_sha256": file_sha256(file), "read_as": "rectified", "because": NOBODY}
+    basis = latents.manifest.network["basis"]
+    assert basis == carried.manifest.network["basis"] | {"active": basis["active"]} and basis.items() >= said.items()
     high = dataclasses.replace(answers.answers[0], feature_index=20)
     with pytest.raises(SalientError, match="row 1: class 0, feature 20 not in this model; .*feature below 20"):
         made(
