@@ -41,6 +41,8 @@ class NumpyLoader:
             raise ValueError(f"NumpyLoader: expected a batch_size of at least 1, got {batch_size}")
         self.store = store if isinstance(store, Store) else Store(store)
         self._joined = None if images is None else join(self.store, images, missing=missing)
+        if self._joined is not None and self._joined.missing:
+            self._joined.tell()
         self.batch_size, self.seed, self.return_maps = batch_size, seed, return_maps
 
     @property

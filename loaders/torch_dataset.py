@@ -55,6 +55,8 @@ class SalientImageNet(Dataset[Sample]):
     ) -> None:
         self.store = store if isinstance(store, Store) else Store(store)
         self.joined = join(self.store, images, missing=missing, rows=rows)
+        if self.joined.missing:
+            self.joined.tell()
         self.transform, self.top_only, self.return_maps = transform, top_only, return_maps
         # Read now, so that forked workers share one copy.
         _ = self.store.kind_table, self.store.maps

@@ -33,7 +33,7 @@ from salient_imagenet_data.store.manifest import FORMAT_VERSION, file_sha256
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.table.batches import Rows
 from salient_imagenet_data.table.configs import MASKS, OF_STORE, columns
-from salient_imagenet_data.table.join import join_stream, join_table, tell_joined
+from salient_imagenet_data.table.join import join_stream, join_table
 from salient_imagenet_data.table.mask_table import Empty, MaskTable, features
 
 _ROWS_COME_FROM = (
@@ -149,7 +149,9 @@ def load_dataset(
     given = None if images is None else table_of(opened, images, streaming=streaming, cache_dir=cache_dir)
     if isinstance(given, datasets.IterableDataset):
         return join_stream(opened, given, frame, missing, empty)
-    joined = None if images is None else _told(join(opened, images if given is None else given, missing=missing))
+    joined = None if images is None else join(opened, images if given is None else given, missing=missing)
+    if joined is not None:
+        joined.tell()
     if given is not None and joined is not None:
         table = _slice(join_table(joined, frame, empty, _code_sha256()), wanted, opened.manifest.split)
         return table.to_iterable_dataset(num_shards=min(_SHARDS, max(1, len(table)))) if streaming else table
@@ -199,13 +201,6 @@ def _no_cache(cache_dir: str | None, error: OSError) -> SalientError:
         got=error.strerror or str(error),
         then="give cache_dir=FOLDER, or set HF_DATASETS_CACHE, where there is room and you may write",
     )
-
-
-def _told(joined: Joined) -> Joined:
-    found = np.zeros(len(joined.store), dtype=bool)
-    found[joined.rows] = True
-    tell_joined(joined.store, found)
-    return joined
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -118,6 +119,10 @@ class Joined:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def tell(self) -> None:
+        """Say on stderr how many rows have an image, and which have none."""
+        tell_joined(len(self) + len(self.missing), self.missing)
+
     def take(self, items: NDArray[np.int64]) -> Joined:
         """Some of the items, in that order."""
         return replace(self, rows=self.rows[items], indices=self.indices[items])
@@ -170,6 +175,14 @@ def join(store: Store, images: Images, *, missing: Missing = "error", rows: Sequ
     _check_labels(joined)
     _check_pictures(joined)
     return joined
+
+
+def tell_joined(count: int, absent: Sequence[str]) -> None:
+    """Say on stderr how many of so many rows have an image, and name the first five that have none."""
+    text = f"{count - len(absent)} of {count} rows joined to images"
+    if absent:
+        text += f"; {len(absent)} missing: {', '.join(absent[:5])}" + (", ..." if len(absent) > 5 else "")
+    print(text, file=sys.stderr)
 
 
 def check_missing(missing: str) -> Missing:

@@ -39,7 +39,7 @@ class FileSource(ListedSource):
     ) -> None:
         texts = [text_of(path) for path in paths]
         super().__init__(pa.array([id_of_path(path) for path in texts], type=pa.string()), labels, class_names)
-        self.root = Path(root)
+        self.root = Path(os.path.abspath(root))
         self.passed_over = PassedOver(tuple(passed_over))
         self._paths: Any = pa.array(texts, type=pa.string())
         # Arrow holds text as UTF-8 only, so names of other bytes are kept as bytes.

@@ -58,6 +58,7 @@ class TarSource(ListedSource):
         else:
             labels, classes = _worded(names, beside)
         super().__init__(ids, labels, classes)
+        self.shards = [Path(os.path.abspath(shard)) for shard in self.shards]  # wherever this process goes
         self.passed_over = PassedOver(tuple(item for scan in scans for item in scan.passed()))
         self._places = np.array(
             [(i, *place) for i, scan in enumerate(scans) for place in scan.pictures.values()], dtype=np.int64

@@ -59,6 +59,7 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = locate(path)
+        self._place = self.path.absolute()  # what is read later is read there, wherever this or another process stands
         self.manifest, self.features_bytes = open_checked(self.path)
 
     def __len__(self) -> int:
@@ -78,7 +79,7 @@ class Store:
     def rows(self) -> ImageRows:
         """The rows of images.parquet, in store order."""
         m = self.manifest
-        return ImageRows(self.path, m.files[IMAGES_TABLE], m.images, len(m.class_names), m.features_per_class)
+        return ImageRows(self._place, m.files[IMAGES_TABLE], m.images, len(m.class_names), m.features_per_class)
 
     @cached_property
     def features_table(self) -> Any:
@@ -110,8 +111,8 @@ class Store:
         said = self.manifest.network.get("basis")
         if said is None:
             return None
-        path = self.path / BASIS_TABLE
-        check_sha256(self.path, BASIS_TABLE, self.manifest.files[BASIS_TABLE])
+        path = self._place / BASIS_TABLE
+        check_sha256(self._place, BASIS_TABLE, self.manifest.files[BASIS_TABLE])
         with reading(path):
             table = pq.ParquetFile(path).read(use_threads=False).cast(BASIS_SCHEMA)
             return basis_of(table, str(said["kind"]), self.manifest.feature_count)
@@ -133,7 +134,7 @@ class Store:
 
     def array(self, name: str) -> CheckedArray:
         """One of the arrays on disk, to be read a range of rows at a time."""
-        return CheckedArray.of(self.path, self.manifest, name)
+        return CheckedArray.of(self._place, self.manifest, name)
 
     @cached_property
     def kind_table(self) -> dict[Kind, NDArray[np.bool_]]:
@@ -203,4 +204,4 @@ class Store:
 
     def verify(self) -> None:
         """Read every byte and compare with the manifest's sha256. Raises SalientError at the first difference."""
-        verify(self.path, self.manifest)
+        verify(self._place, self.manifest)

@@ -14,7 +14,6 @@ from typing import Any
 import datasets
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Frame
@@ -22,7 +21,7 @@ from salient_imagenet_data.imagenet import id_of_path, wnid_of_words
 from salient_imagenet_data.images.decoding import decode_picture
 from salient_imagenet_data.images.table import ID_COLUMNS, TableSource, find_image_column, find_label
 from salient_imagenet_data.images.table_rows import as_names, read_rows
-from salient_imagenet_data.joining import Joined, Missing, check_likeness
+from salient_imagenet_data.joining import Joined, Missing, check_likeness, tell_joined
 from salient_imagenet_data.names import IMAGE, MANIFEST
 from salient_imagenet_data.store.manifest import file_sha256
 from salient_imagenet_data.store.reading import Store
@@ -155,7 +154,8 @@ class _StreamJoiner:
     def _tell(self) -> None:
         found = np.isin(self._shard_of, list(self._read))
         if len(self._read) == self._shards:
-            tell_joined(self._store, found)
+            absent = self._store.rows.image_ids.filter(pa.array(~found)).to_pylist()
+            tell_joined(len(found), absent)
         else:
             so_far = f"{len(self._read)} of {self._shards} shards of images"
             print(f"{found.sum()} of {len(found)} rows joined to {so_far}", file=sys.stderr)
@@ -174,13 +174,3 @@ class _StreamJoiner:
         ours = self._store.class_names[self._table.labels[row]]
         if wnid_of_words(ours) != wnid_of_words(theirs):
             raise SalientError(f"{image_id}: class differs", expected=repr(ours), got=repr(theirs))
-
-
-def tell_joined(store: Store, found: NDArray[np.bool_]) -> None:
-    """Say on stderr how many rows of a store have an image, and name the first five that have none. found: (N,)."""
-    absent = np.flatnonzero(~found)
-    text = f"{len(found) - len(absent)} of {len(found)} rows joined to images"
-    if len(absent):
-        text += f"; {len(absent)} missing: {', '.join(store.rows[int(row)].image_id for row in absent[:5])}"
-        text += ", ..." if len(absent) > 5 else ""
-    print(text, file=sys.stderr)

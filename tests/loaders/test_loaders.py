@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +95,33 @@ def test_rows_that_are_none_are_refused(store: Store, images: Path) -> None:
             loader(store, images, missing="ignore")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="a batch_size of at least 1, got 0"):
         NumpyLoader(store, batch_size=0)
+
+
+def test_images_that_are_left_out_are_told(
+    store: Store, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = Path(shutil.copytree(images, tmp_path / "few"))
+    gone = store.rows[3].image_id
+    next(few.glob(f"{gone}.*")).unlink()
+    for loader in (SalientImageNet, NumpyLoader):
+        loader(store, few, missing="skip")
+        assert capsys.readouterr().err == f"39 of 40 rows joined to images; 1 missing: {gone}\n"
+        loader(store, images, missing="skip")
+        assert capsys.readouterr().err == ""
+
+
+def test_relative_paths_mean_where_they_were_given(
+    store: Store, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook may change its folder, and workers of another machine have one of their own."""
+    monkeypatch.chdir(store.path.parent)
+    dataset = SalientImageNet(store.path.name, os.path.relpath(images))
+    assert str(dataset.store.path) == store.path.name
+    monkeypatch.chdir(tmp_path)
+    for again in (pickle.loads(pickle.dumps(dataset)), dataset):
+        assert torch.equal(again[5]["image"], SalientImageNet(store, images)[5]["image"])
+        assert torch.equal(again[5]["core_mask"], SalientImageNet(store, images)[5]["core_mask"])
+        again.store.verify()
 
 
 def test_another_image_under_the_same_id_is_noticed(store: Store, images: Path) -> None:
