@@ -8,6 +8,7 @@ the accuracy is measured. The network is then saved with its head, and is a clas
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -170,17 +171,19 @@ def probed(
     kept: list[tuple[NDArray[np.float32], NDArray[np.integer]]] = []
     failed: list[tuple[int, ImageError]] = []
     move(model, run.device)
-    with numerics(config.precision, run.device), progress((), total=len(rows), what="probe") as bar:
-        for batch in batches(
-            source,
-            rows.tolist(),
-            model.preprocessing,
-            config.batch_size,
-            failed,
-            config.decoder,
-            device=run.device,
-            threads=run.threads,
-        ):
+    stream = batches(
+        source,
+        rows.tolist(),
+        model.preprocessing,
+        config.batch_size,
+        failed,
+        config.decoder,
+        device=run.device,
+        threads=run.threads,
+    )
+    shown = progress((), total=len(rows), what="probe")
+    with numerics(config.precision, run.device), closing(stream), shown as bar:
+        for batch in stream:
             features = run_model(model, batch.images, config.precision, run.device)[1].cpu().numpy()
             mine = np.isin(batch.indices, held)
             sums.add(features[~mine], labels[batch.indices[~mine]])

@@ -9,23 +9,24 @@ file is its own affair.
 
 from __future__ import annotations
 
-import io
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
 
 from salient_imagenet_data.builder.choices import Decoder
-from salient_imagenet_data.builder.units.jpeg import by_simplejpeg, check_simplejpeg, jpeg_of
+from salient_imagenet_data.builder.units import nvjpeg
+from salient_imagenet_data.builder.units.jpeg import by_simplejpeg, check_simplejpeg, jpeg_of, without_exif
+from salient_imagenet_data.builder.units.resizing import crops_of
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.reading import read_ahead
@@ -35,6 +36,7 @@ from salient_imagenet_data.images.trouble import is_trouble
 Crop = tuple[tuple[int, int], Tensor]
 """Width and height of the original; the crop, (3, S, S) uint8."""
 T = TypeVar("T")
+Kind = TypeVar("Kind", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,14 @@ class Batch:
     indices: NDArray[np.int64]
     sizes: NDArray[np.int64]
     images: Tensor
+
+
+class Closable(Protocol[Kind]):
+    """An iterator that may hold threads until it is closed or has ended."""
+
+    def __iter__(self) -> Iterator[Kind]: ...
+    def __next__(self) -> Kind: ...
+    def close(self) -> None: ...
 
 
 TORCH_FILTERS = {
@@ -75,23 +85,9 @@ def check_decoder(decoder: Decoder, device: str, preprocessing: Preprocessing) -
 
 def packages_of(decoder: Decoder) -> tuple[str, ...]:
     """Names of the distributions that a decoder brings in, beside Pillow and torchvision."""
+    if decoder == "nvjpeg":
+        return nvjpeg.packages()
     return ("simplejpeg",) if decoder == "simplejpeg" else ()
-
-
-def _try_nvjpeg(device: str) -> None:
-    """Decode one small image, since what fails later would be read by Pillow unnoticed. Raises SalientError."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (16, 16)).save(buffer, format="JPEG")
-    try:
-        from torchvision.io import decode_jpeg  # deprecated since 0.29
-
-        decode_jpeg(torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8), device=device)
-    except (ImportError, RuntimeError) as error:
-        raise SalientError(
-            "decoder nvjpeg: this torchvision cannot decode on the device",
-            got=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
-            then="choose pillow+torch",
-        ) from error
 
 
 def batches(
@@ -104,20 +100,21 @@ def batches(
     *,
     device: str = "cpu",
     threads: int = 2,
-) -> Iterator[Batch]:
+) -> Closable[Batch]:
     """Batches of crops in order; images that cannot be decoded are appended to `failed` and left out.
 
-    Read ahead on threads; for a CUDA device the next two batches are also put together ahead.
+    Read ahead on threads. For a CUDA device the next two batches are put together ahead, and the first two from now on;
+    close it where not all of them are taken.
     """
     window, on_gpu = max(2 * batch_size, 8 * threads), torch.device(device).type == "cuda"
     if decoder == "nvjpeg":
-        _try_nvjpeg(device)
+        nvjpeg.check(device)
         files = read_ahead(indices, lambda i: _file(source, i, preprocessing), threads=threads, window=window)
-        return _ahead(batches_of_files(source, files, preprocessing, batch_size, failed, device), 2)
+        return Ahead(batches_of_files(source, files, preprocessing, batch_size, failed, device), 2)
     of = CROPS[decoder]
     crops = read_ahead(indices, lambda index: of(source, index, preprocessing), threads=threads, window=window)
     stacked = _stacked(crops, batch_size, failed, pinned=on_gpu)
-    return _ahead(stacked, 2) if on_gpu else stacked
+    return Ahead(stacked, 2) if on_gpu else stacked
 
 
 def pillow_crop(source: ImageSource, index: int, preprocessing: Preprocessing) -> Crop:
@@ -187,7 +184,7 @@ def _stacked(
     failed: list[tuple[int, ImageError]],
     *,
     pinned: bool,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     good = _without_failed(crops, failed)
     for some in _groups(good, batch_size):
         yield _batch(some, torch.device("cpu"), pinned=pinned)
@@ -214,7 +211,7 @@ def _batch(crops: Sequence[tuple[int, Crop]], device: torch.device, *, pinned: b
 def _file(source: ImageSource, index: int, preprocessing: Preprocessing) -> Tensor | Crop:
     """A JPEG's bytes for the device, or else the crop by Pillow. Raises ImageError if that cannot decode it."""
     data = jpeg_of(source, index)
-    return pillow_crop(source, index, preprocessing) if data is None else torch.from_numpy(data.copy())
+    return pillow_crop(source, index, preprocessing) if data is None else torch.from_numpy(without_exif(data))
 
 
 def batches_of_files(
@@ -237,20 +234,7 @@ def batches_of_files(
         with nullcontext() if side is None else torch.cuda.stream(side):
             if side is not None:
                 side.synchronize()
-            pixels = iter(_decoded([file for _, file in some if isinstance(file, Tensor)], device))
-            crops: list[tuple[int, Crop]] = []
-            for index, file in some:
-                image = next(pixels) if isinstance(file, Tensor) else None
-                try:
-                    if not isinstance(file, Tensor):
-                        crops.append((index, file))
-                    elif image is not None:
-                        with _as_image_error(source, index):
-                            crops.append((index, cropped(image, preprocessing)))
-                    else:
-                        crops.append((index, pillow_crop(source, index, preprocessing)))
-                except ImageError as error:
-                    failed.append((index, error))
+            crops = _of_files(source, some, preprocessing, failed, device)
             batch = _batch(crops, on) if crops else None
             if side is not None:
                 side.synchronize()
@@ -258,20 +242,36 @@ def batches_of_files(
             yield batch
 
 
-def _decoded(files: list[Tensor], device: str) -> list[Tensor | None]:
-    """(3, H, W) uint8 each, None where it is refused."""
-    from torchvision.io import ImageReadMode, decode_jpeg
-
-    if not files:
-        return []
-    try:
-        pixels: list[Tensor | None] = decode_jpeg(files, mode=ImageReadMode.RGB, device=device)
-    except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "CUDA error" in str(error):
-            raise
-        # Of one or several; it does not say which.
-        return [None] if len(files) == 1 else [one for file in files for one in _decoded([file], device)]
-    return pixels
+def _of_files(
+    source: ImageSource,
+    files: Sequence[tuple[int, Tensor | Crop]],
+    preprocessing: Preprocessing,
+    failed: list[tuple[int, ImageError]],
+    device: str,
+) -> list[tuple[int, Crop]]:
+    """Crops of files, resized all together where the device decodes them; what it refuses is Pillow's."""
+    decoded = iter(nvjpeg.decoded([file for _, file in files if isinstance(file, Tensor)], device))
+    found: dict[int, Crop] = {}
+    together: list[tuple[int, Tensor]] = []
+    for index, file in files:
+        pixels = next(decoded) if isinstance(file, Tensor) else None
+        try:
+            if not isinstance(file, Tensor):
+                found[index] = file
+            elif pixels is None:
+                found[index] = pillow_crop(source, index, preprocessing)
+            elif preprocessing.is_strip(pixels.shape[2], pixels.shape[1]):
+                with _as_image_error(source, index):
+                    found[index] = cropped(pixels, preprocessing)
+            else:
+                together.append((index, pixels))
+        except ImageError as error:
+            failed.append((index, error))
+    if together:
+        crops = crops_of([pixels for _, pixels in together], preprocessing)
+        for (index, pixels), crop in zip(together, crops, strict=True):
+            found[index] = (pixels.shape[2], pixels.shape[1]), crop
+    return [(index, found[index]) for index, _ in files if index in found]
 
 
 def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -280,15 +280,29 @@ def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield some
 
 
-def _ahead(items: Iterator[T], depth: int) -> Iterator[T]:
-    """The same items, made on one thread up to `depth` ahead."""
-    following: Callable[[], T | None] = lambda: next(items, None)  # noqa: E731
-    with ThreadPoolExecutor(1) as pool:
-        waiting = [pool.submit(following) for _ in range(depth)]
-        try:
-            while (item := waiting.pop(0).result()) is not None:
-                waiting.append(pool.submit(following))
-                yield item
-        finally:
-            for future in waiting:
-                future.cancel()
+class Ahead(Generic[T]):
+    """The same items, made on one thread up to `depth` ahead, from the start and until it is closed."""
+
+    def __init__(self, items: Iterator[T], depth: int) -> None:
+        self._items, self._pool = items, ThreadPoolExecutor(1)
+        self._waiting = deque(self._submit() for _ in range(depth))
+
+    def _submit(self) -> Future[T | None]:
+        return self._pool.submit(next, self._items, None)
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        item = self._waiting.popleft().result() if self._waiting else None
+        if item is None:
+            self.close()
+            raise StopIteration
+        self._waiting.append(self._submit())
+        return item
+
+    def close(self) -> None:
+        """End the thread, and let go of what is waiting."""
+        while self._waiting:
+            self._waiting.popleft().cancel()
+        self._pool.shutdown()

@@ -6,6 +6,7 @@ quarantined alike whatever the decoder.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,19 +49,38 @@ def _bytes_of(path: str) -> NDArray[np.uint8]:
 
 def frame_of(data: NDArray[np.uint8]) -> Frame | None:
     """The frame header of a JPEG; None for what is no JPEG."""
+    for marker, place in _segments(data):
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            if place + 8 > len(data):
+                return None
+            bits, *sides, components = data[place + 2 : place + 8].tolist()
+            return Frame(marker, bits, sides[0] * 256 + sides[1], sides[2] * 256 + sides[3], components)
+    return None
+
+
+def without_exif(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A copy of a JPEG (N,) whose APP1 segments are called APP15, since torchcodec would turn its picture by these."""
+    copy = data.copy()
+    for marker, place in _segments(data):
+        if marker == 0xE1:
+            copy[place - 1] = 0xEF
+    return copy
+
+
+def _segments(data: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
+    """Second byte of each marker before the scan, and the place of the segment's length; none of what is no JPEG."""
     if bytes(data[:2]) != b"\xff\xd8":
-        return None
+        return
     place = 2
-    while place + 10 <= len(data) and data[place] == 0xFF:
+    while place + 4 <= len(data) and data[place] == 0xFF:
         marker = int(data[place + 1])
         if marker == 0xFF:  # padding
             place += 1
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            bits, *sides, components = data[place + 4 : place + 10].tolist()
-            return Frame(marker, bits, sides[0] * 256 + sides[1], sides[2] * 256 + sides[3], components)
-        else:
-            place += 2 + int(data[place + 2]) * 256 + int(data[place + 3])
-    return None
+            continue
+        if marker == 0xDA:
+            return
+        yield marker, place + 2
+        place += 2 + int(data[place + 2]) * 256 + int(data[place + 3])
 
 
 def _is_plain(frame: Frame | None) -> bool:

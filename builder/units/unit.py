@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
 from salient_imagenet_data.builder.discovery.ranking import RunningSums
-from salient_imagenet_data.builder.units.decoding import Batch, batches
+from salient_imagenet_data.builder.units.decoding import Batch, Closable, batches
 from salient_imagenet_data.builder.units.forward import combined, encoded, numerics, run_model
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.images.source import ImageSource, labels_of
@@ -139,39 +140,42 @@ def even_ends(rows: int, size: int) -> NDArray[np.int64]:
 
 def do_unit(job: Job, unit: int, tick: Tick) -> None:
     """Run a unit's images through the network and write its file. `tick` is told the images done."""
-    _write(job, unit, _compute(job, unit, tick))
+    with closing(_Opened.of(job, unit)) as opened:
+        _write(job, _compute(job, opened, tick))
 
 
 def do_units(job: Job, units: Sequence[int], tick: Tick) -> None:
-    """Several units. For a CUDA device, which would have to wait, each is written while the next one is computed."""
+    """Several units. For a CUDA device, which would have to wait, the first images of each are read, and its file is
+    written, while others are computed."""
     if torch.device(job.run.device).type != "cuda":
         for unit in units:
             do_unit(job, unit, tick)
         return
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, ExitStack() as stack:
         writing: Future[None] | None = None
-        for unit in units:
-            arrays = _compute(job, unit, tick)
+        for opened in _one_behind(stack.enter_context(closing(_Opened.of(job, unit))) for unit in units):
+            computed = _compute(job, opened, tick)
             if writing is not None:
                 writing.result()
-            writing = pool.submit(_write, job, unit, arrays)
+            writing = pool.submit(_write, job, computed)
         if writing is not None:
             writing.result()
 
 
-def _write(job: Job, unit: int, arrays: Arrays) -> None:
-    job.folder.write(job.file(unit), lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+@dataclass(frozen=True)
+class _Opened:
+    """A unit whose images are being read. rows: (m,) into the source. failed: what could not be, of the batches that
+    have come."""
 
+    unit: int
+    rows: NDArray[np.int64]
+    failed: list[tuple[int, ImageError]]
+    stream: Closable[Batch]
 
-def _compute(job: Job, unit: int, tick: Tick) -> Arrays:
-    config, rows = job.config, job.rows_of(unit)
-    labels, width = labels_of(job.source), job.model.weight.shape[1]
-    failed: list[tuple[int, ImageError]] = []
-    parts: list[Arrays] = [_nothing()]
-    sums = RunningSums(job.width)
-    pooled = np.empty((len(rows) if job.keep_features else 0, width), dtype=np.float32)
-    done = 0
-    with numerics(config.precision, job.run.device):
+    @staticmethod
+    def of(job: Job, unit: int) -> _Opened:
+        failed: list[tuple[int, ImageError]] = []
+        rows, config = job.rows_of(unit), job.config
         stream = batches(
             job.source,
             rows.tolist(),
@@ -182,7 +186,41 @@ def _compute(job: Job, unit: int, tick: Tick) -> Arrays:
             device=job.run.device,
             threads=job.run.threads,
         )
-        for found in _one_behind(_launched(job, batch, labels) for batch in stream):
+        return _Opened(unit, rows, failed, stream)
+
+    def close(self) -> None:
+        self.stream.close()
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """What came of a unit. parts: of each batch. pooled: (n, F) features of its readable images, or of none."""
+
+    unit: int
+    parts: list[Arrays]
+    sums: RunningSums
+    pooled: NDArray[np.float32] | None
+    failed: list[tuple[int, ImageError]]
+
+
+def _write(job: Job, found: _Computed) -> None:
+    arrays = {key: np.concatenate([part[key] for part in found.parts if key in part]) for key in found.parts[-1]}
+    arrays |= vars(found.sums.total())
+    arrays["failed"] = np.array([index for index, _ in found.failed], dtype=np.int64)
+    arrays["reasons"] = np.array([str(error) for _, error in found.failed], dtype=np.str_)
+    if found.pooled is not None:
+        arrays["features"] = found.pooled
+    job.folder.write(job.file(found.unit), lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+
+
+def _compute(job: Job, opened: _Opened, tick: Tick) -> _Computed:
+    labels, width = labels_of(job.source), job.model.weight.shape[1]
+    parts: list[Arrays] = [_nothing()]
+    sums = RunningSums(job.width)
+    pooled = np.empty((len(opened.rows) if job.keep_features else 0, width), dtype=np.float32)
+    done = 0
+    with numerics(job.config.precision, job.run.device):
+        for found in _one_behind(_launched(job, batch, labels) for batch in opened.stream):
             part, features, summed = found.arrays()
             sums.add(summed, job.counted_for(part["indices"], part["predictions"]))
             if job.keep_features:
@@ -190,19 +228,14 @@ def _compute(job: Job, unit: int, tick: Tick) -> Arrays:
             parts.append(part)
             done += len(features)
             tick(len(features))
+    failed = opened.failed
     if failed and job.must_read:
         raise SalientError(
             f"{job.source.entry(failed[0][0]).image_id}: readable in the first pass but not in the second",
             got=str(failed[0][1]),
             then="keep the images unchanged during a build, then run it again with --overwrite",
         )
-    joined = {key: np.concatenate([part[key] for part in parts if key in part]) for key in parts[-1]}
-    joined |= vars(sums.total())
-    joined["failed"] = np.array([index for index, _ in failed], dtype=np.int64)
-    joined["reasons"] = np.array([str(error) for _, error in failed], dtype=np.str_)
-    if job.keep_features:
-        joined["features"] = pooled[:done]
-    return joined
+    return _Computed(opened.unit, parts, sums, pooled[:done] if job.keep_features else None, failed)
 
 
 @dataclass(frozen=True)
