@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +23,17 @@ from salient_imagenet_data.builder.training.crops import training_crop
 from salient_imagenet_data.builder.training.processes import Processes
 from salient_imagenet_data.builder.training.recipe import Recipe
 from salient_imagenet_data.builder.training.state import State
+from salient_imagenet_data.builder.units.engine import default_threads
 from salient_imagenet_data.errors import ImageError, SalientError
-from salient_imagenet_data.images.reading import read_ahead
+from salient_imagenet_data.images.reading import Ahead, read_ahead
 from salient_imagenet_data.images.source import ImageSource
+from salient_imagenet_data.networks.devices import repeatable
 from salient_imagenet_data.networks.pixels import unit_images
 from salient_imagenet_data.progress import progress
 
 Normalisation = nn.modules.batchnorm._NormBase
+Part = tuple[Tensor, Tensor, Tensor, int]
+"""Of a batch, a process's: see `_batches`."""
 
 
 @dataclass(frozen=True)
@@ -72,22 +76,26 @@ def fine_tune(
         optimiser.load_state_dict(state.optimiser)
     total = per_epoch * recipe.epochs * recipe.replays
     began, first = time.monotonic(), state.epoch
-    with progress((), total=per_epoch * batch * (recipe.epochs - first), what="train") as bar:
+    on_gpu = torch.device(device).type == "cuda"
+    threads = default_threads() if on_gpu else 2  # beside a network on the same processors, two are enough
+    with repeatable(), progress((), total=per_epoch * batch * (recipe.epochs - first), what="train") as bar:
         for epoch in range(first, recipe.epochs):
             sums, bad = np.zeros(3), 0
             step = epoch * per_epoch * recipe.replays
-            stream = _batches(source, labels, filter, recipe, epoch, per_epoch, batch, processes)
-            for x, y, start, missing in stream:
-                x = unit_images(x.to(device), torch.channels_last)
-                for loss, right in _steps(model, optimiser, recipe, x, y.to(device), start, batch, processes):
-                    for group in optimiser.param_groups:
-                        group["lr"] = recipe.rate(step, total)
-                    optimiser.step()
-                    state.average(model, recipe.weight(step))
-                    step += 1
-                    sums += (loss, right, len(x))
-                bad += missing
-                bar.update(batch)
+            made = _batches(source, labels, filter, recipe, epoch, per_epoch, batch, processes, threads)
+            stream = Ahead(map(_pinned, made), 2) if on_gpu else made  # a device would have to wait
+            with closing(stream):
+                for x, y, start, missing in stream:
+                    x = unit_images(x.to(device, non_blocking=True), torch.channels_last)
+                    for loss, right in _steps(model, optimiser, recipe, x, y.to(device), start, batch, processes):
+                        for group in optimiser.param_groups:
+                            group["lr"] = recipe.rate(step, total)
+                        optimiser.step()
+                        state.average(model, recipe.weight(step))
+                        step += 1
+                        sums += (loss, right, len(x))
+                    bad += missing
+                    bar.update(batch)
             loss, right, seen, missed = processes.sums([*sums, bad], device)
             if seen == 0:
                 raise SalientError("no image to train on", expected="at least one that can be read")
@@ -125,7 +133,8 @@ def _batches(
     per_epoch: int,
     batch: int,
     processes: Processes,
-) -> Iterator[tuple[Tensor, Tensor, Tensor, int]]:
+    threads: int,
+) -> Generator[Part, None, None]:
     """This process's part of each batch: crops (b, S, S, 3) uint8, labels (b,), the attack's starts, and how many could
     not be read. The images that fill no batch wait for another epoch, in which others are left over."""
     order = np.random.default_rng((recipe.seed, epoch)).permutation(len(source))[: per_epoch * batch]
@@ -133,7 +142,7 @@ def _batches(
     mine = order.reshape(per_epoch, batch)[:, places].ravel()
     side = recipe.side(epoch)
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence((recipe.seed, epoch)).generate_state(1)[0]))
-    read = read_ahead(mine.tolist(), lambda index: training_crop(source, index, epoch, recipe, filter))
+    read = read_ahead(mine.tolist(), lambda index: training_crop(source, index, epoch, recipe, filter), threads=threads)
     for _ in range(per_epoch):
         start = random_start(torch.Size((batch, 3, side, side)), recipe.radius(side), generator, recipe.norm)[places]
         crops, there, targets = [], [], []
@@ -145,6 +154,12 @@ def _batches(
                 targets.append(labels[index])
         pixels = torch.from_numpy(np.array(crops, dtype=np.uint8).reshape(-1, side, side, 3))
         yield pixels, torch.tensor(targets, dtype=torch.int64), start[there], len(places) - len(there)
+
+
+def _pinned(part: Part) -> Part:
+    """In memory that a device copies from."""
+    x, y, start, missing = part
+    return x.pin_memory(), y.pin_memory(), start.pin_memory(), missing
 
 
 def _steps(

@@ -10,12 +10,10 @@ file is its own affair.
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -29,14 +27,13 @@ from salient_imagenet_data.builder.units.jpeg import by_simplejpeg, check_simple
 from salient_imagenet_data.builder.units.resizing import crops_of
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.images.reading import read_ahead
+from salient_imagenet_data.images.reading import Ahead, Closable, read_ahead
 from salient_imagenet_data.images.source import ImageSource, picture_of
 from salient_imagenet_data.images.trouble import is_trouble
 
 Crop = tuple[tuple[int, int], Tensor]
 """Width and height of the original; the crop, (3, S, S) uint8."""
 T = TypeVar("T")
-Kind = TypeVar("Kind", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -49,14 +46,6 @@ class Batch:
     indices: NDArray[np.int64]
     sizes: NDArray[np.int64]
     images: Tensor
-
-
-class Closable(Protocol[Kind]):
-    """An iterator that may hold threads until it is closed or has ended."""
-
-    def __iter__(self) -> Iterator[Kind]: ...
-    def __next__(self) -> Kind: ...
-    def close(self) -> None: ...
 
 
 TORCH_FILTERS = {
@@ -278,31 +267,3 @@ def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while some := list(itertools.islice(iterator, size)):
         yield some
-
-
-class Ahead(Generic[T]):
-    """The same items, made on one thread up to `depth` ahead, from the start and until it is closed."""
-
-    def __init__(self, items: Iterator[T], depth: int) -> None:
-        self._items, self._pool = items, ThreadPoolExecutor(1)
-        self._waiting = deque(self._submit() for _ in range(depth))
-
-    def _submit(self) -> Future[T | None]:
-        return self._pool.submit(next, self._items, None)
-
-    def __iter__(self) -> Iterator[T]:
-        return self
-
-    def __next__(self) -> T:
-        item = self._waiting.popleft().result() if self._waiting else None
-        if item is None:
-            self.close()
-            raise StopIteration
-        self._waiting.append(self._submit())
-        return item
-
-    def close(self) -> None:
-        """End the thread, and let go of what is waiting."""
-        while self._waiting:
-            self._waiting.popleft().cancel()
-        self._pool.shutdown()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from salient_imagenet_data.builder.choices import Precision
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.networks.devices import repeatable
 from salient_imagenet_data.networks.robust import RobustModel
 from salient_imagenet_data.store.features import Basis
 
@@ -107,16 +108,12 @@ def numerics(precision: Precision, device: str) -> Iterator[None]:
     everywhere. Raises SalientError for tf32 on a CPU."""
     if precision == "tf32" and torch.device(device).type != "cuda":
         raise SalientError(f"{device}: no TensorFloat-32 here", expected="a CUDA device", then="choose fp32 or bf16")
-    backends = torch.backends
-    before = backends.cudnn.deterministic
-    backends.cudnn.deterministic = True
     put_back = _allow_tf32(precision == "tf32")
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), repeatable():
             yield
     finally:
         put_back()
-        backends.cudnn.deterministic = before
 
 
 def _allow_tf32(allowed: bool) -> Callable[[], None]:

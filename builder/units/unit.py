@@ -21,9 +21,10 @@ from torch import Tensor
 
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
 from salient_imagenet_data.builder.discovery.ranking import RunningSums
-from salient_imagenet_data.builder.units.decoding import Batch, Closable, batches
+from salient_imagenet_data.builder.units.decoding import Batch, batches
 from salient_imagenet_data.builder.units.forward import combined, encoded, numerics, run_model
 from salient_imagenet_data.errors import ImageError, SalientError
+from salient_imagenet_data.images.reading import Closable
 from salient_imagenet_data.images.source import ImageSource, labels_of
 from salient_imagenet_data.masks import quantise
 from salient_imagenet_data.names import SAE

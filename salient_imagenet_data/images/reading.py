@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from salient_imagenet_data.errors import ImageError
 
 T = TypeVar("T")
+Kind = TypeVar("Kind", covariant=True)
+
+
+class Closable(Protocol[Kind]):
+    """An iterator that may hold threads until it is closed or has ended."""
+
+    def __iter__(self) -> Iterator[Kind]: ...
+    def __next__(self) -> Kind: ...
+    def close(self) -> None: ...
 
 
 def read_ahead(
@@ -40,3 +49,31 @@ def read_ahead(
         finally:
             for _, result in waiting:
                 result.cancel()
+
+
+class Ahead(Generic[T]):
+    """The same items, made on one thread up to `depth` ahead, from the start and until it is closed."""
+
+    def __init__(self, items: Iterator[T], depth: int) -> None:
+        self._items, self._pool = items, ThreadPoolExecutor(1)
+        self._waiting = deque(self._submit() for _ in range(depth))
+
+    def _submit(self) -> Future[T | None]:
+        return self._pool.submit(next, self._items, None)
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        item = self._waiting.popleft().result() if self._waiting else None
+        if item is None:
+            self.close()
+            raise StopIteration
+        self._waiting.append(self._submit())
+        return item
+
+    def close(self) -> None:
+        """End the thread, and let go of what is waiting."""
+        while self._waiting:
+            self._waiting.popleft().cancel()
+        self._pool.shutdown()

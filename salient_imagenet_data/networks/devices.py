@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,6 +37,17 @@ def check_device(name: str | None) -> str:
             got=re.sub(r"Expected one of .* device type", "another device type", str(error).splitlines()[0])[:200],
         ) from error
     return device
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """cuDNN takes algorithms that repeat themselves to the bit; afterwards what it took before."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before
 
 
 def move(model: RobustModel, device: str) -> None:

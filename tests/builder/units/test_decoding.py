@@ -23,7 +23,7 @@ from salient_imagenet_data.errors import ImageError, SalientError, not_installed
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.images.memory import MemorySource
-from salient_imagenet_data.images.reading import read_ahead
+from salient_imagenet_data.images.reading import Ahead, read_ahead
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.reading import Store
 from tests.builder.units.test_forward import OPTIONS
@@ -163,7 +163,7 @@ def on_the_cpu(source: FolderSource, batch_size: int) -> Read:
     failed: list[tuple[int, ImageError]] = []
     files = read_ahead(range(len(source)), lambda index: decoding._file(source, index, PREPROCESSING))
     made = decoding.batches_of_files(source, files, PREPROCESSING, batch_size, failed, "cpu")
-    return by_name(source, decoding.Ahead(made, 2), failed)
+    return by_name(source, Ahead(made, 2), failed)
 
 
 def test_only_plain_jpegs_leave_pillow(odd: FolderSource, monkeypatch: pytest.MonkeyPatch) -> None:
