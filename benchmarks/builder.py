@@ -1,9 +1,11 @@
 """The builder against its limits and against the straightforward pipeline, in one run on the same JPEG files.
 
     python benchmarks/builder.py [--images 250] [--precision fp32 bf16] [--compile] [--decoder pillow+torch]
+    python benchmarks/builder.py --device cuda --images 50000 --distinct 4000 --classes 1000 --compile \
+        --precision tf32 bf16 --decoder simplejpeg nvjpeg --passes 1
     python benchmarks/builder.py --rounds 3 --images 8000 --architecture shufflenet_v2_x2_0 --crop 64 --size 96x72
 
-Makes JPEGs of ImageNet's size (500 x 375, about 110 kB) in ten classes and a network with random weights. Then, in
+Makes JPEGs of ImageNet's size (500 x 375, about 85 kB) in ten classes and a network with random weights. Then, in
 images a second: decoding alone (decode, resize, crop, on the same threads), forward passes alone (crops ready in
 memory), a build with known pairs (one pass), a build that ranks in two passes, and the straightforward pipeline of the
 2022 code: float32, one process, a forward pass for the features and then one for each of an image's five features.
@@ -19,7 +21,9 @@ import itertools
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -35,13 +39,13 @@ from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.choices import Decoder, Precision
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
 from salient_imagenet_data.builder.units.decoding import batches
+from salient_imagenet_data.builder.units.engine import default_threads
 from salient_imagenet_data.builder.units.forward import numerics, run_model
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
-from salient_imagenet_data.networks.devices import default_batch_size
+from salient_imagenet_data.images.source import ImageSource
+from salient_imagenet_data.networks.devices import default_batch_size, move
 from salient_imagenet_data.networks.robust import ImageClassifier
-
-CLASSES = 10
 
 
 def rate(count: int, run: Callable[[], Any]) -> float:
@@ -55,13 +59,13 @@ def synchronise(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def straightforward(model: ImageClassifier, source: FolderSource, features: Annotations, device: str) -> None:
+def straightforward(model: ImageClassifier, source: ImageSource, features: Annotations, device: str) -> None:
     """Features of every image; then, one image and feature at a time, the map, resized and written as a JPEG.
 
     In the precision of torch's defaults, where convolutions on a CUDA device take TensorFloat-32.
     """
     precision: Precision = "tf32" if torch.device(device).type == "cuda" else "fp32"
-    wanted = [[a.feature_index for a in features.answers if a.class_index == c] for c in range(CLASSES)]
+    wanted = [[a.feature_index for a in features.answers if a.class_index == c] for c in range(len(source.class_names))]
     with tempfile.TemporaryDirectory() as folder, numerics(precision, device):
         for batch in batches(source, range(len(source)), model.preprocessing, 64, []):
             run_model(model, batch.images, precision, device)
@@ -102,34 +106,41 @@ def in_turn(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=250)
+    parser.add_argument("--distinct", type=int, help="pictures, which share so many names; default: one each")
+    parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--baseline-images", type=int, default=20)
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--architecture", default="resnet50")
     parser.add_argument("--compile", action="store_true", help="also compiled, which is done before the clock starts")
-    parser.add_argument("--decoder", default="pillow", choices=get_args(Decoder))
+    parser.add_argument("--compile-only", action="store_true", help="all compiled")
+    parser.add_argument("--decoder", nargs="+", default=["pillow"], choices=get_args(Decoder))
+    parser.add_argument("--passes", type=int, default=2, choices=(1, 2), help="1: known pairs only")
     parser.add_argument("--batch-size", type=int, help="default: that of the builder on this device")
     parser.add_argument("--rounds", type=int, help="builds in turn instead of the table")
     parser.add_argument("--crop", type=int, default=224, help="side; the shorter side is resized to 256 / 224 of it")
     parser.add_argument("--size", default="x".join(map(str, SIZE)), help="of the photos, WIDTHxHEIGHT")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=default_threads())
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.manual_seed(0)
-    net = torchvision.models.get_model(options.architecture, num_classes=CLASSES)
+    classes, device = options.classes, options.device
+    net = torchvision.models.get_model(options.architecture, num_classes=classes)
     preprocessing = Preprocessing(options.crop * 256 // 224, options.crop)
-    model = ImageClassifier(options.architecture, net, preprocessing).eval().requires_grad_(False).to(options.device)
-    known = Annotations(tuple(some_answers(CLASSES, model.weight.shape[1])), "0" * 64)
-    run = RunConfig(options.threads, options.device)
-    size = options.batch_size or default_batch_size(options.device, model.preprocessing.crop)
+    model = ImageClassifier(options.architecture, net, preprocessing).eval().requires_grad_(False)
+    move(model, device)
+    known = Annotations(tuple(some_answers(classes, model.weight.shape[1])), "0" * 64)
+    run = RunConfig(options.threads, device)
+    size = options.batch_size or default_batch_size(device, model.preprocessing.crop)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         width, height = map(int, options.size.split("x"))
-        write_photos(root / "all", CLASSES, options.images // CLASSES, (width, height))
+        distinct = None if options.distinct is None else options.distinct // classes
+        write_photos(root / "all", classes, options.images // classes, (width, height), distinct)
         source = FolderSource(root / "all")
         if options.rounds:
             print(f"{len(source)} JPEGs of {options.size}, {options.architecture} at {options.crop}, batches of {size}")
-            print(f"{options.device}, torch {torch.__version__}, {torch.get_num_threads()} threads")
-            config = BuildConfig(group_by="label", batch_size=size, decoder=options.decoder, attacked=0)
+            print(f"{device}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+            config = BuildConfig(group_by="label", batch_size=size, decoder=options.decoder[0], attacked=0)
 
             def built(name: str, annotations: Annotations | None, how: RunConfig) -> None:
                 build(source, model, root / name, weights_sha256="0", annotations=annotations, config=config, run=how)
@@ -137,70 +148,68 @@ def main() -> None:
             built("warm", known, run)
             in_turn(built, known, run, options.rounds)
             return
-        write_photos(root / "few", CLASSES, options.baseline_images // CLASSES)
+        write_photos(root / "few", 10, max(1, options.baseline_images // 10))  # of the first classes
         few = FolderSource(root / "few")
-        write_photos(root / "warm", CLASSES, 1)
-        kilobytes = np.mean([path.stat().st_size for path in (root / "all").rglob("*.jpg")]) / 1000
-        print(f"{len(source)} JPEGs of {kilobytes:.0f} kB, {options.architecture}, batches of {size}")
-        print(
-            f"{options.device}, decoder {options.decoder}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+        kilobytes = (
+            np.mean([path.stat().st_size for path in itertools.islice((root / "all").rglob("*.jpg"), 500)]) / 1000
         )
+        print(f"{len(source)} JPEGs of {kilobytes:.0f} kB, {options.architecture}, batches of {size}")
+        print(f"{machine(device)}, torch {torch.__version__}, {options.threads} threads that decode", flush=True)
 
-        def decode(images: int) -> None:
-            stream = batches(
-                source,
-                range(images),
-                model.preprocessing,
-                64,
-                [],
-                options.decoder,
-                device=options.device,
-                threads=options.threads,
-            )
-            for _ in stream:
-                pass
-            synchronise(options.device)
+        def decode(images: int, decoder: Decoder) -> None:
+            indices, threads = range(images), options.threads
+            with closing(
+                batches(source, indices, preprocessing, size, [], decoder, device=device, threads=threads)
+            ) as stream:
+                for _ in stream:
+                    pass
+            synchronise(device)
 
-        decode(min(128, len(source)))  # the first use of a decoder or a device is slower
-        decoding = rate(len(source), lambda: decode(len(source)))
-        straightforward(model, FolderSource(root / "warm"), known, options.device)
-        baseline = rate(len(few), lambda: straightforward(model, few, known, options.device))
+        decoding = {}
+        for decoder in options.decoder:
+            decode(min(2 * size, len(source)), decoder)  # the first use of a decoder or a device is slower
+            decoding[decoder] = rate(len(source), partial(decode, len(source), decoder))
+            print(f"decoding alone, {decoder}: {decoding[decoder]:.1f} images/s", flush=True)
+        straightforward(model, few, known, device)
+        baseline = rate(len(few), lambda: straightforward(model, few, known, device))
         crops = torch.randint(0, 256, (size, options.crop, options.crop, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
-        crops, forwards = crops.to(options.device), max(1, options.images // size)
-        print(f"decoding alone {decoding:.1f} images/s; straightforward pipeline {baseline:.2f} images/s")
-        print("| network | forward alone | one pass | of the limit | x straightforward | two passes |")
-        print("| --- | --- | --- | --- | --- | --- |")
-        for precision, compiled in itertools.product(options.precision, (False, True)[: 1 + options.compile]):
+        crops, forwards = crops.to(device), max(1, min(options.images, 12800) // size)
+        print(f"straightforward pipeline: {baseline:.2f} images/s", flush=True)
+        print("| network | decoder | forward alone | one pass | of the limit | x straightforward | two passes |")
+        print("| --- | --- | --- | --- | --- | --- | --- |")
+        ways = (True,) if options.compile_only else (False, True) if options.compile else (False,)
+        for precision, compiled in itertools.product(options.precision, ways):
             name = precision + (" compiled" if compiled else "")
-            config = BuildConfig(
-                group_by="label",
-                precision=precision,
-                compiled=compiled,
-                batch_size=size,
-                decoder=options.decoder,
-                attacked=0,
-            )
+            plain = BuildConfig(group_by="label", precision=precision, compiled=compiled, batch_size=size, attacked=0)
 
-            def forward(config: BuildConfig = config) -> None:
-                with numerics(config.precision, options.device):
+            def forward(config: BuildConfig = plain) -> None:
+                with numerics(config.precision, device):
                     for _ in range(forwards):
                         compile_for = size if config.compiled else None
-                        run_model(model, crops, config.precision, options.device, compile_for=compile_for)
-                synchronise(options.device)
-
-            def make(
-                passes: str, annotations: Annotations | None, config: BuildConfig = config, name: str = name
-            ) -> None:
-                out, how = root / f"{passes} {name}", replace(run, pilot=0)
-                build(source, model, out, weights_sha256="0", annotations=annotations, config=config, run=how)
+                        run_model(model, crops, config.precision, device, compile_for=compile_for)
+                synchronise(device)
 
             forward()
             alone = rate(forwards * size, forward)
-            once = rate(len(source), lambda: make("once", known))
-            twice = rate(len(source), lambda: make("twice", None))
-            limit = min(decoding, alone)
-            figures = f"{once / limit:.0%} | {once / baseline:.1f} | {twice:.1f}"
-            print(f"| {name} | {alone:.1f} | {once:.1f} | {figures} |", flush=True)
+            for decoder in options.decoder:
+
+                def make(
+                    passes: str, annotations: Annotations | None, config: BuildConfig, name: str = f"{name} {decoder}"
+                ) -> None:
+                    out, how = root / f"{passes} {name}", replace(run, pilot=0)
+                    build(source, model, out, weights_sha256="0", annotations=annotations, config=config, run=how)
+
+                config = replace(plain, decoder=decoder)
+                once = rate(len(source), lambda: make("once", known, config))  # noqa: B023
+                twice = f"{rate(len(source), lambda: make('twice', None, config)):.1f}" if options.passes == 2 else ""  # noqa: B023
+                limit = min(decoding[decoder], alone)
+                figures = f"{once / limit:.0%} | {once / baseline:.1f} | {twice}"
+                print(f"| {name} | {decoder} | {alone:.1f} | {once:.1f} | {figures} |", flush=True)
+
+
+def machine(device: str) -> str:
+    """The device's own name."""
+    return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else device
 
 
 if __name__ == "__main__":

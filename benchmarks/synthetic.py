@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +26,34 @@ SIZE = (500, 375)
 """Width and height: the commonest size of an ImageNet photo."""
 
 
-def write_photos(folder: Path, classes: int, per_class: int, size: tuple[int, int] = SIZE) -> None:
-    """JPEG files, at 500 x 375 pixels about 100 KB each as in ImageNet: smooth fields with some grain."""
-    rng = np.random.default_rng(0)
-    for label in range(classes):
-        (folder / f"c{label:04d}").mkdir(parents=True)
-        for number in range(per_class):
-            coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
-            smooth = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC)).astype(np.float32)
-            grainy = (smooth + rng.normal(0, 14, smooth.shape)).clip(0, 255).astype(np.uint8)
-            Image.fromarray(grainy).save(folder / f"c{label:04d}" / f"{number:08d}.jpg", quality=90)
+def write_photos(
+    folder: Path, classes: int, per_class: int, size: tuple[int, int] = SIZE, distinct: int | None = None
+) -> None:
+    """JPEG files, at 500 x 375 pixels about 100 KB each as in ImageNet: smooth fields with some grain.
+
+    distinct: so many pictures a class, each under as many names as it takes, which decode as others would.
+    """
+    each = [(folder, label, per_class, size, distinct) for label in range(classes)]
+    if classes * min(per_class, distinct or per_class) < 500:  # before which starting processes takes longer
+        for one in each:
+            _write_class(*one)
+        return
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        list(pool.map(_write_class, *zip(*each, strict=True)))
+
+
+def _write_class(folder: Path, label: int, per_class: int, size: tuple[int, int], distinct: int | None) -> None:
+    rng, here = np.random.default_rng(label), folder / f"c{label:04d}"
+    here.mkdir(parents=True)
+    for number in range(per_class):
+        path = here / f"{number:08d}.jpg"
+        if distinct is not None and number >= distinct:
+            path.hardlink_to(here / f"{number % distinct:08d}.jpg")
+            continue
+        coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+        smooth = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC)).astype(np.float32)
+        grainy = (smooth + rng.normal(0, 14, smooth.shape)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(grainy).save(path, quality=90)
 
 
 def some_answers(classes: int, features: int) -> list[Answer]:
