@@ -1,7 +1,7 @@
 """What half precision, compiling and other decoders cost, on the same images and weights, against plain float32.
 
-    python benchmarks/precision.py --images DIR --weights FILE [--architecture NAME] [--precision bf16] [--compile]
-        [--decoder pillow+torch]
+    python benchmarks/precision.py --images DIR --weights FILE [--architecture NAME] [--precision bf16]
+        [--compile bf16] [--decoder pillow+torch]
 
 Prints a table: mean and 99.9th percentile of the masks' difference in 1/255, over the pairs that both stores have, the
 share of (class, feature) pairs in common, and of top images in common for those pairs.
@@ -58,15 +58,17 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", default=["bf16"], choices=["tf32", "bf16", "fp16"])
     parser.add_argument("--decoder", nargs="*", default=[], choices=get_args(Decoder), help="with float32")
     parser.add_argument("--top-images", type=int, default=65, help="fewer than the images of a class, to say something")
-    parser.add_argument("--compile", action="store_true", help="also compiled, float32 too; the time holds compiling")
+    parser.add_argument(
+        "--compile", nargs="*", choices=get_args(Precision), help="these too, or all; the time holds compiling"
+    )
     parser.add_argument("--threads", type=int, default=2, help="that decode")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     source = open_source(options.images)
     stores: dict[str, tuple[Store, float]] = {}
     kinds: list[tuple[Precision, bool, Decoder]] = [(p, False, "pillow") for p in ("fp32", *options.precision)]
-    if options.compile:
-        kinds += [(p, True, "pillow") for p, _, _ in kinds]
+    if options.compile is not None:
+        kinds += [(p, True, "pillow") for p in options.compile or ("fp32", *options.precision)]
     kinds += [("fp32", False, decoder) for decoder in options.decoder]
     with tempfile.TemporaryDirectory() as folder:
         for precision, compiled, decoder in kinds:
@@ -80,6 +82,7 @@ def main() -> None:
                 decoder=decoder,
                 batch_size=size,
                 top_images=options.top_images,
+                attacked=0,
             )
             side = model.preprocessing.crop
             with numerics(precision, options.device):  # the first pass on a device is slower

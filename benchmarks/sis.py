@@ -45,7 +45,7 @@ SHARE = 0.9
 def one_at_a_time(model: nn.Module, image: Tensor, target: int, fill: Tensor, step: int) -> list[int]:
     """BatchedGradientBackSelect of an image (3, S, S)."""
     side = image.shape[-1]
-    mask, stack = torch.zeros(side * side), list[int]()
+    mask, stack = torch.zeros(side * side, device=image.device), list[int]()
     while len(stack) < side * side:
         variable = mask.clone().requires_grad_(True)
         shown = image * (1 - variable.view(1, side, side)) + fill * variable.view(1, side, side)
@@ -64,7 +64,7 @@ def find_sis(
     side = image.shape[-1]
     with torch.no_grad():
         for start in reversed([*range(0, len(stack), step), len(stack)]):
-            mask = torch.zeros(side * side)
+            mask = torch.zeros(side * side, device=image.device)
             mask[stack[:start]] = 1.0
             shown = torch.where(mask.view(1, side, side) > 0, fill, image)
             if float(model(shown[None]).softmax(dim=1)[0, target]) >= tau:
@@ -88,6 +88,8 @@ def seconds(work: Callable[[], object], *, of_cpu: bool) -> float:
     clock = time.process_time if of_cpu else time.perf_counter
     start = clock()
     work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return clock() - start
 
 
@@ -98,18 +100,29 @@ def seconds(work: Callable[[], object], *, of_cpu: bool) -> float:
 @click.option("--crop", default=32, show_default=True, help="32 as CIFAR-10, on which the paper worked most.")
 @click.option("--repeats", default=3, show_default=True)
 @click.option("--threads", default=2, show_default=True)
+@click.option("--device", default="cpu", show_default=True)
 @click.option("--cpu-time", is_flag=True, help="Of this process, not by the clock.")
 @click.option("--at-least", default=0.0, show_default=True)
 def main(
-    images: int, alone: int, batch_size: int, crop: int, repeats: int, threads: int, cpu_time: bool, at_least: float
+    images: int,
+    alone: int,
+    batch_size: int,
+    crop: int,
+    repeats: int,
+    threads: int,
+    device: str,
+    cpu_time: bool,
+    at_least: float,
 ) -> None:
+    if cpu_time and device != "cpu":
+        raise click.UsageError("--cpu-time says nothing of a device")
     torch.set_num_threads(threads)
     with as_file(files("salient_imagenet_data.scenes") / "standard.safetensors") as weights:
-        model = load_model(weights)[0].eval().requires_grad_(False)
+        model = load_model(weights)[0].eval().requires_grad_(False).to(device)
     scenes = SceneSource(images, seed=3)
     pixels = np.stack([scenes.pixels(index) for index in range(images)])
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255.0
-    x = F.interpolate(x, (crop, crop), mode="area") if crop < x.shape[-1] else x
+    x = (F.interpolate(x, (crop, crop), mode="area") if crop < x.shape[-1] else x).to(device)
     fill = x.mean(dim=(0, 2, 3))
     p, step = model(x).softmax(dim=1), Choice().step_at(crop)
     targets, taus = p.argmax(dim=1), (SHARE * p.amax(dim=1)).tolist()
@@ -144,7 +157,7 @@ def main(
         taken["batches"].append(seconds(batches, of_cpu=cpu_time) / images)
         model.to(memory_format=torch.contiguous_format)
     least = {name: min(values) for name, values in taken.items()}
-    confidence = torch.cat([each.confidence for each in found]).numpy()
+    confidence = torch.cat([each.confidence for each in found]).cpu().numpy()
     ours = [int(sufficient_sizes(confidence[k : k + 1], crop * crop, step, taus[k])[0]) for k in range(alone)]
     orders, half = torch.cat([each.order for each in found]), crop * crop // 2
     shared = [len(set(stacks[k][:half]) & set(orders[k, :half].tolist())) / half for k in range(alone)]
@@ -152,7 +165,9 @@ def main(
     ratio = (least["select"] + least["find"]) / least["batches"]
     result = {
         "date": date.today().isoformat(),
-        "machine": platform.processor() or platform.machine(),
+        "machine": torch.cuda.get_device_name(device)
+        if device != "cpu"
+        else platform.processor() or platform.machine(),
         "torch": torch.__version__,
         "threads": threads,
         "time": "CPU" if cpu_time else "clock",
