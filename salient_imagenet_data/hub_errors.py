@@ -77,7 +77,7 @@ def _offline() -> str:
     from huggingface_hub import constants
 
     here = constants.HF_HUB_OFFLINE or ("datasets" in sys.modules and sys.modules["datasets"].config.HF_HUB_OFFLINE)
-    return "only what the Hub's cache holds can be used offline: unset HF_HUB_OFFLINE to fetch it" if here else ""
+    return "offline, only what the Hub's cache holds can be used: unset HF_HUB_OFFLINE to reach the Hub" if here else ""
 
 
 @contextmanager

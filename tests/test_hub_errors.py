@@ -79,12 +79,12 @@ def test_offline_by_will_the_next_step_is_not_to_try_again(monkeypatch: pytest.M
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     for name in ("org/name", "hf://datasets/org/name", "https://huggingface.co/datasets/org/name"):
         with pytest.raises(
-            SalientError, match=r"^org/name: no such folder, .*; only what .* unset HF_HUB_OFFLINE to f"
+            SalientError, match=r"^org/name: no such folder, .*; offline, only what .* unset HF_HUB_OFFLINE to r"
         ):
             Store(name)
     with (
         pytest.raises(
-            SalientError, match=r"x: cannot load; got ValueError: no; only what .* unset HF_HUB_OFFLINE to f"
+            SalientError, match=r"x: cannot load; got ValueError: no; offline, only what .* unset HF_HUB_OFFLINE to r"
         ),
         hub_errors("x", "load"),
     ):

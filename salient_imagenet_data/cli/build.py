@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
@@ -152,7 +153,7 @@ def build(
     for line in filter(None, (predicted_outside(store), without_features(store))):
         tell(line)
     if m.annotations_sha256 is None:
-        click.echo(f"next: salient-imagenet label {out} --images {images}")
+        click.echo("next: " + shlex.join(["salient-imagenet", "label", str(out), "--images", str(images)]))
 
 
 @cli.command()

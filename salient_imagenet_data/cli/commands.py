@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,17 @@ if TYPE_CHECKING:
     from salient_imagenet_data.ranking.left_out import LeftOut
     from salient_imagenet_data.store.reading import Store
 
-FOLDER = click.Path(path_type=Path, file_okay=False)
-FILE = click.Path(path_type=Path, dir_okay=False)
+
+class _Place(click.Path):
+    """A path that may begin at `~`, which a shell leaves as it is in `--option=~/x`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(os.path.expanduser(value), param, ctx)
+
+
+PLACE = _Place(path_type=Path)
+FOLDER = _Place(path_type=Path, file_okay=False)
+FILE = _Place(path_type=Path, dir_okay=False)
 VERSION = "Semantic version of the data, and its tag on the Hub: new data needs a new one."
 DEVICE = click.option(
     "--device", help="What computes, by torch's name of the device.  [default: cuda if there is one, else cpu]"

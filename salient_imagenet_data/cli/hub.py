@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -53,7 +55,8 @@ def export_command(store: str, out: Path, repo: str, form: str, threshold: float
             raise click.UsageError("--threshold is for --format coco and label-studio: masks on the Hub are soft")
         _export(Store(store), out, repo, **options)
         click.echo(f"wrote {out}")
-        click.echo(f'next: python -c "import datasets; print(datasets.load_dataset({str(out)!r}))"')
+        code = f"import datasets; print(datasets.load_dataset({json.dumps(str(out), ensure_ascii=False)}))"
+        click.echo(f"next: {shlex.join(['python', '-c', code])}")
         return
     if repo != "ORG/NAME":
         raise click.UsageError(f"--repo is for --format {HUB}: the others have no card")

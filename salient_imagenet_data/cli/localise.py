@@ -17,6 +17,7 @@ from salient_imagenet_data.cli.commands import (
     JSON,
     LEAVE_OUT,
     OUTPUTS,
+    PLACE,
     SEED,
     WORKERS,
     batch_size_option,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 BY_BOXES = click.option(
     "--boxes",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="People's boxes, as of `localise`: first what lies most against its answer, or off the object.",
 )
 
@@ -57,7 +58,7 @@ def by_boxes(store: Store, boxes: Path | None) -> dict[tuple[int, int], str] | N
 @click.argument("store")
 @click.option(
     "--boxes",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     required=True,
     help="CSV, Kaggle's LOC_*_solution.csv, COCO's JSON, a folder of ImageNet's XML, or a folder of mask PNGs.",
 )

@@ -14,6 +14,7 @@ from salient_imagenet_data.cli.commands import (
     FILE,
     FOLD,
     OUTPUTS,
+    PLACE,
     READINGS,
     SEED,
     WORKERS,
@@ -250,7 +251,7 @@ def spufix(
 )
 @click.option(
     "--boxes",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="Guide by people's boxes, as of `localise`, instead of the core masks.",
 )
 @click.option(

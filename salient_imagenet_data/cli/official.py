@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from salient_imagenet_data.cli.commands import VERSION, cli, in_json, tell
+from salient_imagenet_data.cli.commands import PLACE, VERSION, cli, in_json, tell
 from salient_imagenet_data.cli.images import GivenImages, images_options
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @cli.command("import-official")
-@click.argument("release", type=click.Path(path_type=Path))
+@click.argument("release", type=PLACE)
 @click.option("--out", required=True, help="Store to write, a folder.")
 @click.option("--grid", default="7x7", help="What masks are reduced to, as HEIGHTxWIDTH; full keeps all pixels.")
 @click.option("--annotations", help="File of answers, or `official`; they give the features' kinds and order.")
@@ -118,5 +119,5 @@ def _summary(store: Store, out: str) -> str:
             f"greatest {error['whole_max']:.5f}"
         )
     if m.annotations_sha256 is None:
-        lines.append(f"next: salient-imagenet apply {out} ANSWERS.csv")
+        lines.append(f"next: {shlex.join(['salient-imagenet', 'apply', str(out), 'ANSWERS.csv'])}")
     return "\n".join(lines)

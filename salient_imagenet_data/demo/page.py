@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,7 @@ def words(result: DemoResult, out: Path) -> str:
         told = "none" if whole.n == 0 else f"AUROC {whole.auroc:.3f}, IoU {whole.iou:.3f} ({whole.n} images)"
         lines.append(f"{kind} masks against truth: {told}")
     lines.append(f"{sum(result.seconds.values()):.1f} s, {result.peak_mib} MiB; see {out / PAGE}")
-    lines.append(f"answer yourself: salient-imagenet label {out / 'store'} --images {out / 'images'} --annotator me")
-    lines.append(f"look into it: salient-imagenet explore {out / 'store'} --images {out / 'images'}")
+    given = shlex.join([str(out / "store"), "--images", str(out / "images")])
+    lines.append(f"answer yourself: salient-imagenet label {given} --annotator me")
+    lines.append(f"look into it: salient-imagenet explore {given}")
     return "\n".join(lines)

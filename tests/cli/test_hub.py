@@ -4,6 +4,7 @@ what arrives. The real clients in processes of their own are in tests/hub/test_h
 from __future__ import annotations
 
 import io
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,19 +93,21 @@ def test_a_store_that_is_no_folder_here_needs_a_place_for_its_export(place: Path
     assert code == 2 and "nowhere" in err and "--out" not in err
 
 
-def test_images_are_exported_only_with_a_word_for_it(place: Path, made: Path, run: Run, tmp_path: Path) -> None:
-    given = ("export", place, "--out", tmp_path / "out", "--images", made / "images")
+def test_images_are_exported_only_with_a_word_for_it(
+    place: Path, made: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / "it's out"
+    given = ("export", place, "--out=~/it's out", "--images", made / "images")
     code, out, err = run(*given)
     assert (code, out) == (2, "") and "expected --redistribute beside --images" in err and err.count("\n") == 1
-    assert not (tmp_path / "out").exists()
+    assert not folder.exists()
     code, out, _ = run(*given, "--redistribute", "--repo", "me/mine")
-    folder = str(tmp_path / "out")
-    assert (code, out) == (
-        0,
-        f"wrote {folder}\nnext: python -c \"import datasets; print(datasets.load_dataset('{folder}'))\"\n",
-    )
-    assert 'load_dataset("me/mine"' in (tmp_path / "out" / "README.md").read_text()
-    assert list((tmp_path / "out" / "with_images").iterdir())
+    wrote, following = out.splitlines()
+    assert (code, wrote) == (0, f"wrote {folder}") and following.startswith("next: python -c ")
+    assert shlex.split(following)[3] == f'import datasets; print(datasets.load_dataset("{folder}"))'
+    assert 'load_dataset("me/mine"' in (folder / "README.md").read_text()
+    assert list((folder / "with_images").iterdir())
 
 
 def test_masks_for_another_tool_are_written_again_only_when_asked(

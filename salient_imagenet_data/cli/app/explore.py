@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from salient_imagenet_data.cli.app.serving import serving_options
-from salient_imagenet_data.cli.commands import FILE, FOLDER, cli, tell
+from salient_imagenet_data.cli.commands import FILE, FOLDER, PLACE, cli, tell
 from salient_imagenet_data.cli.images import IMAGES, GivenImages, images_options
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ MANY = 100_000
 @click.argument("store")
 @images_options(help=f"{IMAGES} Without it, maps are shown alone.")
 @click.option("--other", metavar="STORE", help="Another store of the same images, whose masks are shown beside these.")
-@click.option("--boxes", type=click.Path(path_type=Path), help="People's boxes, as of `localise`.")
+@click.option("--boxes", type=PLACE, help="People's boxes, as of `localise`.")
 @click.option("--relevance", type=FOLDER, help="Folder of `relevance --out`, for what it says of each map.")
 @click.option("--predictions", type=FILE, multiple=True, help="Predictions of `evaluate`; repeat for several models.")
 @click.option(
