@@ -4,12 +4,15 @@ VENV ?= .venv
 JOBS ?= 2
 STAMP := $(VENV)/.installed
 
+# Else glibc gives the memory of each tensor back to the system and asks for it anew, up to a third of a forward pass.
+MALLOC = MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824
+
 .PHONY: demo test lint clean
 demo: $(STAMP)
 	$(VENV)/bin/salient-imagenet demo --out demo --overwrite
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(MALLOC) $(VENV)/bin/python -m pytest -q -n $(JOBS) --dist loadfile
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -30,6 +30,7 @@ from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.networks.smallnet import SmallNet, SmallNetConfig, SmallNetModel, save_smallnet
 from salient_imagenet_data.scenes import CLASSES, SceneSource
 from salient_imagenet_data.store.reading import Store
+from tests.kill_commands import LOADED
 from tests.reports import browser as browser
 from tests.reports import report as report
 from tests.warm import Warm
@@ -119,6 +120,7 @@ def warm() -> Iterator[Warm]:
     process = Warm(
         *("torch", "torchvision", "datasets", "salient_imagenet_data.cli", "salient_imagenet_data.builder.build"),
         *("salient_imagenet_data.evaluation.evaluate", "salient_imagenet_data.networks.robust"),
+        *("tests.kill_commands", *LOADED),
     )
     yield process
     process.close()

@@ -32,3 +32,5 @@ def test_an_error_of_a_worker_says_what_one_of_this_process_says(workers: int) -
     with pytest.raises(ImageError) as error:
         next(iter(DataLoader(Broken(), num_workers=workers)))
     assert str(error.value) == "a.png: cannot decode; got OSError: broken data stream; mend it"
+    error.value.with_traceback(None)
+    del error  # its frames hold the loader, and that its workers

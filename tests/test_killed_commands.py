@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from functools import partial
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.kill_commands import commands
-from tests.kills import campaign, child
+from tests.kills import Kills
+from tests.warm import Warm
 
 MOST = {
     "build": (6, 0.0),
@@ -40,24 +40,45 @@ EMPTIED = {
 }
 
 
+CAMPAIGN = """
+import dataclasses, json, sys
+from pathlib import Path
+from tests.kill_commands import commands
+from tests.kills import campaign
+data, scratch, name, empty, most, shift = sys.argv[1:]
+command = commands(Path(data))[name]
+found = campaign(command, Path(scratch), empty=empty == "emptied", most=int(most), shift=float(shift))
+print(json.dumps(dataclasses.asdict(found)))
+"""
+"""Runs in a fork of a process that holds little else: a fork of one that has run other tests takes much longer."""
+MADE = "import sys; from pathlib import Path; from tests.kill_commands import commands; commands(Path(sys.argv[1]))"
+
+
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Path:
     folder = tmp_path_factory.mktemp("killed")
-    assert child(partial(commands, folder)) == (0, "")
+    done = warm.run("-c", MADE, folder)
+    assert done.returncode == 0, done.stderr
     return folder
 
 
+def killed(warm: Warm, *words: object) -> Kills:
+    done = warm.run("-c", CAMPAIGN, *words)
+    assert done.returncode == 0, done.stderr
+    return Kills(**json.loads(done.stdout))
+
+
 @pytest.mark.parametrize("name", MOST)
-def test_killed_before_and_after_a_write(data: Path, tmp_path: Path, name: str) -> None:
+def test_killed_before_and_after_a_write(data: Path, tmp_path: Path, name: str, warm: Warm) -> None:
     most, shift = MOST[name]
-    found = campaign(commands(data)[name], tmp_path, most=most, shift=shift)
+    found = killed(warm, data, tmp_path, name, "", most, shift)
     assert found.wrong == []
     assert found.kills >= most - 1 and found.writes > 25, "else the hook sees no writes"
 
 
 @pytest.mark.parametrize("name", EMPTIED)
-def test_the_file_written_last_emptied_by_a_power_cut(data: Path, tmp_path: Path, name: str) -> None:
+def test_the_file_written_last_emptied_by_a_power_cut(data: Path, tmp_path: Path, name: str, warm: Warm) -> None:
     most, shift = EMPTIED[name]
-    found = campaign(commands(data)[name], tmp_path, empty=True, most=most, shift=shift)
+    found = killed(warm, data, tmp_path, name, "emptied", most, shift)
     assert found.wrong == []
     assert found.kills >= most - 1 and found.refused <= 2, "of these only what nothing can be made of again is refused"

@@ -104,7 +104,8 @@ class Warm:
         return json.loads(line)
 
     def close(self) -> None:
-        self._server.communicate()
+        # Told, not by the end of its input: forks of this process, as workers of a DataLoader are, hold the pipe open.
+        self._server.communicate(b"null\n")
 
 
 @dataclass
@@ -163,6 +164,8 @@ def _serve(modules: list[str]) -> None:
     gc.enable()
     for line in sys.stdin.buffer:
         request = json.loads(line)
+        if request is None:
+            return
         if "wait" in request:
             pid, status = os.waitpid(request["wait"], request["options"])
             answer = os.waitstatus_to_exitcode(status) if pid else None
