@@ -6,14 +6,15 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.networks.checkpoint import Checkpoint
-from salient_imagenet_data.networks.classifiers import Normalised
-from salient_imagenet_data.networks.normalisers import Normaliser
 from salient_imagenet_data.networks.openers.opened import Opened, is_folder, needed, normalised, opening
 from salient_imagenet_data.networks.weights import load_into
 from salient_imagenet_data.networks.words.asking import sha256_of
@@ -24,6 +25,8 @@ AUTO = "transformers.models.auto.modeling_auto"
 """Where transformers keeps which kinds of model do what."""
 PADDED = ("siglip",)
 """Kinds of model whose towers of words were trained with texts of full length, whose padding counts."""
+PLAIN = {"image_mean": np.zeros(3), "image_std": np.ones(3)}
+"""Fields of an image processor's configuration, and what they come to where it normalises nothing."""
 
 
 def open_hf(name: str, class_names: tuple[str, ...] | None, weights: Checkpoint | None) -> Opened:
@@ -43,14 +46,15 @@ def open_hf(name: str, class_names: tuple[str, ...] | None, weights: Checkpoint 
         if config.model_type in kinds.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES and not classifies:
             raise SalientError(f"{what}: a model that answers in words", then=f"vlm:hf:{name} asks it")
         net = transformers.AutoModelForImageClassification.from_pretrained(name).float()
-        images = transformers.AutoImageProcessor.from_pretrained(name).to_dict()
+        processor = transformers.AutoImageProcessor.from_pretrained(name)
     own = load_into(net, weights, what) if weights else None
-    model, details = _normalised(net, own, images)
+    preprocessing = hf_preprocessing(processor.to_dict(), name)
+    model, details = normalised(net, own, *processor_normalises(processor, preprocessing, what))
     details["library"] = f"transformers {transformers.__version__}"
     labels = {int(index): str(label) for index, label in net.config.id2label.items()}
     count = int(net.config.num_labels)
     names = tuple(labels[i] for i in range(count)) if labels.keys() == set(range(count)) else None
-    return Opened(model, hf_preprocessing(images, name), details, count, names)
+    return Opened(model, preprocessing, details, count, names)
 
 
 def _zero_shot(
@@ -65,7 +69,8 @@ def _zero_shot(
         raise SalientError(
             f"{what}: not opened yet", expected="a tower of images, one of words and a scale", got=config.model_type
         )
-    images = transformers.AutoImageProcessor.from_pretrained(name).to_dict()
+    processor = transformers.AutoImageProcessor.from_pretrained(name)
+    preprocessing = hf_preprocessing(processor.to_dict(), name)
     tokenizer = transformers.AutoTokenizer.from_pretrained(name)
     own = load_into(net, weights, what) if weights else None
     longest = min(tokenizer.model_max_length, config.text_config.max_position_embeddings)
@@ -84,14 +89,14 @@ def _zero_shot(
 
     shown = display_names(class_names)
     model = ZeroShot(net, zero_shot_weights(shown, encode), _encode)
-    inner, details = _normalised(model, own, images)
+    inner, details = normalised(model, own, *processor_normalises(processor, preprocessing, what))
     details |= {
         "library": f"transformers {transformers.__version__}",
         "trained_with": "sigmoid" if model.sigmoid else "softmax",
         "prompts": list(TEMPLATES),
         "prompts_sha256": sha256_of((*TEMPLATES, *shown)),
     }
-    return Opened(inner, hf_preprocessing(images, name), details, len(class_names), class_names)
+    return Opened(inner, preprocessing, details, len(class_names), class_names)
 
 
 def _encode(net: nn.Module, images: Tensor) -> Tensor:
@@ -104,10 +109,58 @@ def _features(found: Any) -> Tensor:
     return features
 
 
-def _normalised(net: Any, own: Normaliser | None, images: dict[str, Any]) -> tuple[Normalised, dict[str, Any]]:
-    """A network behind its image processor's normalisation, or that of its weights."""
-    mean, std = (images["image_mean"], images["image_std"]) if images.get("do_normalize") else ((0.0,) * 3, (1.0,) * 3)
-    return normalised(net, own, mean, std, "the image processor's")
+def processor_normalises(
+    processor: Any, preprocessing: Preprocessing, what: str
+) -> tuple[tuple[float, ...], tuple[float, ...], str]:
+    """Mean, std and whose they are, of what an image processor makes of pixels in [0, 1], found by asking it.
+
+    Its configuration does not say all: EfficientNet's divides by std twice, others scale pixels elsewhere or not at
+    all. So black and white pictures go through it, and then one with a pattern, which must come out as `preprocessing`
+    makes it, but for a pixel by which crops are rounded. Raises SalientError where it does not: LeViT's resizes to
+    another side than it says, MobileViT's swaps colours.
+    """
+    config, pattern = processor.to_dict(), _pattern(preprocessing)
+    with opening(what, local=True):
+        black, white, made = (_processed(processor, p) for p in (0 * pattern, np.full_like(pattern, 255), pattern))
+    side = preprocessing.crop
+    if made.shape != (side, side, 3):
+        raise _other_images(processor, preprocessing, what, f"{made.shape[1]} x {made.shape[0]} pixels")
+    middle = side // 2, side // 2
+    with np.errstate(divide="ignore", invalid="ignore"):  # of a processor that makes nothing of a picture
+        std = 1.0 / (white[middle] - black[middle])
+        mean = -black[middle] * std
+    said = [np.asarray(config[key]) if config.get("do_normalize") else plain for key, plain in PLAIN.items()]
+    agrees = all(np.allclose(found, told, atol=1e-4) for found, told in zip((mean, std), said, strict=True))
+    mean, std = said if agrees else ([float(f"{v:.7g}") for v in values] for values in (mean, std))
+    whose = "the image processor's" if agrees else "found by asking the image processor, which says others"
+    ours = (preprocessing.apply(pattern) / 255.0 - mean) / std
+    difference, pixel = np.abs(made - ours).mean(), np.abs(ours[1:, 1:] - ours[:-1, :-1]).mean()
+    if not difference <= pixel:
+        raise _other_images(processor, preprocessing, what, f"others by {difference:.2g} a pixel, normalised")
+    return tuple(np.broadcast_to(mean, 3).tolist()), tuple(np.broadcast_to(std, 3).tolist()), whose
+
+
+def _other_images(processor: Any, preprocessing: Preprocessing, what: str, got: str) -> SalientError:
+    return SalientError(
+        f"{what}: its {type(processor).__name__} makes other images than its configuration says",
+        expected=str(preprocessing),
+        got=got,
+        then="give a function of yours, MODULE:FUNCTION, that makes them",
+    )
+
+
+def _pattern(preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """A smooth picture, (height, width, 3), larger than what is wanted and no square, every colour and side another."""
+    y, x = np.mgrid[0 : preprocessing.resize * 5 // 4, 0 : preprocessing.resize * 5 // 3] / preprocessing.resize
+    waves = [np.sin((3 + k) * x + k) * np.cos((4 - k) * y + 2 * k) for k in range(3)]
+    return np.asarray(127.5 + 120.0 * np.stack(waves, axis=2), dtype=np.uint8)
+
+
+def _processed(processor: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """(height, width, 3) as a processor makes it of a picture."""
+    made = processor(images=Image.fromarray(pixels), return_tensors="pt")["pixel_values"]
+    found: NDArray[np.float64] = made[0].permute(1, 2, 0).double().numpy()
+    return found
 
 
 def hf_preprocessing(config: dict[str, Any], name: str) -> Preprocessing:

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
+from salient_imagenet_data.networks.openers.hf import hf_preprocessing, processor_normalises
 from salient_imagenet_data.networks.opening import open_network
 from salient_imagenet_data.networks.words.prompts import TEMPLATES
 from tests.networks.openers.test_clip import ours
@@ -21,6 +22,8 @@ from tests.networks.wordy import NAMES, SIDE, write_towers, write_vlm
 transformers = pytest.importorskip("transformers", reason="pip install 'salient-imagenet-data[hf]'")
 PIXELS = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
 """Of the size that the models want: resizing is the geometry's, and tested there."""
+
+SQUARE = {"height": SIDE, "width": SIDE}
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +105,72 @@ def test_what_is_no_classifier_is_one_line(folders: dict[str, Path], tmp_path: P
     with pytest.raises(SalientError, match="^hf:owner/nowhere: cannot be opened; got ") as caught:
         open_network("hf:owner/nowhere", NAMES)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "mean", "std", "says"),
+    [
+        ("ViT", {"size": SQUARE}, [0.5] * 3, [0.5] * 3, True),
+        ("ViT", {"size": SQUARE, "do_rescale": False}, [0.5 / 255] * 3, [0.5 / 255] * 3, False),
+        ("ViT", {"size": SQUARE, "do_normalize": False}, [0.0] * 3, [1.0] * 3, True),
+        ("EfficientNet", {"size": SQUARE, "image_std": [0.2, 0.3, 0.4]}, [0.5] * 3, [0.04, 0.09, 0.16], False),
+        ("ConvNext", {"size": {"shortest_edge": SIDE}}, [0.5] * 3, [0.5] * 3, True),
+        ("PoolFormer", {"size": {"shortest_edge": SIDE}, "crop_size": SQUARE, "crop_pct": 0.9}, None, None, True),
+    ],
+)  # fmt: skip
+def test_normalisation_is_what_the_processor_does(
+    kind: str, options: dict[str, Any], mean: list[float] | None, std: list[float] | None, says: bool
+) -> None:
+    """Not only what it says. PoolFormer's crops lie a pixel beside ours."""
+    processor = getattr(transformers, f"{kind}ImageProcessor")(**options)
+    found = processor_normalises(processor, hf_preprocessing(processor.to_dict(), "x"), "hf:x")
+    told = (tuple(processor.image_mean), tuple(processor.image_std))
+    assert np.allclose(found[0], told[0] if mean is None else mean, rtol=1e-5)
+    assert np.allclose(found[1], told[1] if std is None else std, rtol=1e-5)
+    assert (found[2] == "the image processor's") is says
+    if says and processor.do_normalize:
+        assert found[:2] == told
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "got"),
+    [
+        (
+            "Levit",
+            {"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}},
+            "others by 0.* a pixel, normalised",
+        ),
+        ("MobileViT", {"size": {"shortest_edge": SIDE + 8}, "crop_size": SQUARE}, "others by 0.* a pixel, normalised"),
+        ("ViT", {"size": SQUARE, "do_resize": False}, "53 x 40 pixels"),
+    ],
+)
+def test_a_processor_that_makes_other_images_than_it_says_is_refused(
+    kind: str, options: dict[str, Any], got: str
+) -> None:
+    processor = getattr(transformers, f"{kind}ImageProcessor")(**options)
+    said = f"^hf:x: its {kind}ImageProcessor.* makes other images than its configuration says; expected .* central .*; got {got}; give"
+    with pytest.raises(SalientError, match=said):
+        processor_normalises(processor, hf_preprocessing(processor.to_dict(), "x"), "hf:x")
+
+
+def test_an_efficientnet_answers_as_in_its_library(tmp_path: Path) -> None:
+    """Whose pixels are divided by their deviation twice."""
+    torch.manual_seed(0)
+    config = transformers.EfficientNetConfig(
+        image_size=SIDE, width_coefficient=0.1, depth_coefficient=0.1, hidden_dim=128, num_labels=3, dropout_rate=0.0
+    )
+    net = transformers.EfficientNetForImageClassification(config).eval()
+    for parameter in net.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.kaiming_normal_(parameter)
+    net.save_pretrained(tmp_path)
+    transformers.EfficientNetImageProcessor(size=SQUARE).save_pretrained(tmp_path)
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path)
+    opened = open_network(f"hf:{tmp_path}", NAMES, outputs=NAMES)
+    with torch.inference_mode():
+        wanted = net(**processor(Image.fromarray(PIXELS), return_tensors="pt")).logits[0]
+        once = net((torch.from_numpy(PIXELS).permute(2, 0, 1)[None] / 255 - 0.5) / 0.5).logits[0]
+    scale = wanted.abs().max()
+    assert torch.allclose(ours(opened, PIXELS) / scale, wanted / scale, atol=1e-4)
+    assert not torch.allclose(once / scale, wanted / scale, atol=0.1)
+    assert opened.details["normalisation"]["from"] == "found by asking the image processor, which says others"
