@@ -48,6 +48,11 @@ def many(count: int, one: str, more: str = "") -> str:
     return f"{count} {one if count == 1 else more or one + 's'}"
 
 
+def reason(error: BaseException) -> str:
+    """Why a file could not be read, in words that do not say its name again."""
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)
+
+
 EXTRAS = {
     "torch": "torch",
     "torchvision": "torch",

@@ -134,7 +134,7 @@ def rooms_in(names: set[str]) -> set[str]:
 
 
 def test_every_module_stands_in_a_room_of_the_table() -> None:
-    assert {room for room, _ in modules()} == {*FLOOR, "__init__"}
+    assert {room for room, _ in modules()} == {*FLOOR, "__init__", "__main__"}
 
 
 @pytest.mark.parametrize("room", FLOOR)
@@ -166,6 +166,10 @@ def test_rooms_with_torch_inside_functions_load_none_of_it_when_they_are_importe
 def test_modules_of_lists_load_no_torch() -> None:
     code = f"import sys, {', '.join(sorted(LISTS))}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_package_run_as_a_program_is_the_command_line_and_nothing_else() -> None:
+    assert imported(ROOT / PACKAGE / "__main__.py") == {f"{PACKAGE}.cli"}
 
 
 def test_no_folder_is_called_as_if_it_were_a_package_of_its_own() -> None:
@@ -215,7 +219,7 @@ def test_the_map_of_contributing_has_twenty_files_that_are_there() -> None:
 
 
 def test_no_folder_holds_more_than_fourteen_loose_modules() -> None:
-    folders = [path.parent for _, path in modules()]
+    folders = [path.parent for _, path in modules() if path.name != "__main__.py"]
     crowded = {str(f.relative_to(ROOT)): folders.count(f) for f in folders if folders.count(f) > 14}
     assert not crowded
 

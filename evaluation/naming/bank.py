@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.errors import SalientError, reason
 from salient_imagenet_data.imagenet import display_names
 
 COMMON_CUES = (
@@ -37,7 +37,7 @@ def read_bank(path: Path) -> tuple[str, ...]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SalientError(
-            f"{path}: cannot be read", expected="words or phrases, one a line", got=str(error)
+            f"{path}: cannot be read", expected="words or phrases, one a line", got=reason(error)
         ) from error
     words = [" ".join(line.split()) for line in lines]
     bank = tuple(dict.fromkeys(word for word in words if word and not word.startswith("#")))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from salient_imagenet_data.annotation.answers import COLUMNS
-from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.errors import SalientError, some
 from salient_imagenet_data.geometry import to_crop_frame
 from salient_imagenet_data.imagenet import display_name, display_names
 from salient_imagenet_data.images.source import ImageSource
@@ -25,7 +25,7 @@ from salient_imagenet_data.pictures.tiles import GAP, LINE, row, write
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.features import Feature
 from salient_imagenet_data.store.reading import Store
-from salient_imagenet_data.whole_file import whole_file, write_text
+from salient_imagenet_data.whole_file import UNFINISHED, whole_file, write_text
 
 Attack = Callable[[list[NDArray[np.uint8]], list[int]], list[NDArray[np.uint8]]]
 """Crops (S, S, 3) uint8 and a feature index for each -> crops that show these features more."""
@@ -58,13 +58,10 @@ def write_sheets(
     attack: draws a third row, such as the feature attacks of the store's network (`builder.feature_attack.attacker`).
     order: (class index, feature index) of every feature in the order in which they shall be looked at, with words to
     stand beside each: sheets are numbered by their first feature, and answers.csv has that order.
-    Writes `answers.csv` too, with one empty answer a pair, to fill in. Returns the PNG paths. Raises SalientError
-    where `out` holds anything: answers that somebody filled in are never overwritten.
+    Writes `answers.csv` last, with one empty answer a pair, to fill in. Returns the PNG paths. Raises SalientError
+    where `out` holds anything but sheets of these names without it, as a run that was stopped leaves them: answers that
+    somebody filled in are never overwritten.
     """
-    if out.exists() and any(out.iterdir()):
-        raise SalientError(f"{out}: exists", expected="a new folder", then="filled-in answers are never overwritten")
-    out.mkdir(parents=True, exist_ok=True)
-    joined = join(store, source)
     listed, words = list(store.features), order or {}
     if order is not None:
         place = {pair: number for number, pair in enumerate(order)}
@@ -72,22 +69,37 @@ def write_sheets(
     by_class: dict[int, list[Feature]] = {}
     for feature in listed:
         by_class.setdefault(feature.class_index, []).append(feature)
-    paths = []
-    ordered = enumerate(progress(by_class.items(), total=len(by_class), what="sheets", unit="class"))
-    for number, (class_index, features) in ordered:
+    paths = {}
+    for number, class_index in enumerate(by_class):
         first = "" if order is None else f"{number:04d}-"
-        path = out / f"{first}{class_index:04d}-{_plain(display_name(store.class_names[class_index]))}.png"
-        with whole_file(path) as file:
+        paths[class_index] = (
+            out / f"{first}{class_index:04d}-{_plain(display_name(store.class_names[class_index]))}.png"
+        )
+    _check_place(out, {path.name for path in paths.values()})
+    out.mkdir(parents=True, exist_ok=True)
+    joined = join(store, source)
+    for class_index, features in progress(by_class.items(), total=len(by_class), what="sheets", unit="class"):
+        with whole_file(paths[class_index]) as file:
             sheet = _class_sheet(joined, class_index, features, images, pixels, attack, words)
             sheet.save(file, format="PNG", compress_level=4)  # 3 % larger than with the usual 6, in 2/5 of the time
-        paths.append(path)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(COLUMNS)
     for f in listed:
         writer.writerow(["", f.class_name, f.class_index, f.feature_index, f.rank, "", "", ""])
     write_text(out / "answers.csv", table.getvalue())
-    return paths
+    return list(paths.values())
+
+
+def _check_place(out: Path, sheets: set[str]) -> None:
+    there = {path.name.removesuffix(UNFINISHED) for path in out.iterdir()} if out.is_dir() else set()
+    if there - sheets:
+        raise SalientError(
+            f"{out}: exists",
+            expected="a new folder, or one with nothing but sheets of a stopped run",
+            got=some(sorted(there - sheets)),
+            then="filled-in answers are never overwritten",
+        )
 
 
 def _class_sheet(

@@ -24,6 +24,9 @@ from salient_imagenet_data.cli.labels import label_errors  # noqa: F401
 from salient_imagenet_data.cli.together import leaderboard, overlap, spurious_score, study  # noqa: F401
 from salient_imagenet_data.errors import EXTRAS, SalientError, not_installed
 
+WRITES = ("--out", "--static", "--space")
+"""Options that say where all that a command writes shall be."""
+
 
 def main() -> None:
     """Entry point: mistakes in the input end in one line on stderr and exit status 2."""
@@ -47,10 +50,16 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Stopped. Run the same command with --resume to go on, where it has that option.", err=True)
+        resumes = any(option.name == "resume" for option in _command(sys.argv[1:]).params)
+        click.echo("Stopped." + (" Run the same command with --resume to go on." if resumes else ""), err=True)
         sys.exit(130)
     except OSError as error:
         click.echo(f"Error: {error.filename or _place(sys.argv[1:])}: {error.strerror or error}", err=True)
+        sys.exit(2)
+    except UnicodeEncodeError as error:
+        if not any("\ud800" <= letter <= "\udfff" for letter in error.object):
+            raise
+        click.echo(f"Error: {error.object}: a name that is no UTF-8, which some libraries refuse; rename it", err=True)
         sys.exit(2)
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
@@ -60,13 +69,18 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
+def _command(arguments: list[str]) -> click.Command:
+    """The command that was asked for; the group of all where there is none."""
+    return cli.commands.get(arguments[0] if arguments else "", cli)
+
+
 def _place(arguments: list[str]) -> str:
     """Where a command was at work, for trouble that names no file: what it writes, else what it was given first."""
     for before, value in zip(["", *arguments], [*arguments, ""], strict=True):
-        if before == "--out":
+        if before in WRITES:
             return value
-        if value.startswith("--out="):
-            return value.removeprefix("--out=")
+        if value.startswith(tuple(f"{option}=" for option in WRITES)):
+            return value.partition("=")[2]
     return next((a for a in arguments[1:] if not a.startswith("-")), " ".join(arguments[:1]))
 
 

@@ -153,7 +153,7 @@ def build(
     for line in filter(None, (predicted_outside(store), without_features(store))):
         tell(line)
     if m.annotations_sha256 is None:
-        click.echo("next: " + shlex.join(["salient-imagenet", "label", str(out), "--images", str(images)]))
+        click.echo("next: " + shlex.join(["salient-imagenet", "label", out, *images.options()]))
 
 
 @cli.command()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from salient_imagenet_data.errors import SalientError, many, some
+from salient_imagenet_data.errors import SalientError, many, reason, some
 
 COLUMN = "image_id"
 """Of a CSV that names images."""
@@ -49,7 +49,7 @@ class LeftOut:
                 reader = csv.reader(file)
                 numbered = [(reader.line_num, line) for line in reader if any(cell.strip() for cell in line)]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise SalientError(f"{path}: not a list of images", got=str(error)) from error
+            raise SalientError(f"{path}: not a list of images", got=reason(error)) from error
         lines = [line for _, line in numbered]
         place = lines[0].index(COLUMN) if lines and COLUMN in lines[0] else None
         if place is None and any(len(line) != 1 for line in lines):

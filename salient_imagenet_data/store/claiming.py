@@ -106,6 +106,13 @@ def _taken(folder: Folder, claim: Claim, *, resume: bool, overwrite: bool) -> bo
     if not there:
         _write(folder, claim)
         return False
+    if CLAIM not in there and MANIFEST not in there:
+        raise SalientError(
+            f"{folder.place}: neither a store nor one that was begun here",
+            expected=f"a new or empty folder, or one with our {MANIFEST} or {CLAIM}",
+            got=some(sorted(there)),
+            then="choose another place",
+        )
     if not (resume or overwrite):
         raise SalientError(
             f"{folder.place}: exists",
@@ -115,6 +122,7 @@ def _taken(folder: Folder, claim: Claim, *, resume: bool, overwrite: bool) -> bo
     before = _claim_in(folder) if CLAIM in there else None
     finished = _manifest_in(folder, claimed=before is not None) if MANIFEST in there else None
     if before is None:
+        assert finished is not None
         return _with_store(folder, claim, finished, there, overwrite=overwrite)
     if overwrite:
         _cleared(folder, claim)
@@ -137,15 +145,8 @@ def _taken(folder: Folder, claim: Claim, *, resume: bool, overwrite: bool) -> bo
     return False
 
 
-def _with_store(folder: Folder, claim: Claim, finished: Manifest | None, there: set[str], *, overwrite: bool) -> bool:
+def _with_store(folder: Folder, claim: Claim, finished: Manifest, there: set[str], *, overwrite: bool) -> bool:
     """As `_taken`, where no claim stands: whether the store there is the one asked for."""
-    if finished is None:
-        raise SalientError(
-            f"{folder.place}: neither a store nor one that was begun here",
-            expected=f"an empty folder, or one with our {MANIFEST} or {CLAIM}",
-            got=some(sorted(there)),
-            then="choose another place",
-        )
     if WORK in there and overwrite:
         raise SalientError(
             f"{folder.place}/{WORK}: not made by this package", then="move it, or choose another place for the store"

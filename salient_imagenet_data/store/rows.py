@@ -49,6 +49,8 @@ def reading(path: Path) -> Iterator[None]:
     """Whatever fails while a table is read names the file. Arrow brings a dozen exceptions."""
     try:
         yield
+    except UnicodeEncodeError:  # of the path, which is no UTF-8; what the file holds may be whole
+        raise
     except Exception as error:
         raise damaged(path, got=f"{type(error).__name__}: {error}") from error
 

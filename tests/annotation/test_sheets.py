@@ -170,9 +170,27 @@ def test_no_folder_that_holds_anything_is_written_to(bare_store: Store, images: 
     assert len(write_sheets(bare_store, FolderSource(images), tmp_path / "empty", images=1, pixels=8)) == 10
     assert len(write_sheets(bare_store, FolderSource(images), tmp_path / "a" / "b", images=1, pixels=8)) == 10
     before = (tmp_path / "empty" / "answers.csv").read_bytes()
-    with pytest.raises(SalientError, match=r"empty: exists; expected a new folder; filled-in answers are never over"):
+    with pytest.raises(
+        SalientError, match=r"empty: exists; expected a new .*got answers.csv; filled-in answers are never"
+    ):
         write_sheets(bare_store, FolderSource(images), tmp_path / "empty")
     assert (tmp_path / "empty" / "answers.csv").read_bytes() == before
+
+
+def test_sheets_that_were_stopped_are_made_whole(bare_store: Store, images: Path, tmp_path: Path) -> None:
+    """answers.csv comes last: until it is there nobody has filled in anything."""
+    written = write_sheets(bare_store, FolderSource(images), tmp_path / "s", images=1, pixels=8)
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "s").iterdir()}
+    (tmp_path / "s" / "answers.csv").unlink()
+    written[-1].rename(written[-1].with_name(written[-1].name + ".salient.partial"))
+    written[0].write_bytes(b"half")
+    (tmp_path / "s" / "holiday.png").write_bytes(b"mine")
+    with pytest.raises(SalientError, match=r"s: exists; .* stopped run; got holiday.png; filled-in"):
+        write_sheets(bare_store, FolderSource(images), tmp_path / "s", images=1, pixels=8)
+    assert written[0].read_bytes() == b"half"
+    (tmp_path / "s" / "holiday.png").unlink()
+    assert write_sheets(bare_store, FolderSource(images), tmp_path / "s", images=1, pixels=8) == written
+    assert {path.name: path.read_bytes() for path in (tmp_path / "s").iterdir()} == whole
 
 
 def test_five_photographs_are_asked_for_where_nobody_says_how_many(store: Store) -> None:

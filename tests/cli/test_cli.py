@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,6 +24,15 @@ def loaded_by(code: str) -> set[str]:
     return set(
         subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
     )
+
+
+def test_the_package_can_be_run_as_a_program(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["salient_imagenet_data", "--version"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module("salient_imagenet_data", run_name="__main__")
+    assert not caught.value.code and capsys.readouterr().out == "salient-imagenet, version 0.1.0\n"
 
 
 HEAVY = {"torch", "torchvision", "datasets", "zarr", "pyarrow"}
@@ -51,13 +62,13 @@ def test_import_and_help_are_quick() -> None:
 def test_the_way_from_images_to_accuracies(
     images: Path, weights: Path, answers_file: Path, tmp_path: Path, run: Run
 ) -> None:
-    store = tmp_path / "store"
+    store = tmp_path / "a store"
+    where = ("--images", images, "--layout", "classes")
     code, out, _ = run(
-        "build", "--images", images, "--weights", weights, "--out", store, "--group-by", "label", "--top-features", 4
+        "build", *where, "--weights", weights, "--out", store, "--group-by", "label", "--top-features", 4
     )
-    assert (
-        code == 0 and "40 images, 40 features, 0 images in quarantine" in out and "next: salient-imagenet label" in out
-    )
+    assert code == 0 and "40 images, 40 features, 0 images in quarantine" in out
+    assert shlex.split(out.splitlines()[-1]) == ["next:", "salient-imagenet", "label", str(store), *map(str, where)]
     code, out, _ = run("sheets", store, "--images", images, "--out", tmp_path / "sheets")
     assert code == 0 and "wrote 10 sheets" in out
     with Image.open(tmp_path / "sheets" / "0000-bar.png") as sheet:
@@ -65,7 +76,7 @@ def test_the_way_from_images_to_accuracies(
     assert (tmp_path / "sheets" / "answers.csv").read_text().count("\n") == 41
     filled = (tmp_path / "sheets" / "answers.csv").read_bytes()
     code, _, err = run("sheets", store, "--images", images, "--out", tmp_path / "sheets")
-    assert code == 2 and "sheets: exists; expected a new folder; filled-in answers are never overwritten" in err
+    assert code == 2 and "got answers.csv; filled-in answers are never overwritten" in err
     assert (tmp_path / "sheets" / "answers.csv").read_bytes() == filled
     code, _, err = run("evaluate", store, "--images", images, "--weights", weights)
     assert code == 2 and err.startswith("Error: ") and "not annotated" in err

@@ -98,6 +98,42 @@ def squares(folder: Path, classes: tuple[str, ...], count: int = 4) -> None:
 TRAIN = (*("--epochs", 1, "--epsilon", 0, "--widths", "4,4,4", "--blocks", 1, "--batch-size", 4, "--crop", 16),)
 
 
+def test_nothing_is_written_where_it_could_be_taken_for_an_image(
+    store: Store, littered: Path, tmp_path: Path, run: Run
+) -> None:
+    """A folder of sheets among the class folders would be one more class, and pictures in one more of its images."""
+    before = sorted(littered.rglob("*"))
+    where, inner = ("--images", littered), littered / "bar" / "look.png"
+    (tmp_path / "link").symlink_to(littered)
+    for place, words in (
+        (littered / "sheets", ("sheets", store.path, *where, "--out", littered / "sheets")),
+        (tmp_path / "link" / "a" / "b", ("build", *where, "--weights", "none", "--out", tmp_path / "link" / "a" / "b")),
+        (inner.parent, ("look", store.path, *where, "--out", inner)),
+    ):
+        code, out, err = run(*words)
+        assert (code, out) == (2, "") and err == (
+            f"Error: {place}: among the images, where what is written could be taken for theirs; expected a place outside "
+            f"{littered}; choose another --out\n"
+        )
+    assert sorted(littered.rglob("*")) == before
+    code, out, _ = run("look", store.path, *where, "--class", "bar", "-n", 1, "--out", littered / "look.png")
+    assert code == 0  # beside the class folders a picture is passed over
+    link = ("--images", tmp_path / "link", "--class", "bar", "-n", 1, "--out", tmp_path / "beside.png")
+    assert "picture outside the class folders" in run("look", store.path, *link)[2]
+
+
+def test_a_store_whose_folder_is_called_in_other_bytes_is_not_called_damaged(
+    store: Store, images: Path, tmp_path: Path, run: Run
+) -> None:
+    place = os.fsdecode(os.fsencode(tmp_path) + b"/st\xf6re")
+    shutil.copytree(store.path, place)
+    code, _, err = run("look", place, "--images", images, "--out", tmp_path / "a.png")
+    said = (
+        f"Error: {tmp_path}/st\\udcf6re/images.parquet: a name that is no UTF-8, which some libraries refuse; rename it"
+    )
+    assert code == 2 and err == said + "\n"
+
+
 def test_train_takes_the_split_of_a_folder_of_splits(tmp_path: Path) -> None:
     for split in ("train", "test"):
         squares(tmp_path / "data" / split, ("cat", "dog"))

@@ -114,6 +114,7 @@ def test_an_import_says_what_it_took_and_what_it_left() -> None:
         "masks: mean 0.50000, greatest 1.00000",
         "next: salient-imagenet apply s ANSWERS.csv",
     ]
+    assert _summary(imported({}, None), "my s").endswith("next: salient-imagenet apply 'my s' ANSWERS.csv")
     assert "of 1; of all" in _summary(imported({"grid_error": {**error, "worst": ""}}), "s")
 
 
@@ -139,6 +140,8 @@ def test_numbers_and_folds_of_an_option() -> None:
         (["verify", "--json", "x", "y"], "x"),
         (["demo"], "demo"),
         (["demo", "--json"], "demo"),
+        (["explore", "s", "--static", "t"], "t"),
+        (["explore", "s", "--space=t"], "t"),
         ([], ""),
         (["build", "--out"], ""),
     ],
@@ -150,8 +153,13 @@ def test_trouble_without_a_name_is_told_with_the_place_of_work(arguments: list[s
 @pytest.mark.parametrize(
     ("trouble", "status", "said"),
     [
-        (KeyboardInterrupt(), 130, "Stopped. Run the same command with --resume to go on, where it has that option.\n"),
-        (click.Abort(), 130, "Stopped. Run the same command with --resume to go on, where it has that option.\n"),
+        (KeyboardInterrupt(), 130, "Stopped.\n"),
+        (click.Abort(), 130, "Stopped.\n"),
+        (
+            UnicodeEncodeError("utf-8", "a\udcf6", 1, 2, "surrogates not allowed"),
+            2,
+            "Error: a\\udcf6: a name that is no UTF-8, which some libraries refuse; rename it\n",
+        ),
         (click.ClickException("no luck"), 1, "Error: no luck\n"),
         (OSError(28, "No space left", "there/x"), 2, "Error: there/x: No space left\n"),
         (OSError("odd"), 2, "Error: some/store: odd\n"),
@@ -167,6 +175,15 @@ def test_whatever_stops_a_command_is_one_line_and_a_status(
     monkeypatch.setattr(cli.commands["verify"], "callback", stop)
     code, out, err = run("verify", "some/store")
     assert (code, out, err.lstrip("\n")) == (status, "", said)
+
+
+def test_a_stopped_command_that_can_go_on_says_how(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.commands["build"], "callback", stop)
+    code, _, err = run("build", "--images", "a", "--weights", "b", "--out", "c")
+    assert (code, err.strip()) == (130, "Stopped. Run the same command with --resume to go on.")
 
 
 def test_wrong_words_end_in_a_line_that_names_the_help(run: Run) -> None:

@@ -57,6 +57,19 @@ def test_timm_against_its_own_transform(name: str, tmp_path: Path) -> None:
         open_network(f"timm:{name}", NAMES[:7], tmp_path / "w.safetensors")
 
 
+def test_weights_of_torchvision_that_cannot_be_had_are_told_with_their_address(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # where none are kept
+    for proxy in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # where nothing listens
+    address = r"https://download\.pytorch\.org/models/resnet18-\w+\.pth"
+    with pytest.raises(
+        SalientError, match=rf"^torchvision:resnet18: .* from {address}; got .*refused; .*as --weights$"
+    ):
+        open_network("torchvision:resnet18", NAMES, None)
+
+
 def test_torchvision_against_its_own_transform(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = torchvision.models.resnet18(num_classes=10).eval()

@@ -135,6 +135,15 @@ def test_a_stopped_build_of_other_input_is_refused_with_what_differs(begun: Path
     assert sorted(tree(begun)) == [CLAIM]
 
 
+def test_a_folder_of_others_is_refused_as_that_whatever_is_asked(tmp_path: Path) -> None:
+    """Neither --resume nor --overwrite would take it, so neither is offered."""
+    (tmp_path / "thesis.tex").write_text("mine")
+    for how in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(SalientError, match=r"neither a store nor .*got thesis.tex; choose another place$"):
+            take(tmp_path, **how)
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
 @pytest.mark.parametrize("after", range(len(OURS) + 1))
 def test_overwriting_that_was_stopped_goes_on_for_the_new_input_only(
     copy: Path, monkeypatch: pytest.MonkeyPatch, after: int

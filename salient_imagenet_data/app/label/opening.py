@@ -18,7 +18,7 @@ from salient_imagenet_data.app.label.attacks import Attacks
 from salient_imagenet_data.app.label.book import Book
 from salient_imagenet_data.app.label.desk import WIDE_RANKS, Desk, checked_name, identity_of
 from salient_imagenet_data.app.label.records import Pair, Task
-from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.errors import SalientError, reason
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import join
 from salient_imagenet_data.store.reading import Store
@@ -112,7 +112,9 @@ def read_definitions(path: Path) -> dict[str, str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise SalientError(f"{path}: cannot be read", expected="lines of a name and a text", got=str(error)) from error
+        raise SalientError(
+            f"{path}: cannot be read", expected="lines of a name and a text", got=reason(error)
+        ) from error
     found = {}
     for line in lines:
         name, _, text = line.strip().partition("\t" if "\t" in line else " ")

@@ -83,6 +83,8 @@ def label(
     try:
         if lost := len(desk.gallery.joined.missing):
             tell(f"{lost} of {len(opened)} images are not there; their places stay empty")
+        if (again := len(desk.plan.wide)) < generalise:
+            tell(f"{many(again, 'pair')} to ask again, not {generalise}: no other has images of the ranks 6 to 65")
         if definitions is not None:
             tell(f"{desk.defined} of {many(len(opened.class_names), 'class', 'classes')} have a text in {definitions}")
         listening = listen(host, port)

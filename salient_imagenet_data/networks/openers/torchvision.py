@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http.client import HTTPException
 from typing import Any
 
 import torchvision
@@ -28,7 +29,7 @@ def open_torchvision(rest: str, class_names: tuple[str, ...] | None, weights: Ch
     entry, own = _entry(name, which, weights is None), None
     known = tuple(entry.meta["categories"])
     if weights is None:
-        net, classes = torchvision.models.get_model(name, weights=entry), len(known)
+        net, classes = _downloaded(name, entry), len(known)
     else:
         net, classes = sized(
             lambda count: torchvision.models.get_model(name, weights=None, num_classes=count or CLASSES),
@@ -41,6 +42,17 @@ def open_torchvision(rest: str, class_names: tuple[str, ...] | None, weights: Ch
     model, details = normalised(net, own, made.mean, made.std, f"torchvision's {entry}")
     details |= {"library": f"torchvision {torchvision.__version__}", "preprocessing_of": str(entry)}
     return Opened(model, preprocessing, details, classes, known if weights is None else None, known)
+
+
+def _downloaded(name: str, entry: Any) -> Any:
+    try:
+        return torchvision.models.get_model(name, weights=entry)
+    except (OSError, HTTPException) as error:  # of urllib, which names neither the network nor the address
+        raise SalientError(
+            f"torchvision:{name}: its weights cannot be downloaded from {entry.url}",
+            got=str(getattr(error, "reason", "") or error),
+            then="check the connection, or download the file yourself and give it as --weights",
+        ) from error
 
 
 def _entry(name: str, which: str, default: bool) -> Any:

@@ -30,7 +30,9 @@ def start(bare_store: Store, images: Path, tmp_path: Path, launch: Callable[...,
 
     def run(*options: object) -> tuple[Client, subprocess.Popen[str]]:
         where = ("--images", images, "--answers", tmp_path / "a.sqlite", "--port", 0, "--no-browser")
-        return launch("-m", "salient_imagenet_data.cli", "label", bare_store.path, *where, *options)[:2]
+        client, process, told = launch("-m", "salient_imagenet_data.cli", "label", bare_store.path, *where, *options)
+        (tmp_path / "told.txt").write_text(told)
+        return client, process
 
     return run
 
@@ -82,6 +84,8 @@ def test_the_options_change_what_is_asked(start: Start, bare_store: Store, image
         page = open_page(client, "ann")
     assert asked[4] == (last.class_index, last.feature_index)  # the gold pair, of the last class
     process.kill()
+    told = (tmp_path / "told.txt").read_text()
+    assert told.startswith("0 pairs to ask again, not 2: no other has images of the ranks 6 to 65\n")
     client, process = start("--boxes", tmp_path / "boxes.csv")
     assert pair_of(open_page(client, "bob"))[0] == last.class_index
 

@@ -1,0 +1,5 @@
+"""python -m salient_imagenet_data"""
+
+from salient_imagenet_data.cli import main
+
+main()
