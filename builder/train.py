@@ -23,6 +23,7 @@ from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.reading import read_ahead
 from salient_imagenet_data.images.source import ImageSource, picture_of
+from salient_imagenet_data.networks.devices import repeatable
 from salient_imagenet_data.networks.pixels import unit_images
 from salient_imagenet_data.networks.smallnet import SmallNet, SmallNetConfig, SmallNetModel
 from salient_imagenet_data.progress import counted, progress
@@ -141,7 +142,7 @@ def train(
     )
     net.train()
     began = time.monotonic()
-    with progress((), total=total_steps * batch_size, what="train") as bar:
+    with repeatable(), progress((), total=total_steps * batch_size, what="train") as bar:
         for epoch in range(config.epochs):
             order, total = torch.randperm(len(images), generator=generator), 0.0
             for start in range(0, per_epoch * batch_size, batch_size):

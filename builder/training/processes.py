@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, distributed
 
+from salient_imagenet_data.networks.devices import device_of
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -60,7 +62,7 @@ def joined(device: str) -> Iterator[Processes]:
         yield Processes()
         return
     if torch.device(device).type == "cuda":
-        torch.cuda.set_device(torch.device(device))
+        torch.cuda.set_device(device_of(device))
     distributed.init_process_group("nccl" if torch.device(device).type == "cuda" else "gloo")
     try:
         yield Processes(distributed.get_rank(), world)

@@ -23,7 +23,7 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 
 from salient_imagenet_data.builder.choices import Decoder
 from salient_imagenet_data.builder.units import nvjpeg
-from salient_imagenet_data.builder.units.jpeg import by_simplejpeg, check_simplejpeg, jpeg_of, without_exif
+from salient_imagenet_data.builder.units.jpeg import by_simplejpeg, check_simplejpeg, is_usual, jpeg_of, without_exif
 from salient_imagenet_data.builder.units.resizing import crops_of
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
@@ -200,7 +200,9 @@ def _batch(crops: Sequence[tuple[int, Crop]], device: torch.device, *, pinned: b
 def _file(source: ImageSource, index: int, preprocessing: Preprocessing) -> Tensor | Crop:
     """A JPEG's bytes for the device, or else the crop by Pillow. Raises ImageError if that cannot decode it."""
     data = jpeg_of(source, index)
-    return pillow_crop(source, index, preprocessing) if data is None else torch.from_numpy(without_exif(data))
+    if data is None or not is_usual(data):
+        return pillow_crop(source, index, preprocessing)
+    return torch.from_numpy(without_exif(data))
 
 
 def batches_of_files(

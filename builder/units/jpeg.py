@@ -58,6 +58,25 @@ def frame_of(data: NDArray[np.uint8]) -> Frame | None:
     return None
 
 
+def is_usual(data: NDArray[np.uint8]) -> bool:
+    """Whether a plain JPEG (N,) is one that nvJPEG decodes as libjpeg does: it takes pictures stored as RGB for YCbCr,
+    and what is cut off it fills with whatever was in memory."""
+    return bytes(data[-64:]).rstrip(b"\0\r\n ").endswith(b"\xff\xd9") and not _is_rgb(data)
+
+
+def _is_rgb(data: NDArray[np.uint8]) -> bool:
+    """As libjpeg guesses it of three components: JFIF never is; Adobe's marker says so; else their names do."""
+    transform = None
+    for marker, place in _segments(data):
+        if marker == 0xE0 and bytes(data[place + 2 : place + 7]) == b"JFIF\0":
+            return False
+        if marker == 0xEE and bytes(data[place + 2 : place + 7]) == b"Adobe" and place + 13 < len(data):
+            transform = int(data[place + 13])
+        if marker in PLAIN and data[place + 7] == 3:
+            return transform == 0 if transform is not None else bytes(data[place + 8 : place + 17 : 3]) == b"RGB"
+    return False
+
+
 def without_exif(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A copy of a JPEG (N,) whose APP1 segments are called APP15, since torchcodec would turn its picture by these."""
     copy = data.copy()

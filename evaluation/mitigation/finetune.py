@@ -30,6 +30,7 @@ from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import Images, Joined, opened
 from salient_imagenet_data.loaders.augment.choices import BACKGROUNDS, Background
 from salient_imagenet_data.networks.classifiers import Classifier, check_output, network_of
+from salient_imagenet_data.networks.devices import repeatable
 from salient_imagenet_data.networks.pixels import unit_images
 from salient_imagenet_data.progress import progress
 from salient_imagenet_data.store.reading import Store
@@ -163,7 +164,7 @@ def finetune_on(
     loader = _loader(items, settings)
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     losses: list[tuple[float, float]] = []
-    with progress((), total=len(joined) * config.epochs, what="finetune") as bar:
+    with repeatable(), progress((), total=len(joined) * config.epochs, what="finetune") as bar:
         for epoch in range(config.epochs):
             sums = np.zeros(3)
             for batch in loader:

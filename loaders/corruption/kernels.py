@@ -62,14 +62,17 @@ def uniform_like(images: Tensor, seeds: Sequence[int]) -> Tensor:
 
 
 def rescaled(noise: Tensor, norm: float) -> Tensor:
-    """Noise of an l2 norm; zeros stay zeros."""
-    length = noise.norm()
+    """Noise (B, 3, H, W) of an l2 norm an image; zeros stay zeros."""
+    # A sum of a batch may be taken in another order than that of an image.
+    length = torch.stack([part.norm() for part in noise])[:, None, None, None] if len(noise) else noise
     return noise * torch.where(length > 0, norm / length, 0.0)
 
 
-def mean_color(image: Tensor) -> Tensor:
-    """The mean colour of an image, everywhere."""
-    return image.mean(dim=(1, 2), keepdim=True).expand_as(image)
+def mean_colors(images: Tensor) -> Tensor:
+    """The mean colour of each image (B, 3, H, W), everywhere in it."""
+    if not len(images):
+        return images
+    return torch.stack([image.mean(dim=(1, 2)) for image in images])[:, :, None, None].expand_as(images)
 
 
 def plain(images: Tensor, color: str | tuple[float, float, float]) -> Tensor:
@@ -101,30 +104,35 @@ def _blur_matrix(size: int, sigma: float, device: torch.device) -> Tensor:
     return matrix.float().to(device)
 
 
-def shuffle(image: Tensor, mask: Tensor, seed: int) -> Tensor:
-    """The pixels with m > 0, all channels together, in a random order."""
-    places = torch.nonzero(mask.flatten(), as_tuple=True)[0]
-    generator = torch.Generator(image.device).manual_seed(seed)
-    order = torch.randperm(len(places), generator=generator, device=image.device)
-    flat = image.flatten(1).clone()
-    flat[:, places] = flat[:, places[order]]
-    return flat.view_as(image)
+def shuffle(images: Tensor, masks: Tensor, seeds: Sequence[int]) -> Tensor:
+    """The pixels of each image (B, 3, H, W) with m > 0, all channels together, in a random order."""
+    inside = masks.flatten(1) > 0
+    counts = inside.sum(dim=1).tolist()  # a device is waited for once
+    generator = torch.Generator(images.device)
+    shuffled = images.flatten(2).clone()
+    every = torch.split(inside.nonzero()[:, 1], counts)
+    for flat, places, seed in zip(shuffled, every, seeds, strict=True):
+        order = torch.randperm(len(places), generator=generator.manual_seed(seed), device=images.device)
+        flat[:, places] = flat[:, places[order]]
+    return shuffled.view_as(images)
 
 
-def bounding_box(mask: Tensor) -> tuple[int, int, int, int] | None:
-    """(top, left, bottom, right) of the pixels of at least half the mask's peak; None for an empty mask.
-
-    Bottom and right are one past the last pixel, so that slices hold all of them."""
-    inside = at_least_half(mask)[0]
-    if not inside.any():
-        return None
-    rows, columns = torch.nonzero(inside.any(dim=1)), torch.nonzero(inside.any(dim=0))
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+Box = tuple[int, int, int, int]
 
 
-def tile(image: Tensor, mask: Tensor) -> Tensor:
+def bounding_boxes(masks: Tensor) -> list[Box | None]:
+    """For each mask (B, 1, H, W) the (top, left, bottom, right) of the pixels of at least half its peak; None for an
+    empty one. Bottom and right are one past the last pixel, so that slices hold all of them."""
+    inside = at_least_half(masks)[:, 0]
+    edges = [inside.flatten(1).any(dim=1).long()]
+    for line in (inside.any(dim=2), inside.any(dim=1)):
+        edges += [line.long().argmax(dim=1), line.shape[1] - line.flip(1).long().argmax(dim=1)]
+    found = torch.stack(edges, dim=1).tolist()  # a device is waited for once
+    return [(top, left, bottom, right) if there else None for there, top, bottom, left, right in found]
+
+
+def tile(image: Tensor, box: Box | None) -> Tensor:
     """The largest of the strips above, below, left and right of the region's box, repeated over the whole image."""
-    box = bounding_box(mask)
     if box is None:
         return image
     top, left, bottom, right = box

@@ -96,7 +96,7 @@ class GaussianNoise(Corruption):
         if self.l2_norm is None:
             added = noise.mul_(self.sigma).mul_(given.masks)
         else:
-            added = kernels.each(kernels.rescaled, noise.mul_(given.masks), self.l2_norm)
+            added = kernels.rescaled(noise.mul_(given.masks), self.l2_norm)
         return added.add_(given.x).clamp_(0.0, 1.0)
 
 
@@ -122,7 +122,7 @@ class Fill(Corruption):
         from salient_imagenet_data.loaders.corruption import kernels
 
         if self.color == "mean":
-            return kernels.each(kernels.mean_color, given.x)
+            return kernels.mean_colors(given.x)
         return kernels.plain(given.x, self.color)
 
 
@@ -156,7 +156,7 @@ class Shuffle(Corruption):
     def made(self, given: Given) -> Tensor:
         from salient_imagenet_data.loaders.corruption import kernels
 
-        return kernels.each(kernels.shuffle, given.x, given.masks, given.seeds)
+        return kernels.shuffle(given.x, given.masks, given.seeds)
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class Tile(Corruption):
     def made(self, given: Given) -> Tensor:
         from salient_imagenet_data.loaders.corruption import kernels
 
-        return kernels.each(kernels.tile, given.x, given.masks)
+        return kernels.each(kernels.tile, given.x, kernels.bounding_boxes(given.masks))
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def move(model: RobustModel, device: str) -> None:
     layout = torch.channels_last if on_gpu else torch.preserve_format
     model.to(device, memory_format=layout)  # type: ignore[attr-defined]
     if on_gpu:
-        torch.cuda.set_device(torch.device(device))
+        torch.cuda.set_device(device_of(device))  # torch wants the number too
 
 
 def default_batch_size(device: str, crop: int) -> int:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 ALIKE = {
     "align": ((), 2e-2),
     "certify": ((), 2e-2),
-    "relevance": ((), 2e-2),
+    "relevance": ((), 5e-2),
     "evaluate": (("--corruption", "fill_gray"), 2e-2),
     "label-errors": ((), None),  # which images are doubted may turn on a last digit
     "sis": (("--cell", 14, "--step", 4, "--tau", 0.1), None),
@@ -77,8 +77,8 @@ def test_a_repaired_network_is_near_that_of_the_processor(
         found.append(load_file(out))
     exact, once, again = found
     for key, tensor in exact.items():
-        assert np.allclose(tensor, once[key], atol=2e-2), key
-        assert np.allclose(once[key], again[key], atol=1e-3), key
+        assert np.allclose(tensor, once[key], atol=5e-2 * max(1.0, np.abs(tensor).max())), key
+        assert np.array_equal(once[key], again[key]), key
 
 
 def test_a_training_on_a_device_repeats_itself_and_goes_on(

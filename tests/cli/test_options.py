@@ -112,6 +112,8 @@ def outcome(
     store, images, weights = given["store"], given["images"], given["weights"]
     named = {name: given[name] for name in (SPLITS, WEIGHTS, BOXES, LEFT_OUT)} | {NETWORK: weights}
     extra = tuple(named.get(str(word), word) for word in extra)
+    if any(param.name == "device" for param in cli.commands[name].params):
+        extra = (*extra, "--device", "cpu")  # figures are compared to the last digits
     if name == "build":
         how = ("--group-by", "label", "--top-features", 4, "--annotations", given["answers"], "--trust-annotations")
         how = (

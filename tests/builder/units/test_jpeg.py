@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import random
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
-from salient_imagenet_data.builder.units.jpeg import Frame, by_simplejpeg, frame_of, jpeg_of
+from salient_imagenet_data.builder.units.jpeg import Frame, by_simplejpeg, frame_of, is_usual, jpeg_of
 from salient_imagenet_data.images.decoding import decode
 from tests.builder.units.test_decoding import encode
 
@@ -89,3 +92,23 @@ def test_a_file_that_is_gone_is_pillows_to_tell(tmp_path: object) -> None:
             return {"path": f"{tmp_path}/gone.jpg", "bytes": None}
 
     assert jpeg_of(Gone(), 0) is None  # type: ignore[arg-type]
+
+
+def test_what_nvjpeg_decodes_as_libjpeg_does() -> None:
+    """Not what is stored as RGB, by Adobe's marker or by the names of its components, and not what is cut off."""
+    usual, stored = encoded(), encoded(keep_rgb=True)
+    assert is_usual(usual) and is_usual(np.append(usual, np.zeros(30, np.uint8))) and is_usual(encoded(mode="L"))
+    assert not is_usual(stored) and not is_usual(usual[:-1]) and not is_usual(usual[: len(usual) // 2])
+    adobe = bytes(stored).index(b"Adobe")
+    named = stored.copy()
+    named[adobe : adobe + 5] = ord("x")  # then the names say it
+    assert not is_usual(named)
+    said = stored.copy()
+    said[adobe + 11] = 1  # YCbCr
+    assert is_usual(said)
+    seen = [np.asarray(Image.open(io.BytesIO(bytes(data)))).astype(int) for data in (stored, named, said)]
+    assert np.array_equal(seen[0], seen[1]) and np.abs(seen[0] - seen[2]).mean() > 20  # libjpeg reads them so too
+
+
+def encoded(**options: Any) -> NDArray[np.uint8]:
+    return np.frombuffer(encode(**options), dtype=np.uint8)

@@ -130,7 +130,7 @@ def test_the_file_is_read_by_evaluate_and_by_nothing_that_wants_a_linear_head(
     pca: Store, images: Path, weights: Path, tmp_path: Path, run: Run
 ) -> None:
     out = tmp_path / "fixed.safetensors"
-    code, told, err = run("spufix", pca.path, "--images", images, "--weights", weights, "--out", out)
+    code, told, err = run("spufix", pca.path, "--images", images, "--weights", weights, "--out", out, "--device", "cpu")
     assert code == 0, err
     assert told.startswith(f"wrote {out}: 11 directions of 9 classes, found on 36 images, whose logits fall by ")
     (opener,) = open_networks(pca, weights=[str(weights)]).values()

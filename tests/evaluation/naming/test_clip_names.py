@@ -115,7 +115,7 @@ def test_the_command_prints_and_writes_names_beside_peoples_own(
     store: Store, images: Path, clip: Path, run: Run, tmp_path: Path
 ) -> None:
     given = ("name", store.path, "--images", images, "--clip", "tiny-namer", "--weights", clip)
-    words = ("--words", clip.parent / "words.txt")
+    words = ("--words", clip.parent / "words.txt", "--device", "cpu")
     code, out, err = run(*given, *words, "--out", tmp_path / "n.csv")
     assert (code, err) == (0, f"wrote {tmp_path / 'n.csv'}\n")
     head, *rows, last = out.splitlines()

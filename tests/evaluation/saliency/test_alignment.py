@@ -143,7 +143,7 @@ def test_each_image_is_explained_as_its_own_class(store: Store, images: Path, we
 
 
 def test_the_command(store: Store, images: Path, weights: Path, tmp_path: Path, run: Run) -> None:
-    code, out, _ = run("align", store.path, "--images", images, "--weights", weights, "--json")
+    code, out, _ = run("align", store.path, "--images", images, "--weights", weights, "--json", "--device", "cpu")
     figures = json.loads(out)[str(weights)]
     beside = {f"{name}_{where}" for name in ("iou", "mass", "cover") for where in ("spurious", "neither")}
     own = {"iou", "difference", "mass", "average_precision", "auroc", "cover", "pointing", "area"}

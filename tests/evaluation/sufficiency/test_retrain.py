@@ -182,7 +182,7 @@ def test_answers_leave_orders_as_they_are(
 
 
 def test_the_command(store: Store, images: Path, orders: Orders, run: Run) -> None:
-    how = ("--epochs", 1, "--widths", "4,6", "--stem-stride", 2, "--batch-size", 16, "--seed", 3)
+    how = ("--epochs", 1, "--widths", "4,6", "--stem-stride", 2, "--batch-size", 16, "--seed", 3, "--device", "cpu")
     code, out, err = run("sis-retrain", store.path, orders.path, "--images", images, *how, "--json")
     assert code == 0 and err.count("trained on ") == 4
     config = replace(RECIPE, epochs=1, widths=(4, 6), stem_stride=2, batch_size=16, seed=3)

@@ -345,7 +345,7 @@ def test_on_a_gpu(corruption: Corruption) -> None:
     moved = [t.cuda() for t in (images, others, masks)]
     got = run(corruption, *moved, seeds)
     assert got.is_cuda and torch.equal(run(corruption, *(t[:1] for t in moved), seeds[:1])[0], got[0])
-    if not isinstance(corruption, (GaussianNoise, Shuffle)):
+    if not isinstance(corruption, (GaussianNoise, Shuffle, Static)):  # other random numbers
         assert (got.cpu() - run(corruption, images, others, masks, seeds)).abs().max() < 1e-2
 
 
