@@ -178,7 +178,7 @@ def _serve(modules: list[str]) -> None:
 def _run(words: list[str], cwd: str, env: dict[str, str], out: str, err: str, without: str) -> None:
     """In the fork: what python does with its arguments. The rest, an exception among it, is for the interpreter."""
     for name, number in ((os.devnull, 0), (out, 1), (err, 2)):
-        file = os.open(name, os.O_RDWR | os.O_CREAT)
+        file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND)  # two may be one file
         os.dup2(file, number)
         os.close(file)
     os.chdir(cwd)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import http.client
-import os
 import re
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +24,7 @@ from salient_imagenet_data.app.serving import access_to, listen
 from salient_imagenet_data.app.site import site
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.store.reading import Store
+from tests.warm import Started, Warm
 
 
 @dataclass
@@ -123,29 +121,58 @@ def client(serve: Serve) -> Callable[[Desk], Client]:
     return lambda desk: serve(site((desk.gallery,), label_routes(desk), access_to("127.0.0.1", None)))
 
 
-Launched = tuple[Client, "subprocess.Popen[str]", str]
+@dataclass
+class Serving:
+    """A command that serves pages, in a process of its own."""
+
+    process: Started
+    said: Path
+    told: int = 0
+
+    @property
+    def returncode(self) -> int | None:
+        return self.process.returncode
+
+    def send_signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def wait_for(self, words: str, timeout: float = 60) -> str:
+        """What it said up to the end of the line with these words."""
+        end = time.monotonic() + timeout
+        while words not in (text := self.said.read_text()) or not text.endswith("\n"):
+            assert self.process.poll() is None and time.monotonic() < end, text
+            time.sleep(0.01)
+        self.told = len(text)
+        return text
+
+    def ended(self) -> str:
+        """What it said since then, once it has ended."""
+        self.process.wait(20)
+        return self.said.read_text()[self.told :]
+
+
+Launched = tuple[Client, Serving, str]
 
 
 @pytest.fixture
-def launch() -> Iterator[Callable[..., Launched]]:
+def launch(warm: Warm, tmp_path: Path) -> Iterator[Callable[..., Launched]]:
     """Start a command that serves pages, from the words after `python`: a client, the process, what it told first."""
-    running: list[subprocess.Popen[str]] = []
+    running: list[Serving] = []
 
     def start(*words: object) -> Launched:
-        line = [sys.executable, *(str(word) for word in words)]
-        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ)
-        running.append(process)
-        assert process.stdout is not None
-        told = ""
-        while "open http" not in told:
-            line_read = process.stdout.readline()
-            assert line_read, told
-            told += line_read
+        said = tmp_path / f"said-{len(running)}.txt"
+        said.touch()
+        serving = Serving(warm.start(*words, out=said, err=said), said)
+        running.append(serving)
+        told = serving.wait_for("open http")
         address = re.search(r"http://127\.0\.0\.1:(\d+)/", told)
         assert address, told
-        return Client(int(address[1])), process, told
+        return Client(int(address[1])), serving, told
 
     yield start
-    for process in running:
-        process.kill()
-        process.wait(10)
+    for serving in running:
+        serving.kill()
+        serving.process.wait(10)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +27,7 @@ from salient_imagenet_data.store.locks import held
 from salient_imagenet_data.store.reading import Store
 from tests.conftest import Run
 from tests.evaluation.runs import Counting, pixels_of, sensitive
+from tests.warm import Warm
 
 
 def test_iclr2022_against_a_plain_loop(store: Store, images: Path) -> None:
@@ -181,10 +180,9 @@ def test_a_model_that_fails_is_one_line_and_the_others_go_on(store: Store, image
     assert [p.name for p in tmp_path.iterdir()] == ["good.parquet"]
 
 
-def test_workers_with_few_file_descriptors(store: Store, images: Path, tmp_path: Path) -> None:
+def test_workers_with_few_file_descriptors(store: Store, images: Path, warm: Warm) -> None:
     """A worker hands over a few pieces of memory a batch, not several an image: each takes a descriptor."""
-    program = tmp_path / "few.py"
-    program.write_text(
+    program = (
         "import resource, sys\n"
         "from salient_imagenet_data.evaluation.plan.plan import Conditions\n"
         "from salient_imagenet_data.evaluation.run.settings import Settings\n"
@@ -196,10 +194,7 @@ def test_workers_with_few_file_descriptors(store: Store, images: Path, tmp_path:
         "    result = evaluate(model, sys.argv[1], sys.argv[2], conditions, Settings(workers=2, batch_size=40))\n"
         "    print(result.images)\n"
     )
-    done = subprocess.run(
-        [sys.executable, str(program), str(store.path), str(images)],
-        capture_output=True, text=True, check=False, timeout=240,
-    )  # fmt: skip
+    done = warm.run("-c", program, store.path, images)
     assert done.returncode == 0 and int(done.stdout) == 40, done.stderr[-2000:]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from salient_imagenet_data.loaders import (
     collate,
 )
 from salient_imagenet_data.store.reading import Store
+from tests.warm import Warm
 
 KINDS = (SoftMask, MapFrame)
 CORRUPT = MaskedCorruption(Shuffle(), "core", seed=5)
@@ -41,6 +43,8 @@ def ids(batches: Any) -> list[str]:
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_workers_of_every_kind_give_what_the_main_process_gives(store: Store, images: Path, method: str) -> None:
+    if method == "forkserver":  # else each worker imports torch anew, as a spawned one must
+        multiprocessing.set_forkserver_preload(["salient_imagenet_data.loaders.torch_dataset"])
     dataset = SalientImageNet(store, images, CORRUPT)
     batches, plain = list(loader(dataset, method)), list(loader(dataset, workers=0))
     assert ids(batches) == ids(plain) == [r.image_id for r in store.rows]
@@ -156,15 +160,17 @@ def test_a_stream_has_an_order_by_seed_and_epoch_also_in_workers_that_stay(store
         SalientImageNetStream(dataset, rank=2, world_size=2)
 
 
-def ranks_see(rank: int, folder: str, store: str, images: str) -> None:
-    torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
-    stream = SalientImageNetStream(SalientImageNet(store, images))
-    (Path(folder) / f"{rank}.txt").write_text("\n".join(sample["image_id"] for sample in stream))
-    torch.distributed.destroy_process_group()
+RANK = """
+import sys, torch.distributed
+from salient_imagenet_data.loaders import SalientImageNet, SalientImageNetStream
+torch.distributed.init_process_group("gloo")
+print(*(sample["image_id"] for sample in SalientImageNetStream(SalientImageNet(*sys.argv[1:]))))
+torch.distributed.destroy_process_group()
+"""
 
 
-def test_a_stream_takes_its_rank_from_torch_distributed(store: Store, images: Path, tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(ranks_see, (str(tmp_path), str(store.path), str(images)), nprocs=2)  # type: ignore[no-untyped-call]
-    seen = [(tmp_path / f"{rank}.txt").read_text().split() for rank in range(2)]
+def test_a_stream_takes_its_rank_from_torch_distributed(store: Store, images: Path, warm: Warm) -> None:
+    ended = warm.ranks(2, "-c", RANK, store.path, images, env=os.environ)
+    assert [done.returncode for done in ended] == [0, 0], ended
     expected = [r.image_id for r in store.rows]
-    assert seen == [expected[::2], expected[1::2]] and len(set(expected)) == 40
+    assert [done.stdout.split() for done in ended] == [expected[::2], expected[1::2]] and len(set(expected)) == 40

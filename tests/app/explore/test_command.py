@@ -47,7 +47,7 @@ def test_the_options_change_what_is_shown(start: Start, store: Store, images: Pa
     for absent in ("photo-0-256", "<rect", "What models say", "IoU with the other"):
         assert absent not in page
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.ended()
     assert process.returncode == 0
     given = ("--images", images, "--other", other, "--predictions", predictions, "--boxes", tmp_path / "boxes.csv")
     folder = relevance_of(store, tmp_path / "relevance")

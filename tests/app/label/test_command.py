@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,18 +16,18 @@ from salient_imagenet_data.annotation.files import write_annotations
 from salient_imagenet_data.app.label.book import read_book
 from salient_imagenet_data.app.serving import listen
 from salient_imagenet_data.store.reading import Store
-from tests.app.conftest import Client, Launched
+from tests.app.conftest import Client, Launched, Serving
 from tests.app.label.reading import heading, open_page, pair_of, send
 from tests.conftest import Run
 
-Start = Callable[..., tuple[Client, subprocess.Popen[str]]]
+Start = Callable[..., tuple[Client, Serving]]
 
 
 @pytest.fixture
 def start(bare_store: Store, images: Path, tmp_path: Path, launch: Callable[..., Launched]) -> Start:
     """Start the command on a port of the system's choice."""
 
-    def run(*options: object) -> tuple[Client, subprocess.Popen[str]]:
+    def run(*options: object) -> tuple[Client, Serving]:
         where = ("--images", images, "--answers", tmp_path / "a.sqlite", "--port", 0, "--no-browser")
         client, process, told = launch("-m", "salient_imagenet_data.cli", "label", bare_store.path, *where, *options)
         (tmp_path / "told.txt").write_text(told)
@@ -45,7 +44,7 @@ def test_a_person_answers_and_ends_the_server(start: Start, tmp_path: Path, end:
     assert 'value="Ada L."' in page
     assert send(client, page, answer="background", confidence="4", reason="only grass").status == 303
     process.send_signal(end)
-    out, _ = process.communicate(timeout=20)
+    out = process.ended()
     assert process.returncode == 0 and out.strip() == f"the answers are in {tmp_path / 'a.sqlite'}"
     assert not (tmp_path / "a.sqlite-wal").exists()  # one whole file
     (row,) = read_book(tmp_path / "a.sqlite").rows
@@ -103,7 +102,7 @@ def test_feature_attacks_appear_beside_the_heat_maps(start: Start, weights: Path
     assert part.count("<img") == 4 and client.get(f"/attacks/{c}/{f}/4.jpg").body[:2] == b"\xff\xd8"
     assert f'src="/attacks/{c}/{f}/1.jpg"' in open_page(client, "ann")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.ended()
     assert process.returncode == 0
 
 

@@ -75,7 +75,7 @@ def test_the_error_says_how_many_and_what_to_do() -> None:
 def test_a_build_refuses_the_answers_about_another_network_unless_told(images: Path, tmp_path: Path, run: Run) -> None:
     with as_file(files("salient_imagenet_data.scenes")) as folder:
         robust, standard = (folder / f"{name}.safetensors" for name in ("robust", "standard"))
-        common = ("build", "--images", images, "--group-by", "label", "--weights")
+        common = ("build", "--images", images, "--group-by", "label", "--attacked", 0, "--weights")
         assert run(*common, robust, "--out", tmp_path / "first", "--top-features", "4")[0] == 0
         write_annotations(tmp_path / "answers.csv", answers_for(Store(tmp_path / "first")))
         answers = ("--annotations", tmp_path / "answers.csv")
