@@ -82,7 +82,7 @@ def run_models(
         for name, opener in openers.items():
             try:
                 opened = opener()
-                for line in told(opened.details):
+                for line in told(opened.details, opened.preprocessing):
                     report(line)
                 questions = asked(opened)
                 if questions is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,9 @@ def spurious_score(
     own_labels, labels = labels_of(images).astype(np.int64), places[labels_of(spurious)]
     rows = np.flatnonzero(np.isin(own_labels, labels))
     classifier = classifier.to(settings.device).among(settings.classes)
+    if classifier.preprocessing is None:
+        classifier = replace(classifier, preprocessing=Preprocessing())
+        report(f"{classifier.name}: does not say how it wants images (attribute `preprocessing`): {Preprocessing()}")
     here = _answers(classifier, images, rows, own_labels[rows], settings)
     there = _answers(classifier, spurious, np.arange(len(spurious)), labels, settings)
     broken = len(rows) + len(spurious) - len(here) - len(there)
@@ -174,13 +177,18 @@ def _answers(
     classifier: Classifier, source: ImageSource, rows: NDArray[np.integer], asked: NDArray[np.int64], settings: Settings
 ) -> _Answers:
     """What the classifier says of each readable image. asked: (n,) the class of each of the rows (n,)."""
-    preprocessing = classifier.preprocessing or Preprocessing()
+    assert classifier.preprocessing is not None
     of_row = dict(zip(rows.tolist(), asked.tolist(), strict=True))
     failed: list[tuple[int, ImageError]] = []
     labels, probability, called = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0, np.bool_)]
     with torch.inference_mode(), progress((), total=len(rows), what=classifier.name) as bar:
         for batch in batches(
-            source, rows.tolist(), preprocessing, settings.batch_size, failed, threads=max(1, settings.workers)
+            source,
+            rows.tolist(),
+            classifier.preprocessing,
+            settings.batch_size,
+            failed,
+            threads=max(1, settings.workers),
         ):
             output = classifier.model(unit_images(batch.images.permute(0, 2, 3, 1).to(settings.device)))
             logits = checked_logits(output, len(batch.indices), classifier.outputs(output.shape[-1])).double().cpu()

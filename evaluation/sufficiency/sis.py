@@ -63,7 +63,7 @@ def sis(
     found = {}
     for classifier, of in _variants(openers, joined, choice, settings, ensemble, input_dropout, colours):
         asked.edge((classifier.preprocessing or store.manifest.preprocessing).crop)  # before hours of selection
-        for line in told(classifier.details):
+        for line in told(classifier.details, classifier.preprocessing):
             report(line)
         place = folder / stem_of(classifier.name)
         orders = select_joined(classifier, joined, place, of, settings, overwrite=overwrite)

@@ -117,7 +117,8 @@ def build(
     unnamed = model.class_map.by == "position"
     if unnamed:
         tell_classes(source)
-    for line in told({k: v for k, v in model.details.items() if k != "classes" or not unnamed}):
+    details = {k: v for k, v in model.details.items() if k != "classes" or not unnamed}
+    for line in told(details, model.preprocessing):
         tell(line)
     known = None
     if annotations:

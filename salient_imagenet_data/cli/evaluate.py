@@ -286,7 +286,7 @@ def align(
     results = {}
     for name, opener in open_networks(opened, models, weights, architecture, outputs=outputs).items():
         classifier = opener()
-        for line in told(classifier.details):
+        for line in told(classifier.details, classifier.preprocessing):
             tell(line)
         results[name] = align_model(
             classifier, opened, source, saliency=saliency, layer=layer, depth=depth, curves=curves, settings=settings

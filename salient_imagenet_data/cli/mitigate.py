@@ -350,6 +350,6 @@ def inputs_of(
     models, files, labels = (() if value is None else (value,) for value in (model, weights, outputs))
     (opener,) = open_networks(store, models, files, architecture, outputs=labels).values()
     classifier = opener()
-    for line in told(classifier.details):
+    for line in told(classifier.details, classifier.preprocessing):
         tell(line)
     return classifier, images.of(store)

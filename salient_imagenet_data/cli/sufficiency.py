@@ -257,7 +257,7 @@ def certify(
         opened, models, weights, architecture, names=names or None, outputs=outputs
     ).items():
         classifier = replace(opener(), name=name)
-        for line in told(classifier.details):
+        for line in told(classifier.details, classifier.preprocessing):
             tell(line)
         results[name] = certify_model(classifier, opened, source, asked, settings, report=tell)
         if picture is not None and len(results) == 1:

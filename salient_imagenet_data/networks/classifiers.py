@@ -61,16 +61,17 @@ class Classifier:
         return {"name": self.name, "preprocessing": asdict(ready) if ready else None, **self.details}
 
 
-def told(details: dict[str, Any]) -> list[str]:
-    """What a person should hear of an opened network: whence its normalisation is, what it is asked, and how its
-    classes were matched."""
+def told(details: dict[str, Any], preprocessing: Preprocessing | None) -> list[str]:
+    """What a person should hear of an opened network: how its images are made, and whence that is, what it is asked,
+    and how its classes were matched."""
     lines = []
     if "question" in details:
         words = "; ".join(f"{word}: {', '.join(map(repr, tokens))}" for word, tokens in details["answers"].items())
         lines.append(f"{details['spec']}: asked {details['prompt']!r} and so on; {words}")
     if "normalisation" in details:
         mean, std = (", ".join(f"{v:.4g}" for v in details["normalisation"][key]) for key in ("mean", "std"))
-        lines.append(f"{details['spec']}: images minus {mean}, over {std}: {details['normalisation']['from']}")
+        made = "" if preprocessing is None else f"{preprocessing}; "
+        lines.append(f"{details['spec']}: images {made}minus {mean}, over {std}: {details['normalisation']['from']}")
     if "classes" in details and details["classes"]["how"] not in (SAME_ORDER, AGREED):
         lines.append(f"{details['spec']}: classes {details['classes']['how']}")
     return lines

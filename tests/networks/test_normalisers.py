@@ -10,6 +10,7 @@ import torchvision
 from torchvision.transforms.v2.functional import normalize
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.networks.classifiers import told
 from salient_imagenet_data.networks.opening import open_network
 from salient_imagenet_data.networks.robust import load_model
 
@@ -59,8 +60,13 @@ def test_a_files_own_normaliser_is_used_and_told(
 
 def test_without_one_the_librarys_is_told(net: torch.nn.Module, tmp_path: Path) -> None:
     torch.save(net.state_dict(), tmp_path / "w.pt")
-    said = open_network("torchvision:resnet18", NAMES, tmp_path / "w.pt").details["normalisation"]
+    opened = open_network("torchvision:resnet18", NAMES, tmp_path / "w.pt")
+    said = opened.details["normalisation"]
     assert said["mean"] == [0.485, 0.456, 0.406] and "ResNet18_Weights.IMAGENET1K_V1" in said["from"]
+    words = "minus 0.485, 0.456, 0.406, over 0.229, 0.224, 0.225: torchvision's ResNet18_Weights.IMAGENET1K_V1"
+    made = "images shorter side resized to 256 (bilinear), central 224 x 224"
+    assert told(opened.details, opened.preprocessing)[0] == f"torchvision:resnet18: {made}; {words}"
+    assert told(opened.details, None)[0] == f"torchvision:resnet18: images {words}"
 
 
 @pytest.mark.parametrize(

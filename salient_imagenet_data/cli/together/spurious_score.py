@@ -67,7 +67,7 @@ def spurious_score(
     scores = []
     for opener in openers.values():
         classifier = opener()
-        for line in told(classifier.details):
+        for line in told(classifier.details, classifier.preprocessing):
             tell(line)
         scores.append(measured(classifier, own, others, settings=settings))
     by_name = {score.model["name"]: score.to_json() for score in scores}
