@@ -57,7 +57,8 @@ def collate(samples: Sequence[Mapping[str, Any]]) -> Batch:
     """Stack a list of samples of one transform; give it to `DataLoader(collate_fn=collate)`.
 
     Tensors are stacked and keep the type of the first (Image, SoftMask, MapFrame); arrays, bool, int and float become
-    tensors; strings a list. Raises ValueError for samples whose shapes or keys differ, naming the key.
+    tensors; strings a list; tuples, as of `FiveCrop`, a tuple of what becomes of their parts. Raises ValueError for
+    samples whose shapes or keys differ, naming the key.
     """
     first = samples[0]
     for sample in samples:
@@ -77,6 +78,8 @@ def _stacked(key: str, values: list[Any]) -> Any:
         return _stacked_alike(values)
     if isinstance(first, (bool, int, float)):
         return torch.tensor(values)
+    if isinstance(first, tuple):
+        return tuple(_stacked(key, list(parts)) for parts in zip(*values, strict=True))
     return values
 
 
@@ -90,6 +93,8 @@ def _typed(tensor: Tensor, like: Tensor) -> Any:
 
 
 def _kept(value: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_kept(part, method, *args, **kwargs) for part in value)
     if not isinstance(value, Tensor):
         return value
     return _typed(getattr(value.as_subclass(Tensor), method)(*args, **kwargs), value)

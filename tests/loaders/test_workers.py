@@ -16,6 +16,7 @@ from torchvision.transforms import v2
 
 from salient_imagenet_data.loaders import (
     Batch,
+    FiveCrop,
     MapFrame,
     MaskedCorruption,
     SalientImageNet,
@@ -67,6 +68,19 @@ def test_collate_keeps_types_and_names_what_does_not_fit(store: Store, images: P
         collate([samples[0], v2.Resize((9, 9))(samples[1])])
     with pytest.raises(ValueError, match="expected the keys"):
         collate([samples[0], {"image": samples[1]["image"]}])
+
+
+def test_crops_of_a_batch_are_stacked_one_by_one(store: Store, images: Path) -> None:
+    samples = [SalientImageNet(store, images, FiveCrop(40))[i] for i in range(3)]
+    batch = collate(samples).to("cpu")
+    assert len(batch["image"]) == len(batch["core_mask"]) == 5
+    for place in range(5):
+        assert type(batch["core_mask"][place]) is SoftMask and type(batch["image"][place]) is tv_tensors.Image
+        for key in ("image", "core_mask"):
+            expected = torch.stack([sample[key][place].as_subclass(Tensor) for sample in samples])
+            assert torch.equal(batch[key][place].as_subclass(Tensor), expected)
+    half = v2.RandomHorizontalFlip(1.0)(batch)
+    assert torch.equal(half["core_mask"][4], batch["core_mask"][4].flip(-1))
 
 
 def test_a_batch_moves_whole() -> None:
