@@ -33,7 +33,7 @@ from salient_imagenet_data.store.manifest import FORMAT_VERSION, file_sha256
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.table.batches import Rows
 from salient_imagenet_data.table.configs import MASKS, OF_STORE, columns
-from salient_imagenet_data.table.join import join_stream, join_table
+from salient_imagenet_data.table.join import join_stream, join_table, stream_of
 from salient_imagenet_data.table.mask_table import Empty, MaskTable, features
 
 _ROWS_COME_FROM = (
@@ -249,12 +249,8 @@ def _stream(store: Store, joined: Joined | None, frame: Frame, empty: Empty) -> 
     count = len(store) if joined is None else len(joined)
     shards = min(_SHARDS, max(1, count))
     parts = [range(count * i // shards, count * (i + 1) // shards) for i in range(shards)]
-    return datasets.IterableDataset.from_generator(
-        _rows,
-        features=features(store, joined is not None, frame),
-        gen_kwargs={"store": store, "joined": joined, "parts": parts, "frame": frame, "empty": empty},
-        split=datasets.NamedSplit(store.manifest.split),
-    )
+    columns, split = features(store, joined is not None, frame), store.manifest.split
+    return stream_of(_rows, columns, split, store=store, joined=joined, parts=parts, frame=frame, empty=empty)
 
 
 def _split(store: Store, split: Any, streaming: bool) -> str:

@@ -23,6 +23,7 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.loaders import NumpyLoader, SalientImageNet
 from salient_imagenet_data.masks import to_uint8
+from salient_imagenet_data.names import MANIFEST
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.reading import Store
 from tests.conftest import CONFIG, answers_for
@@ -95,7 +96,8 @@ def test_images_are_referred_to_not_copied(store: Store, images: Path, tmp_path:
     assert raw["bytes"] is None and raw["path"].startswith(str(images))
 
 
-def test_streams_are_shared_by_workers(store: Store, images: Path, tmp_path: Path) -> None:
+def test_streams_are_shared_by_workers(store: Store, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(store.path / MANIFEST / "no"))  # none is needed
     ids = [r.image_id for r in store.rows]
     for given in (images, FolderSource(images), None):
         stream = load_dataset(store.path, images=given, streaming=True, empty="zeros")
@@ -104,7 +106,7 @@ def test_streams_are_shared_by_workers(store: Store, images: Path, tmp_path: Pat
         loader = DataLoader(stream.with_format("torch"), batch_size=5, num_workers=2)
         # Each worker has every second shard, here of one row.
         assert [image_id for batch in loader for image_id in batch["image_id"]][:5] == ids[:10:2]
-    row = next(iter(load_dataset(store.path, images=images, streaming=True, cache_dir=str(tmp_path))))
+    row = next(iter(load_dataset(store.path, images=images, streaming=True)))
     assert row["image"].size == (56, 56)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import PurePath
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pyarrow as pa
+from datasets.iterable_dataset import ExamplesIterable
 
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Frame
@@ -27,6 +29,7 @@ from salient_imagenet_data.store.manifest import file_sha256
 from salient_imagenet_data.store.reading import Store
 from salient_imagenet_data.table.mask_table import Empty, MaskTable, features
 
+Rows = Callable[..., Iterator[dict[str, Any]]]
 BATCH = 256
 """Rows of a stream that are joined together."""
 
@@ -80,8 +83,19 @@ def join_stream(store: Store, images: datasets.IterableDataset, frame: Frame, mi
             then="or give the images as a folder or a datasets.Dataset, where missing ones are named at once",
         )
     joiner = _StreamJoiner(store, images, frame, empty)
-    shards = {"shards": list(range(images.num_shards))}  # a list is what workers share
-    return datasets.IterableDataset.from_generator(joiner, features=joiner.features, gen_kwargs=shards)
+    return stream_of(joiner, joiner.features, store.manifest.split, shards=list(range(images.num_shards)))
+
+
+def stream_of(generate: Rows, columns: datasets.Features, split: str, **given: Any) -> datasets.IterableDataset:
+    """What a function of `given` generates as a stream; a list among them is what workers share. Unlike that of
+    `IterableDataset.from_generator` it needs no cache on a disk."""
+    examples = ExamplesIterable(functools.partial(_numbered, generate), given)
+    info = datasets.DatasetInfo(features=columns)
+    return datasets.IterableDataset(examples, info=info, split=datasets.NamedSplit(split))
+
+
+def _numbered(generate: Rows, **given: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    yield from enumerate(generate(**given))
 
 
 class _StreamJoiner:
