@@ -46,6 +46,8 @@ class MaskedCorruption(torch.nn.Module):
         self.seed, self.condition, self.p = seed, condition, p
         if (corruption.needs_other and not self.knows_others) or self.region.control == "other":
             raise ValueError("MaskedCorruption: expected what one image is enough for; call corrupt() on a batch")
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"{type(self).__name__}: expected a share p in [0, 1], got {p}")
 
     def forward(self, sample: dict[str, Any]) -> dict[str, Any]:
         single, image = isinstance(sample[IMAGE_ID], str), sample[IMAGE]

@@ -57,7 +57,11 @@ class PlantedCue(torch.nn.Module):
             raise ValueError(f"PlantedCue: expected shares of classes that add up to 1, got {shares.tolist()}")
         self.kind, self.shares, self.correlation, self.seed = kind, shares, correlation, seed
         self.only, self.place = None if only is None else frozenset(only), place
-        self.share, self.opacity = share or SHARE[kind], OPACITY[kind] if opacity is None else opacity
+        self.share = SHARE[kind] if share is None else share
+        self.opacity = OPACITY[kind] if opacity is None else opacity
+        if not (0.0 < self.share <= 1.0 and all(0.0 <= v <= 1.0 for v in (self.opacity, *(place or ())))):
+            got = f"{self.share}, {self.opacity} and {place}"
+            raise ValueError(f"PlantedCue: expected share, opacity and place in [0, 1], a share above 0, got {got}")
 
     def forward(self, sample: dict[str, Any]) -> dict[str, Any]:
         single, image = isinstance(sample[IMAGE_ID], str), sample[IMAGE]

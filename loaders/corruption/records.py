@@ -78,7 +78,7 @@ class GaussianNoise(Corruption):
     normal = True
 
     def __post_init__(self) -> None:
-        if self.sigma < 0 or (self.l2_norm is not None and self.l2_norm < 0):
+        if not (self.sigma >= 0 and (self.l2_norm is None or self.l2_norm >= 0)):  # nor NaN
             raise ValueError(f"GaussianNoise: expected sigma and l2_norm >= 0, got {self.sigma} and {self.l2_norm}")
 
     @property
@@ -191,6 +191,10 @@ class Inpaint(Corruption):
     the levels from coarse to fine. Gray where the region is the whole image."""
 
     sweeps: int = 4
+
+    def __post_init__(self) -> None:
+        if self.sweeps < 0:
+            raise ValueError(f"Inpaint: expected sweeps >= 0, got {self.sweeps}")
 
     @property
     def name(self) -> str:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.loaders.missing.tokens import check_threshold
 
 Handler = Callable[..., Any]
 
@@ -37,7 +38,7 @@ class LayerMasking(nn.Module):
 
     def __init__(self, model: nn.Module, threshold: float = 0.5) -> None:
         super().__init__()
-        self.model, self.threshold = model, threshold
+        self.model, self.threshold = model, check_threshold(threshold)
 
     def forward(self, images: Tensor, masks: Tensor) -> Tensor:
         output = self.model(Partial.of(images, (masks < self.threshold).to(images)))

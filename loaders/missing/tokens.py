@@ -40,7 +40,7 @@ class TokenDropping(nn.Module):
 
     def __init__(self, model: nn.Module, threshold: float = 0.5, *, empty: Literal["error", "zero"] = "error") -> None:
         super().__init__()
-        self.model, self.threshold, self.empty = model, threshold, empty
+        self.model, self.threshold, self.empty = model, check_threshold(threshold), empty
         self.site = token_site(model)
 
     def forward(self, images: Tensor, masks: Tensor) -> Tensor:
@@ -82,6 +82,13 @@ class TokenDropping(nn.Module):
             handle.remove()
         result: Tensor = getattr(output, "logits", output)
         return result
+
+
+def check_threshold(threshold: float) -> float:
+    """From which mask on a pixel is missing. Raises ValueError where all pixels would be, or none."""
+    if not 0.0 < threshold <= 1.0:
+        raise ValueError(f"expected a threshold in (0, 1], got {threshold}")
+    return threshold
 
 
 def missing_patches(missing: Tensor, patch: tuple[int, int]) -> Tensor:

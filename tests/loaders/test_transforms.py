@@ -100,6 +100,9 @@ def test_what_needs_another_image_is_refused() -> None:
     for corruption, region in ((Swap(), Region("core")), (Fill(), Region("core", "other"))):
         with pytest.raises(ValueError, match="what one image is enough for"):
             MaskedCorruption(corruption, region)
+    for share in (-0.1, 50, float("nan")):
+        with pytest.raises(ValueError, match=r"expected a share p in \[0, 1\], got"):
+            MaskedCorruption(Fill(), "core", p=share)
 
 
 EACH = [

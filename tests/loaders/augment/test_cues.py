@@ -132,6 +132,9 @@ def test_what_is_refused(store: Store, images: Path) -> None:
     ):
         with pytest.raises(ValueError, match=words):
             PlantedCue(*given)  # type: ignore[arg-type]
+    for options in ({"share": 0.0}, {"share": 1.1}, {"opacity": 1.5}, {"place": (0.5, 2.0)}, {"opacity": float("nan")}):
+        with pytest.raises(ValueError, match="expected share, opacity and place in"):
+            PlantedCue("patch", 10, 0.5, **options)  # type: ignore[arg-type]
     sample = SalientImageNet(store, images)[39]
     with pytest.raises(ValueError, match="expected labels below 3"):
         PlantedCue("patch", 3, 0.5)({**sample, "label": 3})

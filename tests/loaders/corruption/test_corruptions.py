@@ -325,6 +325,8 @@ def test_what_does_not_fit_is_refused() -> None:
         (ValueError, "three numbers", lambda: Fill((0.1, 0.2, 255.0))),
         (ValueError, "sigma > 0", lambda: Blur(0.0)),
         (ValueError, ">= 0", lambda: GaussianNoise(-1.0)),
+        (ValueError, ">= 0", lambda: GaussianNoise(float("nan"))),
+        (ValueError, "sweeps >= 0", lambda: Inpaint(-1)),
         (TypeError, "float image", lambda: gaussian_noise(images.byte(), masks, 0.1, torch.Generator())),
     ]
     for error, message, call in cases:

@@ -10,7 +10,7 @@ import torchvision.models as zoo
 from torch import Tensor, nn
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.loaders import LayerMasking
+from salient_imagenet_data.loaders import LayerMasking, TokenDropping
 from salient_imagenet_data.loaders.missing.layers import fill_rings
 
 
@@ -117,6 +117,13 @@ def test_average_pooling_is_over_what_is_present() -> None:
 class _Fourier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.fft.rfft2(x).abs().flatten(1)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.5, float("nan")])
+def test_a_threshold_is_one_that_some_masks_reach(threshold: float) -> None:
+    for hide in (LayerMasking, TokenDropping):
+        with pytest.raises(ValueError, match=r"expected a threshold in \(0, 1\], got"):
+            hide(nn.Conv2d(3, 3, 1), threshold)
 
 
 def test_what_cannot_be_followed_is_named() -> None:
