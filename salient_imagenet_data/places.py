@@ -169,6 +169,12 @@ def hub_name(text: object) -> str | None:
     return text if is_repo_id(text) else None
 
 
+def or_on_the_hub(place: object) -> str:
+    """The end of a line about a path that is not there: what is on the Hub under such a name, if it can be one."""
+    text = str(place)
+    return f", or hf://datasets/{text} for the Hub's" if _REPO_ID.fullmatch(text) and not os.path.exists(text) else ""
+
+
 def check_repo_id(text: str) -> None:
     """Raise SalientError unless a string is a name that a data set on the Hub may have."""
     if _REPO_ID.fullmatch(text) is None or "@" in text:

@@ -19,6 +19,7 @@ from salient_imagenet_data.images.layout.walking import contents, pictures_below
 from salient_imagenet_data.images.passed_over import OUTSIDE, PassedOver, text_of
 from salient_imagenet_data.images.source import ListedSource, check_unique
 from salient_imagenet_data.images.trouble import patiently
+from salient_imagenet_data.places import or_on_the_hub
 
 
 class FileSource(ListedSource):
@@ -87,7 +88,7 @@ class FolderSource(FileSource):
             raise SalientError(
                 f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}",
                 expected="a folder with one sub-folder a class, tar shards, or org/name of a data set on the Hub",
-                then="check the path given as images",
+                then=f"check the path given as images{or_on_the_hub(folder)}",
             )
         inside = contents(str(folder))
         if not inside.folders:

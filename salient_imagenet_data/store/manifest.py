@@ -14,6 +14,7 @@ from typing import Any
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.names import MANIFEST
+from salient_imagenet_data.places import or_on_the_hub
 from salient_imagenet_data.store.checks.fields import MOST_PIXELS, RULES, is_whole, parse_field
 from salient_imagenet_data.whole_file import write_text
 
@@ -155,7 +156,7 @@ def not_finished(place: object, *, stopped: bool) -> SalientError:
         f"{place}: not a store",
         expected=f"a folder with {MANIFEST}",
         got="none there",
-        then="check the path, or make a store with `salient-imagenet build`",
+        then=f"check the path{or_on_the_hub(place)}, or make a store with `salient-imagenet build`",
     )
 
 

@@ -17,6 +17,7 @@ from salient_imagenet_data.images.opening import open_source
 from salient_imagenet_data.images.source import ImageSource, ids_of, labels_of
 from salient_imagenet_data.images.table import TableSource
 from salient_imagenet_data.places import is_repo_id
+from salient_imagenet_data.store.reading import Store
 
 CLASSES = (0, 134, 999)
 """Classes that the small validation set has images of."""
@@ -205,4 +206,8 @@ def test_a_mistyped_path_below_a_folder_is_not_looked_up_on_the_hub(
         SalientError, match="photos/trian: no such folder; expected a folder with one sub-folder a class"
     ):
         open_source("photos/trian")
+    with pytest.raises(SalientError, match="given as images, or hf://datasets/photos/imagenet-1k for the Hub's$"):
+        open_source("photos/imagenet-1k")
+    with pytest.raises(SalientError, match="check the path, or hf://datasets/photos/masks for the Hub's, or make a"):
+        Store("photos/masks")
     assert is_repo_id("ILSVRC/imagenet-1k") and not is_repo_id("photos/trian") and not is_repo_id("ILSVRC")
