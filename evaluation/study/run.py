@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +23,7 @@ from salient_imagenet_data.evaluation.study.methods import Method, Treatment, tr
 from salient_imagenet_data.evaluation.study.plan import Plan
 from salient_imagenet_data.evaluation.study.rows import Row, claim, identity_of, path_of, read_row, write_row
 from salient_imagenet_data.evaluation.study.tables import name_of
-from salient_imagenet_data.networks.classifiers import Classifier
+from salient_imagenet_data.networks.classifiers import Classifier, told
 from salient_imagenet_data.store.locks import end_with_parent, held
 from salient_imagenet_data.whole_file import sweep
 
@@ -75,6 +76,7 @@ def study(
             order = {start.name: number for number, start in enumerate(ground.starts)}
             tasks = [_Task(order[wanted[p][0].name], wanted[p][1], paths[p]) for p in left]
             if processes == 1 or len(tasks) < 2:
+                _tell(report, (_told(start) for start in _starts(ground, tasks)))
                 for number, task in enumerate(tasks, start=1):
                     report(_line(number, len(tasks), _made(ground, plan, task)))
             else:
@@ -112,7 +114,7 @@ def _in_processes(
     context = get_context("spawn")
     with ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(opening, plan)) as pool:
         try:
-            list(pool.map(_opened, sorted({task.number for task in tasks})))
+            _tell(report, pool.map(_opened, sorted({task.number for task in tasks})))
             done = [pool.submit(_row, task) for task in tasks]
             for number, future in enumerate(as_completed(done), start=1):
                 report(_line(number, len(tasks), future.result()))
@@ -136,8 +138,25 @@ def _begin(opening: Opening, plan: Plan) -> None:
     _ours.append((opening(), plan))
 
 
-def _opened(number: int) -> None:
-    _ours[0][0].starts[number].opened()
+def _opened(number: int) -> list[str]:
+    return _told(_ours[0][0].starts[number])
+
+
+def _starts(ground: Ground, tasks: Sequence[_Task]) -> list[Start]:
+    """The networks of some tasks, each once."""
+    return [ground.starts[number] for number in sorted({task.number for task in tasks})]
+
+
+def _told(start: Start) -> list[str]:
+    """What a person should hear of a network."""
+    classifier = start.opened()
+    return told(classifier.details, classifier.preprocessing)
+
+
+def _tell(report: Callable[[str], None], lines: Iterable[list[str]]) -> None:
+    """Each line once: the seeds of a network say the same."""
+    for line in dict.fromkeys(chain.from_iterable(lines)):
+        report(line)
 
 
 def _row(task: _Task) -> Row:

@@ -37,9 +37,9 @@ _ABOUT = {
 _RANKED = {
     NEURONS: "by mean of activation times weight",
     PCA: "components of what neurons add to its logit, by the standard deviation of what each adds",
-    SAE: "latents of a sparse autoencoder, by the mean of what each adds to its logit",
+    SAE: "latents of a sparse autoencoder{read_as}, by the mean of what each adds to its logit",
 }
-"""By kind of the features."""
+"""By kind of the features. read_as: what the autoencoder was taken for, and why."""
 MOST_NAMES = 12
 """Of spurious features, in the card."""
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
@@ -132,7 +132,7 @@ def _fields(store: Store, facts: Facts) -> dict[str, object]:
         "majority": m.majority,
         "top_images": f"{m.top_images:,}",
         "quarantined": f"{m.quarantined:,}",
-        "ranked": _RANKED[NEURONS if store.basis is None else store.basis.kind],
+        "ranked": _RANKED[NEURONS if store.basis is None else store.basis.kind].format(read_as=_read_as(m)),
         "channel": "channel"
         if store.basis is None
         else "combination of channels (`store/basis.parquet`), where that is positive,",
@@ -149,6 +149,12 @@ def _fields(store: Store, facts: Facts) -> dict[str, object]:
         "configs": _configs_table(facts),
         "image_terms": _image_terms(m, has_images),
     }
+
+
+def _read_as(m: Manifest) -> str:
+    """What the file of an autoencoder was read as, and on what ground; empty where nothing says it."""
+    said = m.network.get("basis", {})
+    return f", read as {code(str(said['read_as']))} ({code(str(said.get('because')))})" if "read_as" in said else ""
 
 
 def _names(store: Store) -> str:

@@ -60,6 +60,11 @@ def in_words(network: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(basis, dict):
         made = "{kind}, {features} combinations of {neurons} neurons, sha256 {sha256}"
         told["basis"] = made.format_map({key: basis.get(key) for key in ("kind", "features", "neurons", "sha256")})
+        if "read_as" in basis:
+            told["basis"] += f"; read as {basis['read_as']}: {basis.get('because')}"
+        active = basis.get("active")
+        if isinstance(active, dict):
+            told["basis"] += f"; share of latents that are positive on an image: {active.get('positive')}"
     return told
 
 

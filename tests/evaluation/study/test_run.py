@@ -19,6 +19,7 @@ from salient_imagenet_data.evaluation.mitigation.heads.retrain import retrain_he
 from salient_imagenet_data.evaluation.plan.plan import Conditions
 from salient_imagenet_data.evaluation.run.settings import Settings
 from salient_imagenet_data.evaluation.saliency.alignment import align
+from salient_imagenet_data.evaluation.study import run
 from salient_imagenet_data.evaluation.study.measures import REGISTERED
 from salient_imagenet_data.evaluation.study.methods import FAMILIES, NAMES, Head, methods_of, treatments_of
 from salient_imagenet_data.evaluation.study.own import StoreOpening
@@ -93,6 +94,23 @@ def test_a_folder_of_another_plan_or_of_something_else_is_refused(
     with pytest.raises(SalientError, match="not a study; expected an empty folder"):
         study(opening, tmp_path, methods_of(["before"]), TINY)
     assert json.loads((folder / ABOUT).read_text())["test_fold"] == "2/2"
+
+
+def test_what_is_to_be_heard_of_a_network_is_told_once_before_its_rows(
+    done: tuple[Path, list[Row]], opening: StoreOpening, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, (first, *_) = Path(shutil.copytree(done[0], tmp_path / "copy")), done[1]
+    for path in (copy / "rows").glob("*.before.json"):
+        path.unlink()
+    monkeypatch.setattr(run, "treated", lambda ground, start, treatment, plan: replace(first, start=start.name))
+    monkeypatch.setattr(run, "told", lambda details, preprocessing: [f"{details['spec']}: {preprocessing}"])
+    heard: list[str] = []
+    study(opening, copy, methods_of(["before"]), TINY, report=heard.append)
+    assert heard[0].endswith(": shorter side resized to 60 (bilinear), central 56 x 56") and len(heard) == 3
+    assert [line[:4] for line in heard[1:]] == ["1/2 ", "2/2 "]
+    heard.clear()
+    study(opening, copy, methods_of(["before"]), TINY, report=heard.append)
+    assert heard == ["2 of 2 rows are there already"]
 
 
 def test_a_row_that_is_damaged_is_told_by_its_name(
