@@ -1,5 +1,8 @@
-"""Real small data: scenes as PNG files, a small untrained network, a store built from them."""
-# ruff: noqa: E402 - the environment and the search for garbage are set before what is large is imported
+"""Real small data: scenes as PNG files, a small untrained network, a store built from them.
+
+torch is imported inside functions: the process that shares out the tests among workers imports this file too, before any of
+them starts, and needs none of it.
+"""
 
 from __future__ import annotations
 
@@ -12,29 +15,23 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-gc.disable()  # until all modules are imported: to search the growing heap for garbage takes a third of that time
-
-import torch
 
 from salient_imagenet_data.annotation.answers import Answer
 from salient_imagenet_data.annotation.applying import annotate
 from salient_imagenet_data.annotation.files import read_annotations, write_annotations
 from salient_imagenet_data.annotation.verdicts import Annotations
-from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.config import BuildConfig
 from salient_imagenet_data.cli import main
 from salient_imagenet_data.demo.run import write_scenes
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
-from salient_imagenet_data.networks.robust import load_model
-from salient_imagenet_data.networks.smallnet import SmallNet, SmallNetConfig, SmallNetModel, save_smallnet
 from salient_imagenet_data.scenes import CLASSES, SceneSource
 from salient_imagenet_data.store.reading import Store
-from tests.kill_commands import LOADED
 from tests.reports import browser as browser
 from tests.reports import report as report
 from tests.warm import Warm
 
+gc.disable()  # until all modules are imported: to search the growing heap for garbage takes a third of that time
 CONFIG = BuildConfig(group_by="label", top_features=4, top_images=2, shard_rows=16, batch_size=5, attacked=4)
 
 
@@ -55,6 +52,10 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network with random weights; it sees 56 of 60 pixels, so that the crop matters."""
+    import torch
+
+    from salient_imagenet_data.networks.smallnet import SmallNet, SmallNetConfig, SmallNetModel, save_smallnet
+
     torch.manual_seed(3)
     net = SmallNet(SmallNetConfig(len(CLASSES), (8, 8, 12), 1, 2))
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
@@ -64,6 +65,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_store(images: Path, weights: Path, out: Path, annotations: Annotations | None = None) -> Store:
     """Build with the tests' configuration."""
+    from salient_imagenet_data.builder.build import build
+    from salient_imagenet_data.networks.robust import load_model
+
     model, sha256 = load_model(weights)
     return build(
         FolderSource(images), model, out, weights_sha256=sha256, config=CONFIG, annotations=annotations, overwrite=True
@@ -117,6 +121,8 @@ def store(images: Path, weights: Path, answers_file: Path, tmp_path_factory: pyt
 @pytest.fixture(scope="session")
 def warm() -> Iterator[Warm]:
     """For commands that need torch, or a store, in a process of their own."""
+    from tests.kill_commands import LOADED
+
     process = Warm(
         *("torch", "torchvision", "datasets", "salient_imagenet_data.cli", "salient_imagenet_data.builder.build"),
         *("salient_imagenet_data.evaluation.evaluate", "salient_imagenet_data.networks.robust"),

@@ -6,25 +6,22 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
-from salient_imagenet_data.evaluation.evaluate import run_models
-from salient_imagenet_data.evaluation.plan.plan import Conditions
-from salient_imagenet_data.evaluation.report.page import write_report
-from salient_imagenet_data.evaluation.run.settings import Settings
-from salient_imagenet_data.evaluation.score.results import Failure
-from salient_imagenet_data.evaluation.score.together import summarise
 from salient_imagenet_data.images.folder import FolderSource
-from salient_imagenet_data.networks.classifiers import Classifier
 from salient_imagenet_data.store.reading import Store
+
+if TYPE_CHECKING:
+    import torch
 
 Browser = Callable[..., str]
 
 
 def linear(seed: int) -> Callable[[torch.Tensor], torch.Tensor]:
     """A random linear classifier of pixels."""
+    import torch
 
     def model(x: torch.Tensor) -> torch.Tensor:
         weight = torch.randn(x[0].numel(), 10, generator=torch.Generator().manual_seed(seed))
@@ -36,6 +33,14 @@ def linear(seed: int) -> Callable[[torch.Tensor], torch.Tensor]:
 @pytest.fixture(scope="session")
 def report(store: Store, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Predictions and report of two linear models, all protocols, and one that failed. Do not change it."""
+    from salient_imagenet_data.evaluation.evaluate import run_models
+    from salient_imagenet_data.evaluation.plan.plan import Conditions
+    from salient_imagenet_data.evaluation.report.page import write_report
+    from salient_imagenet_data.evaluation.run.settings import Settings
+    from salient_imagenet_data.evaluation.score.results import Failure
+    from salient_imagenet_data.evaluation.score.together import summarise
+    from salient_imagenet_data.networks.classifiers import Classifier
+
     folder = tmp_path_factory.mktemp("report")
     conditions = Conditions(
         ("iclr2022", "corm2022", "rival2022", "spuriosity2023"), (0.25, 1.0), ("fill_gray",), True, True
