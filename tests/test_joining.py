@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -121,6 +122,23 @@ def test_the_revision_arrives(val: Store, photos: Path, monkeypatch: pytest.Monk
         assert asked == [("org/name", name, "v1") for name in ("val", "valid", "validation")] * 2
         asked.clear()
     assert hub_name("https://huggingface.co/datasets/org/name") == "org/name" and hub_name("/a/b") is None
+
+
+@pytest.mark.parametrize("words", ["Config name is missing.\nPick one of ['a', 'b']", 'Unknown split "val". One of x'])
+def test_a_data_set_of_several_parts_is_told_how_to_give_one(
+    words: str, val: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: Any, **__: Any) -> None:
+        raise ValueError(words)
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # nothing is asked
+    got = re.escape(" ".join(words.split()))
+    line = (
+        rf"^org/name@v1: cannot tell .* a split 'val' .*; got {got}; give .*datasets.load_dataset\(\"org/name\", CONF"
+    )
+    with pytest.raises(SalientError, match=line):
+        images_of(val, "org/name@v1")
 
 
 def test_labels_are_matched_by_name_in_any_order(val: Store, photos: Path) -> None:

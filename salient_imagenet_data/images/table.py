@@ -24,6 +24,7 @@ ID_COLUMNS = (IMAGE_ID, "file_name")
 
 _SAME_SPLIT = (("val", "valid", "validation"),)
 _NO_SUCH_SPLIT = re.compile(r"(Unknown|Bad) split")
+_NO_SUCH_PART = re.compile(r"(Unknown|Bad) split|Config name is missing|BuilderConfig .* not found")
 
 
 class TableSource(ListedSource):
@@ -84,14 +85,24 @@ def hub_table(name: str, split: str, *, streaming: bool = False, cache_dir: str 
     repo, _, revision = name.partition("@")
     how: dict[str, Any] = {"revision": revision or None, "streaming": streaming, "cache_dir": cache_dir}
     with hub_errors(name, "load the images from the Hub, and there is no such folder"):
-        for other in names_of_split(split)[1:]:
-            try:
-                return datasets.load_dataset(repo, split=split, **how)
-            except ValueError as error:
-                if _NO_SUCH_SPLIT.match(str(error)) is None:
-                    raise
-                split = other
-        return datasets.load_dataset(repo, split=split, **how)
+        try:
+            *others, last = names_of_split(split)
+            for one in others:
+                try:
+                    return datasets.load_dataset(repo, split=one, **how)
+                except ValueError as error:
+                    if _NO_SUCH_SPLIT.match(str(error)) is None:
+                        raise
+            return datasets.load_dataset(repo, split=last, **how)
+        except ValueError as error:
+            if _NO_SUCH_PART.match(str(error)) is None:
+                raise
+            raise SalientError(
+                f"{name}: cannot tell which images are meant",
+                expected=f"a split {split!r} of its only or default config",
+                got=" ".join(str(error).split())[:300],
+                then=f'give a part of it as images: datasets.load_dataset("{repo}", CONFIG, split=SPLIT)',
+            ) from error
 
 
 def names_of_split(split: str) -> tuple[str, ...]:
