@@ -36,6 +36,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("images", "pictures"),
     ("hub_errors", "masks", "places"),
     ("geometry", "folds", "imagenet", "names", "progress", "ranking", "whole_file"),
+    ("spreadsheets",),
     ("errors",),
 )
 """From the top floor down. A room imports from floors below its own, and from itself."""
@@ -66,6 +67,7 @@ NO_TORCH = {
         "progress",
         "ranking",
         "whole_file",
+        "spreadsheets",
         "errors",
     ),
 }

@@ -27,6 +27,7 @@ from typing import Any
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.localisation.truth import MOST_BYTES, Box, Truth, image_id_of
+from salient_imagenet_data.spreadsheets.reading import decoded, delimiter_of
 
 SIDES = ("left", "top", "right", "bottom")
 
@@ -60,7 +61,7 @@ def read_claims(path: Path) -> tuple[Claim, ...]:
         raise SalientError(f"{path}: no such file", expected="a CSV or JSON file of claims")
     if path.stat().st_size > MOST_BYTES:
         raise SalientError(f"{path}: too large", expected=f"at most {MOST_BYTES >> 20} MiB of claims")
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    text = decoded(path.read_bytes(), "replace")
     rows = list(_of_json(text, path) if path.suffix.lower() == ".json" else _of_csv(text, path))
     if not rows:
         raise SalientError(f"{path}: no claims", expected="at least one")
@@ -87,7 +88,7 @@ def _claim(rows: list[_Row], fractions: bool) -> Claim:
 
 
 def _of_csv(text: str, path: Path) -> Iterator[_Row]:
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter_of(text))
     if "class" not in (reader.fieldnames or ()):
         raise SalientError(
             f"{path}: no column class",
@@ -96,6 +97,8 @@ def _of_csv(text: str, path: Path) -> Iterator[_Row]:
         )
     for number, row in enumerate(reader, start=1):
         fields = {key: (value or "").strip() for key, value in row.items() if isinstance(value, str)}
+        if not any(fields.values()):  # of a spreadsheet that was longer before
+            continue
         given = [fields.get(side, "") for side in SIDES]
         box = given if any(given) else None
         words, image = fields.get("words", ""), fields.get("image", "")

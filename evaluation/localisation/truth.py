@@ -29,6 +29,7 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import CropBox, Preprocessing
 from salient_imagenet_data.imagenet import id_of_path, wnid_of_words
 from salient_imagenet_data.images.decoding import decode_picture
+from salient_imagenet_data.spreadsheets.reading import decoded, delimiter_of
 
 MOST_BYTES = 1 << 30
 """Of a CSV or JSON file; an XML file of one image is far smaller."""
@@ -117,10 +118,10 @@ def read_truth(path: Path) -> Truth:
         raise SalientError(f"{path}: no such file", expected="a CSV or JSON of boxes, or a folder of XML or PNG files")
     if path.stat().st_size > MOST_BYTES:
         raise SalientError(f"{path}: too large", expected=f"at most {MOST_BYTES >> 20} MiB of boxes")
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    text = decoded(path.read_bytes(), "replace")
     if path.suffix.lower() == ".json":
         return _checked(path, _boxes_of(_coco(text, path)), fractions=True)
-    rows = list(csv.DictReader(text.splitlines(keepends=True)))
+    rows = list(csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter_of(text)))
     columns = set(rows[0]) if rows else set()
     if {"ImageId", "PredictionString"} <= columns:
         return _checked(path, _boxes_of(_kaggle(rows, path)), fractions=False)
@@ -159,6 +160,8 @@ def _boxes_of(found: Iterable[tuple[str, Box]]) -> dict[str, tuple[Box, ...]]:
 
 def _plain(rows: list[dict[str, str]], path: Path) -> Iterable[tuple[str, Box]]:
     for number, row in enumerate(rows, start=1):
+        if not any(row.values()):  # of a spreadsheet that was longer before
+            continue
         try:
             left, top, right, bottom = (float(row[side]) for side in ("left", "top", "right", "bottom"))
         except (TypeError, ValueError) as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from salient_imagenet_data.errors import SalientError, reason
 from salient_imagenet_data.imagenet import display_names
+from salient_imagenet_data.spreadsheets.reading import decoded
 
 COMMON_CUES = (
     *("sky", "clouds", "sunset", "sun", "fog", "night", "rain", "smoke", "fire"),
@@ -34,7 +35,7 @@ def read_bank(path: Path) -> tuple[str, ...]:
     """Words or phrases, one a line; empty lines and what follows a # at the beginning of a line are passed over, and
     one that comes twice counts once. Raises SalientError for a file that is none, or fewer than two."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = decoded(path.read_bytes()).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SalientError(
             f"{path}: cannot be read", expected="words or phrases, one a line", got=reason(error)

@@ -22,10 +22,9 @@ from salient_imagenet_data.annotation.answers import COLUMNS, OFFICIAL_COLUMNS, 
 from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.names import ANSWERS
+from salient_imagenet_data.spreadsheets.reading import decoded, delimiter_of
 from salient_imagenet_data.whole_file import write_text
 
-DELIMITERS = (",", ";", "\t")
-"""Of a CSV file; spreadsheets of some languages write the second, copies out of one the third."""
 NOBODY = "anonymous"
 """Annotator of an answer that names none."""
 
@@ -69,7 +68,7 @@ def _text(data: bytes, path: Path) -> str:
             then="`export-answers` writes a CSV of it",
         )
     try:
-        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        return decoded(data)
     except UnicodeDecodeError as error:
         raise SalientError(
             f"{path}: not a CSV file", expected="text in UTF-8", got=str(error), then="save it as CSV (UTF-8)"
@@ -79,8 +78,7 @@ def _text(data: bytes, path: Path) -> str:
 def _csv(text: str, path: Path) -> tuple[list[str], list[dict[str, object]]]:
     """Columns and rows. A quotation mark that is opened and not closed in its row would hide the rows after it: an
     error, also where a later one happens to close it."""
-    head = text.partition("\n")[0]
-    delimiter = max(DELIMITERS, key=head.count)
+    delimiter = delimiter_of(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import SalientError, many, reason, some
+from salient_imagenet_data.spreadsheets.reading import decoded, delimiter_of
 
 COLUMN = "image_id"
 """Of a CSV that names images."""
@@ -45,9 +47,10 @@ class LeftOut:
         Raises SalientError for a file that cannot be read, has no such column or names no image.
         """
         try:
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                reader = csv.reader(file)
-                numbered = [(reader.line_num, line) for line in reader if any(cell.strip() for cell in line)]
+            text = decoded(path.read_bytes())
+            between = delimiter_of(text) if COLUMN in text.partition("\n")[0] else ","
+            reader = csv.reader(io.StringIO(text, newline=""), delimiter=between)
+            numbered = [(reader.line_num, line) for line in reader if any(cell.strip() for cell in line)]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise SalientError(f"{path}: not a list of images", got=reason(error)) from error
         lines = [line for _, line in numbered]

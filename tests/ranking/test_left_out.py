@@ -10,6 +10,7 @@ import pytest
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.ranking.left_out import NOTHING, LeftOut
+from tests.spreadsheets.saved import FORMS, saved
 
 
 def test_ids_are_read_of_a_column_or_of_lines(tmp_path: Path) -> None:
@@ -20,6 +21,15 @@ def test_ids_are_read_of_a_column_or_of_lines(tmp_path: Path) -> None:
     assert LeftOut.read(lines).ids == {"a.png", "c/d.png"}
 
 
+@pytest.mark.parametrize(("_", "between", "encoding"), FORMS)
+def test_a_list_that_a_spreadsheet_saved_says_the_same(tmp_path: Path, _: str, between: str, encoding: str) -> None:
+    """A person strikes candidates from it."""
+    (tmp_path / "a.csv").write_bytes(saved('rank,image_id,p\n1,"a, b","0;1"\n2,c;d,0\n', between, encoding))
+    assert LeftOut.read(tmp_path / "a.csv").ids == {"a, b", "c;d"}
+    (tmp_path / "a.txt").write_bytes("a;b\r\nc\td\r\n".encode(encoding))
+    assert LeftOut.read(tmp_path / "a.txt").ids == {"a;b", "c\td"}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -27,7 +37,7 @@ def test_ids_are_read_of_a_column_or_of_lines(tmp_path: Path) -> None:
         (b"image_id,label\n", "x.csv: names no image; expected a column image_id, or one id a line"),
         (b"name,label\na,b\n", "x.csv: columns without image_id; expected a column image_id, or one id a line"),
         (b"rank,image_id\n\n1,a\n2\n", "x.csv: line 4 is cut off; expected 2 columns; got 1"),
-        (b"\xff\xfe\x00", "x.csv: not a list of images; got 'utf-8' codec"),
+        (b"\xff\x00", "x.csv: not a list of images; got 'utf-8' codec"),
     ],
 )
 def test_what_names_no_images_is_refused(tmp_path: Path, content: bytes, message: str) -> None:

@@ -21,6 +21,7 @@ from salient_imagenet_data.app.label.records import Pair, Task
 from salient_imagenet_data.errors import SalientError, reason
 from salient_imagenet_data.images.source import ImageSource
 from salient_imagenet_data.joining import join
+from salient_imagenet_data.spreadsheets.reading import decoded
 from salient_imagenet_data.store.reading import Store
 
 SUFFIX = ".answers.sqlite"
@@ -110,7 +111,7 @@ def read_definitions(path: Path) -> dict[str, str]:
     """Texts by class name, from lines of a name and a text: a tab between, or, where there is none, a blank, as in
     ImageNet's gloss.txt and LOC_synset_mapping.txt. Raises SalientError for a file that is none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = decoded(path.read_bytes()).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SalientError(
             f"{path}: cannot be read", expected="lines of a name and a text", got=reason(error)

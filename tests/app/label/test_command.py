@@ -14,6 +14,7 @@ import torchvision
 from salient_imagenet_data.annotation.answers import Answer
 from salient_imagenet_data.annotation.files import write_annotations
 from salient_imagenet_data.app.label.book import read_book
+from salient_imagenet_data.app.label.opening import read_definitions
 from salient_imagenet_data.app.serving import listen
 from salient_imagenet_data.store.reading import Store
 from tests.app.conftest import Client, Launched, Serving
@@ -115,6 +116,9 @@ def test_what_cannot_be_done_is_told_in_one_line_before_anything_starts(
     (tmp_path / "notes.txt").write_text("\n\n")
     code, _, err = run(*given, "--port", 0, "--definitions", tmp_path / "notes.txt")
     assert code == 2 and "no definitions" in err
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):  # a mark at the beginning is not the first class's name
+        (tmp_path / "notes.txt").write_text("a\tan ä\n", encoding=encoding)
+        assert read_definitions(tmp_path / "notes.txt") == {"a": "an ä"}
     other = Answer("gold", bare_store.class_names[0], 0, 999, 1, "background", None, "")
     write_annotations(tmp_path / "gold.csv", [other])
     code, _, err = run(*given, "--port", 0, "--gold", tmp_path / "gold.csv")

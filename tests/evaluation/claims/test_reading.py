@@ -12,6 +12,7 @@ from PIL import Image
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.claims.reading import read_claims
 from salient_imagenet_data.evaluation.localisation.truth import Box
+from tests.spreadsheets.saved import FORMS, saved
 
 HEAD = "class,claim,words,image,left,top,right,bottom,mask\n"
 
@@ -46,6 +47,15 @@ def test_csv_and_json_say_the_same(folder: Path) -> None:
     assert first.regions.masks == {"b/x": folder / "m.png"} and not first.regions.fractions
     assert (hands.class_name, hands.words, len(hands.regions)) == ("tench", "hands", 0)
     assert (rug.words, rug.regions.boxes) == ("a rug", {"a/y": (Box(0, 0, 1, 1),)})
+
+
+@pytest.mark.parametrize(("_", "between", "encoding"), FORMS)
+def test_claims_that_a_spreadsheet_saved_say_the_same(folder: Path, _: str, between: str, encoding: str) -> None:
+    text = HEAD + 'tench,,"reeds, wet; dark",b/x.png,,,,,m.png\ncat,1,,a/y,0,0,1,1,\n'
+    (folder / "plain.csv").write_text(text)
+    (folder / "saved.csv").write_bytes(saved(text, between, encoding))
+    found = read_claims(folder / "saved.csv")
+    assert found == read_claims(folder / "plain.csv") and found[0].words == "reeds, wet; dark" and len(found) == 2
 
 
 def test_numbers_none_of_which_is_above_1_are_fractions(folder: Path) -> None:

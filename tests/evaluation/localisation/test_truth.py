@@ -12,6 +12,7 @@ from PIL import Image
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.localisation.truth import read_truth
 from salient_imagenet_data.geometry import Preprocessing
+from tests.spreadsheets.saved import saved
 
 ID, SIZE = "ILSVRC2012_val_00000001", (100, 80)
 EVERYTHING = Preprocessing(80, 80)  # no resize: the crop is columns 10 to 90 of the image
@@ -56,7 +57,17 @@ def masks(path: Path) -> Path:
     return path
 
 
+BOXES = f"image,left,top,right,bottom,class\n{ID},20,20,50,40,n01440764\n"
+
+
+def bytes_file(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
 FORMATS = {
+    "pixels with semicolons": lambda p: bytes_file(p / "b.csv", saved(BOXES, ";", "utf-8-sig")),
+    "pixels with tabs": lambda p: bytes_file(p / "b.csv", saved(BOXES, "\t", "utf-16")),
     "pixels": lambda p: csv_file(p / "b.csv", f"image,left,top,right,bottom\nn01440764/{ID},20,20,50,40\n"),
     "fractions": lambda p: csv_file(p / "b.csv", f"image,left,top,right,bottom\n{ID}.JPEG,0.2,0.25,0.5,0.5\n"),
     "kaggle": lambda p: csv_file(p / "b.csv", f"ImageId,PredictionString\n{ID},n01440764 20 20 50 40 \n"),

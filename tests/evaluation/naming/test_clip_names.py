@@ -183,6 +183,8 @@ def test_banks(tmp_path: Path, store: Store) -> None:
     path = tmp_path / "w.txt"
     path.write_text("sky\n\n# no\n  open   sky \nsky\n")
     assert read_bank(path) == ("sky", "open sky")
+    path.write_bytes("sky\r\nöl\r\n".encode("utf-16"))  # as an editor's "Unicode"
+    assert read_bank(path) == ("sky", "öl")
     assert default_bank(("n01440764", "sky")) == ("tench", "sky", *(c for c in COMMON_CUES if c != "sky"))
     assert len(set(COMMON_CUES)) == len(COMMON_CUES)
     for text, said in (

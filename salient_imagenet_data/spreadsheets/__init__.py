@@ -1,0 +1,1 @@
+"""Text files that people type, or edit in a spreadsheet and save."""
