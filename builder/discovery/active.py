@@ -22,8 +22,9 @@ from salient_imagenet_data.networks.robust import RobustModel
 from salient_imagenet_data.places import Folder
 
 IMAGES = 64
-MANY = 0.2
-"""Share of positive latents from which it is asked whether the autoencoder is a rectified one."""
+MANY = 0.08
+"""Share of positive latents above which it is asked whether the autoencoder is a rectified one. Trained on a network's
+neurons, sparse rectified ones have 0.03 to 0.05, top-k ones 0.10 and more (`benchmarks/autoencoders.py`)."""
 AT_ONCE = 4096
 """Latents that are worked out together: 67 MB of 2,048 neurons."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ class ReadAs:
             return f"{place}: read as rectified: {self.ground}{bias}"
         return (
             f"warning: {place}: read as rectified, and {self.ground}; a top-k autoencoder has the same tensors, and "
-            f"other latents: if it is a rectified one, say --basis sae:{place},relu{bias}"
+            f"other latents: if it is a rectified one, say {_option(place)}{bias}"
         )
 
 
@@ -76,10 +77,15 @@ def read_as_of(path: str, sources: Sequence[tuple[str, str]], *, told: bool) -> 
             if not isinstance(found, str) or not found or ground:
                 continue
             if letters in ACTIVATIONS and _word(found) != "relu":
-                raise _refused(path, where, f"if that is of something else, say --basis sae:{path},relu")
+                raise _refused(path, where, f"if that is of something else, say {_option(path)}")
             if letters in ACTIVATIONS or _word(found) in PLAIN.get(letters, ()):
                 ground = where
     return ReadAs(ground or NOBODY, bool(ground), centred)
+
+
+def _option(place: str) -> str:
+    """What says it, as it is typed."""
+    return shlex.join(["--basis", f"sae:{place},relu"])
 
 
 def _refused(path: str, got: str, then: str) -> SalientError:

@@ -97,6 +97,11 @@ def test_another_function_is_refused_unless_the_user_says_that_it_is_of_somethin
     assert read_sparse(f"{path},relu", NEURONS).read_as.said
 
 
+def test_what_is_to_be_typed_can_be_pasted(tmp_path: Path) -> None:
+    path = written(tmp_path / "my own", {}, None)
+    assert read_sparse(path, NEURONS).read_as.line(path).endswith(f"say --basis 'sae:{path},relu'")
+
+
 def test_what_is_done_to_neurons_first_is_as_the_configuration_says(tmp_path: Path) -> None:
     path = written(tmp_path / "a", {}, {"architecture": "standard", "apply_b_dec_to_input": False})
     found, t = read_sparse(path, NEURONS), tensors()
