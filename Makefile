@@ -5,7 +5,7 @@ JOBS ?= 2
 STAMP := $(VENV)/.installed
 
 # Else glibc gives the memory of each tensor back to the system and asks for it anew, up to a third of a forward pass.
-MALLOC = MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824
+MALLOC = MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=268435456
 
 .PHONY: demo test lint clean
 demo: $(STAMP)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -38,3 +41,18 @@ def test_a_fork_ends_as_python_does(bare: Warm, code: str, status: int, out: str
     assert (
         (done.returncode, done.stdout) == (status, out) and done.stderr.endswith(err) and bool(done.stderr) == bool(err)
     )
+
+
+def test_it_ends_though_a_fork_of_this_process_holds_its_input_open() -> None:
+    process = Warm()
+    holder = os.fork()
+    if not holder:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        start = time.monotonic()
+        process.close()
+        assert time.monotonic() - start < 30
+    finally:
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 
 COMMAND = ("-m", "salient_imagenet_data.cli")
-SCENES, DECORRELATED = 300, 100
+SCENES, DECORRELATED = 150, 50
 """Of the small demo."""
 SMALL = f"""
 import json
