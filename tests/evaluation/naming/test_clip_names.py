@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -43,21 +44,28 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "w.safetensors"
 
 
-def cosines_by_hand(store: Store, images: Path, clip: Path, class_index: int, rank: int, count: int) -> np.ndarray:
-    """(count, words): without any function of the package but the store's arrays and its crop."""
+@functools.cache
+def net_and_words(clip: Path) -> tuple[torch.nn.Module, torch.Tensor]:
+    """The network, and what it makes of the bank: (words, width)."""
     net = open_clip.create_model("tiny-namer")
     net.load_state_dict(load_file(clip))
     net.eval()
-    tokens = open_clip.get_tokenizer("tiny-namer")
+    tokens, texts = open_clip.get_tokenizer("tiny-namer"), []
+    with torch.inference_mode():
+        for word in BANK:
+            each = torch.nn.functional.normalize(net.encode_text(tokens([t.format(word) for t in TEMPLATES])), dim=-1)
+            texts.append(torch.nn.functional.normalize(each.mean(dim=0), dim=-1))
+    return net, torch.stack(texts)
+
+
+def cosines_by_hand(store: Store, images: Path, clip: Path, class_index: int, rank: int, count: int) -> np.ndarray:
+    """(count, words): without any function of the package but the store's arrays and its crop."""
+    net, texts = net_and_words(clip)
     mean, std = (torch.tensor(v)[:, None, None] for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
     of_class = [row for row in range(len(store)) if store.rows[row].label == class_index]
     highest = sorted(of_class, key=lambda row: -store.activations[row, rank - 1])[:count]
     found = []
     with torch.inference_mode():
-        texts = []
-        for word in BANK:
-            each = torch.nn.functional.normalize(net.encode_text(tokens([t.format(word) for t in TEMPLATES])), dim=-1)
-            texts.append(torch.nn.functional.normalize(each.mean(dim=0), dim=-1))
         for row in highest:
             record = store.rows[row]
             box = (
@@ -73,7 +81,7 @@ def cosines_by_hand(store: Store, images: Path, clip: Path, class_index: int, ra
             soft = torch.nn.functional.interpolate(grid[None, None], (SIDE, SIDE), mode="bilinear")[0]
             x = (soft * pixels + (1 - soft) * mean - mean) / std
             embedded = torch.nn.functional.normalize(net.encode_image(x[None]), dim=-1)[0]
-            found.append(torch.stack(texts) @ embedded)
+            found.append(texts @ embedded)
     return torch.stack(found).double().numpy()
 
 
