@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from salient_imagenet_data.builder.units.forward import numerics, run_model
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.robust import RobustModel, load_model
 from salient_imagenet_data.store.reading import Store
+from tests.conftest import Run
 from tests.warm import Warm
 
 OPTIONS = {"group_by": "label", "top_features": 4, "top_images": 2, "shard_rows": 16, "batch_size": 7}
@@ -132,18 +132,16 @@ def test_weights_that_change_are_compiled_again(compiled: tuple[RobustModel, Sto
     assert not torch.allclose(*found, rtol=1e-1)
 
 
-WITHOUT_COMPILER = """
-import os, runpy
-import torch._inductor.config
-torch._inductor.config.cpp.cxx = (None, os.environ["CXX"])
-runpy.run_module("salient_imagenet_data.cli", run_name="__main__", alter_sys=True)
-"""
-"""Torch reads the compiler's name when it is loaded, which the warm process has done."""
+def test_without_a_compiler_it_is_one_line(
+    images: Path, weights: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch reads the compiler's name when its own is loaded."""
+    import torch._inductor.config
 
-
-def test_without_a_compiler_it_is_one_line(images: Path, weights: Path, tmp_path: Path, warm: Warm) -> None:
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, str(tmp_path / "no-compiler")))
+    monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     command = ("build", "--images", images, "--weights", weights, "--out", tmp_path / "store", "--device", "cpu")
-    nowhere = {"CXX": str(tmp_path / "no-compiler"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
-    done = warm.run("-c", WITHOUT_COMPILER, *command, "--compile", "--attacked", 0, env=os.environ | nowhere)
-    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("Error: smallnet-"), done.stderr
-    assert "cannot be compiled; got" in done.stderr and "Traceback" not in done.stderr
+    code, _, err = run(*command, "--compile", "--attacked", 0)
+    assert code == 2 and err.splitlines()[-1].startswith("Error: smallnet-"), err
+    assert "cannot be compiled; got" in err and "Traceback" not in err
