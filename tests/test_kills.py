@@ -1,13 +1,19 @@
-"""The campaign of kills finds what it is there to find."""
+"""The campaign of kills finds what it is there to find. It runs in a process of its own: its many forks are of a small one."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.whole_file import write_text
-from tests.kills import Command, campaign, child
+from tests.kills import Command, Kills, campaign, child
+from tests.warm import Warm
 
 
 def nothing(folder: Path) -> None:
@@ -36,43 +42,78 @@ def leaves_work(folder: Path) -> None:
         (folder / "work").unlink()
 
 
-def test_whole_files_stand_every_kill(tmp_path: Path) -> None:
-    found = campaign(Command("two", nothing, two_files, two_files), tmp_path)
-    assert found.kills == 2 * found.writes >= 8 and found.wrong == []
+def careful(folder: Path) -> None:
+    for name in ("a", "b"):
+        if (folder / name).exists() and not (folder / name).read_text():
+            raise SalientError(f"{name}: empty")
+    two_files(folder)
 
 
-def test_half_files_are_found(tmp_path: Path) -> None:
-    found = campaign(Command("half", nothing, half_files, half_files), tmp_path)
-    assert len(found.wrong) == 2 and all("other bytes: " in line for line in found.wrong)
+def anew(folder: Path) -> None:
+    for name in ("a", "b"):
+        (folder / name).unlink(missing_ok=True)
+    two_files(folder)
 
 
-def test_what_stays_behind_is_found(tmp_path: Path) -> None:
-    found = campaign(Command("work", nothing, leaves_work, leaves_work), tmp_path)
-    assert found.wrong and all(line.endswith("left behind: work") for line in found.wrong)
+COMMANDS = {
+    "two": Command("two", nothing, two_files, two_files),
+    "half": Command("half", nothing, half_files, half_files),
+    "work": Command("work", nothing, leaves_work, leaves_work),
+    "careful": Command("careful", nothing, two_files, careful, anew),
+}
 
 
-def test_files_emptied_after_the_kill_are_found(tmp_path: Path) -> None:
-    found = campaign(Command("two", nothing, two_files, two_files), tmp_path, empty=True)
-    assert found.kills == 2 and [line.split("run again, ")[1] for line in found.wrong] == [
+def tell(scratch: str, name: str, empty: bool) -> None:
+    print(json.dumps(dataclasses.asdict(campaign(COMMANDS[name], Path(scratch), empty=empty))))
+
+
+Found = Callable[..., Kills]
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[Warm]:
+    process = Warm("tests.test_kills")
+    yield process
+    process.close()
+
+
+@pytest.fixture
+def found(small: Warm, tmp_path: Path) -> Found:
+    def run(name: str, empty: bool = False) -> Kills:
+        code = f"from tests.test_kills import tell; tell({str(tmp_path)!r}, {name!r}, {empty})"
+        done = small.run("-c", code)
+        assert (done.returncode, done.stderr) == (0, "")
+        return Kills(**json.loads(done.stdout))
+
+    return run
+
+
+def test_whole_files_stand_every_kill(found: Found) -> None:
+    two = found("two")
+    assert two.kills == 2 * two.writes >= 8 and two.wrong == []
+
+
+def test_half_files_are_found(found: Found) -> None:
+    half = found("half")
+    assert len(half.wrong) == 2 and all("other bytes: " in line for line in half.wrong)
+
+
+def test_what_stays_behind_is_found(found: Found) -> None:
+    work = found("work")
+    assert work.wrong and all(line.endswith("left behind: work") for line in work.wrong)
+
+
+def test_files_emptied_after_the_kill_are_found(found: Found) -> None:
+    two = found("two", empty=True)
+    assert two.kills == 2 and [line.split("run again, ")[1] for line in two.wrong] == [
         "other bytes: a",
         "other bytes: b",
     ]
 
 
-def test_a_refusal_counts_where_there_is_another_way(tmp_path: Path) -> None:
-    def careful(folder: Path) -> None:
-        for name in ("a", "b"):
-            if (folder / name).exists() and not (folder / name).read_text():
-                raise SalientError(f"{name}: empty")
-        two_files(folder)
-
-    def anew(folder: Path) -> None:
-        for name in ("a", "b"):
-            (folder / name).unlink(missing_ok=True)
-        two_files(folder)
-
-    found = campaign(Command("two", nothing, two_files, careful, anew), tmp_path, empty=True)
-    assert found.kills == found.refused == 2 and found.wrong == []
+def test_a_refusal_counts_where_there_is_another_way(found: Found) -> None:
+    two = found("careful", empty=True)
+    assert two.kills == two.refused == 2 and two.wrong == []
 
 
 def test_a_child_tells_how_it_ended() -> None:
