@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.networks.checkpoint import fetch, read_checkpoint
+from salient_imagenet_data.networks.checkpoint import beside, fetch, read_checkpoint
 from salient_imagenet_data.networks.weights import load_into
 from tests.checkpoints import robustness_checkpoint
 
@@ -74,3 +74,16 @@ def test_every_tensor_is_loaded_whatever_stands_before_its_name(prefix: str, tmp
     ]:
         with pytest.raises(SalientError, match=message):
             load_into(wrong, checkpoint, "another")
+
+
+def test_a_file_beside_another_is_there_or_not_and_a_hub_that_fails_is_told(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    assert beside(str(tmp_path / "w.safetensors"), "a.json") == tmp_path / "a.json"
+    assert beside(str(tmp_path / "w.safetensors"), "b.json") is None
+    assert beside("hf://owner/other/deep/w.safetensors@main", "a.json") is None  # offline, and not in the cache
+    request.getfixturevalue("answering")
+    assert beside("hf://owner/other/deep/w.safetensors@main", "a.json") is None
+    with pytest.raises(SalientError, match="^hf://owner/nowhere/a.json: cannot be downloaded; got Repository"):
+        beside("hf://owner/nowhere/w.safetensors", "a.json")

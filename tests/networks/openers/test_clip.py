@@ -5,12 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -208,42 +204,6 @@ def test_an_older_library_that_opens_no_folders_says_which_one_does(
         open_network(f"clip:local-dir:{tmp_path}", NAMES)
     said = f"clip:local-dir:{tmp_path}: open_clip 2.32.0 opens no folders; pip install 'open_clip_torch>=3'"
     assert str(caught.value) == said
-
-
-@pytest.fixture
-def answering(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """A Hub that has one repository, `owner/other`, with no file that is asked for."""
-
-    class Answers(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            there = self.path.startswith("/owner/other/")
-            self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound" if there else "RepoNotFound")
-            self.send_header("X-Repo-Commit", "b" * 40)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        do_GET = do_HEAD
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    anew = getattr(huggingface_hub, "configure_http_backend", lambda: None)
-    anew()  # before 1.0 a session keeps that it was made offline
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        here = f"http://127.0.0.1:{server.server_address[1]}"
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", here)
-        for module in ("constants", "file_download"):  # the latter has a name of its own for it before 1.0
-            where = f"huggingface_hub.{module}.HUGGINGFACE_CO_URL_TEMPLATE"
-            monkeypatch.setattr(where, here + "/{repo_id}/resolve/{revision}/{filename}", raising=False)
-        yield
-        server.shutdown()
-    anew()
 
 
 @pytest.mark.usefixtures("answering")
