@@ -50,8 +50,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        resumes = any(option.name == "resume" for option in _command(sys.argv[1:]).params)
-        click.echo("Stopped." + (" Run the same command with --resume to go on." if resumes else ""), err=True)
+        click.echo(f"Stopped.{_going_on(sys.argv[1:])}", err=True)
         sys.exit(130)
     except OSError as error:
         click.echo(f"Error: {error.filename or _place(sys.argv[1:])}: {error.strerror or error}", err=True)
@@ -69,9 +68,16 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _command(arguments: list[str]) -> click.Command:
-    """The command that was asked for; the group of all where there is none."""
-    return cli.commands.get(arguments[0] if arguments else "", cli)
+def _going_on(arguments: list[str]) -> str:
+    """How a command that was stopped goes on, where it can: train keeps its epochs with --from only."""
+    command = cli.commands.get(arguments[0] if arguments else "", cli)
+    given = {argument.partition("=")[0] for argument in arguments}
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    if any("--resume" in option.opts for option in options) and (command.name != "train" or "--from" in given):
+        return " Run the same command with --resume to go on."
+    if any("the same command goes on" in (option.help or "") and given & {*option.opts} for option in options):
+        return " Run the same command again to go on."
+    return ""
 
 
 def _place(arguments: list[str]) -> str:

@@ -128,17 +128,18 @@ def train(
 ) -> None:
     """Train a classifier, robust to small perturbations, and say what it is worth for masks.
 
-    Without --from a small network from scratch, for small images; with it any pretrained one, for photographs.
+    Without --from a small network from scratch, for small images; with it any pretrained one, for photographs. Options
+    from --scenes to --stem-stride are of the small network, from --weights to --resume of the other.
     """
     from salient_imagenet_data.builder.training.run import check_state
     from salient_imagenet_data.networks.devices import check_device
     from salient_imagenet_data.networks.saving import check_out
 
     others = SMALL if start is not None else FROM
-    for name in others:
-        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+    for option in context.command.params:
+        if option.name in others and context.get_parameter_source(option.name) is not ParameterSource.DEFAULT:
             what = "is of a small network from scratch" if start is not None else "goes with --from"
-            raise click.UsageError(f"--{name.replace('_', '-')} {what}")
+            raise click.UsageError(f"{option.opts[0]} {what}")
     if start is not None and images is None:
         raise click.UsageError("--from needs --images FOLDER")
     goes_on = start is not None and check_state(out, given["resume"], overwrite)

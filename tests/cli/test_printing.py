@@ -177,13 +177,26 @@ def test_whatever_stops_a_command_is_one_line_and_a_status(
     assert (code, out, err.lstrip("\n")) == (status, "", said)
 
 
-def test_a_stopped_command_that_can_go_on_says_how(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("build --images a --weights b --out c", "Stopped. Run the same command with --resume to go on."),
+        ("train --images a --from=timm:b --out c", "Stopped. Run the same command with --resume to go on."),
+        ("train --images a --out c", "Stopped."),  # a small network is trained anew
+        ("evaluate a --images b --out=c", "Stopped. Run the same command again to go on."),
+        ("evaluate a --images b", "Stopped."),
+        ("study --out c", "Stopped. Run the same command again to go on."),
+    ],
+)
+def test_a_stopped_command_says_how_it_goes_on_if_it_can(
+    words: str, said: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.commands["build"], "callback", stop)
-    code, _, err = run("build", "--images", "a", "--weights", "b", "--out", "c")
-    assert (code, err.strip()) == (130, "Stopped. Run the same command with --resume to go on.")
+    monkeypatch.setattr(cli.commands[words.split()[0]], "callback", stop)
+    code, _, err = run(*words.split())
+    assert (code, err.strip()) == (130, said)
 
 
 def test_wrong_words_end_in_a_line_that_names_the_help(run: Run) -> None:

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from salient_imagenet_data.builder.training.state import file_of
+from salient_imagenet_data.cli import cli
+from salient_imagenet_data.cli.train import FROM, SMALL
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.networks.opening import open_network
 from salient_imagenet_data.networks.weights import save_network
@@ -65,6 +67,7 @@ def test_photographs_to_a_robust_network_to_a_store(images: Path, tmp_path: Path
         (("--from", "{weights}", "--scenes", 5), "--scenes is of a small network from scratch"),
         (("--norm", "linf"), "--norm goes with --from"),
         (("--resume",), "--resume goes with --from"),
+        (("--class-names", "n.txt"), "--class-names goes with --from"),
     ],
 )
 def test_all_is_checked_before_the_first_step(
@@ -155,3 +158,13 @@ def test_autoattack_of_a_few_images_is_told_too(
     assert code == 0, err
     assert seen == [(3, 10, 0.01, "linf")]
     assert "accuracy under AutoAttack of linf radius 0.01, 3 images: 0.2500" in said
+
+
+def test_the_help_says_rightly_which_options_are_of_which_network() -> None:
+    said = " ".join((cli.commands["train"].help or "").split())
+    told = re.search(r"from (--\S+) to (--\S+) are of the small network, from (--\S+) to (--\S+) of", said)
+    assert told is not None
+    order = [option.opts[0] for option in cli.commands["train"].params]
+    first, last, begin, end = (order.index(option) for option in told.groups())
+    names = [str(option.name) for option in cli.commands["train"].params]
+    assert (names[first : last + 1], names[begin : end + 1]) == ([*SMALL], [*FROM])
