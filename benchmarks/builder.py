@@ -38,7 +38,7 @@ from salient_imagenet_data.annotation.verdicts import Annotations
 from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.choices import Decoder, Precision
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
-from salient_imagenet_data.builder.units.decoding import batches
+from salient_imagenet_data.builder.units.batching import batches
 from salient_imagenet_data.builder.units.engine import default_threads
 from salient_imagenet_data.builder.units.forward import numerics, run_model
 from salient_imagenet_data.geometry import Preprocessing

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from synthetic import write_photos
 
 from salient_imagenet_data.builder.choices import Decoder
-from salient_imagenet_data.builder.units.decoding import Batch, batches, check_decoder
+from salient_imagenet_data.builder.units.batching import batches
+from salient_imagenet_data.builder.units.decoding import Batch, check_decoder
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
 

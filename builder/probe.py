@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from salient_imagenet_data.builder.backbones import open_backbone
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
-from salient_imagenet_data.builder.units.decoding import batches, check_decoder
+from salient_imagenet_data.builder.units.batching import batches
+from salient_imagenet_data.builder.units.decoding import check_decoder
 from salient_imagenet_data.builder.units.forward import numerics, run_model
 from salient_imagenet_data.errors import ImageError, SalientError, some
 from salient_imagenet_data.folds import lowest_of_each

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from salient_imagenet_data.builder.units.decoding import batches
+from salient_imagenet_data.builder.units.batching import batches
 from salient_imagenet_data.errors import ImageError, SalientError, some
 from salient_imagenet_data.evaluation.numbers.bootstrap import estimate
 from salient_imagenet_data.evaluation.numbers.estimates import Estimate

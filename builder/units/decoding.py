@@ -9,9 +9,8 @@ file is its own affair.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -27,7 +26,6 @@ from salient_imagenet_data.builder.units.jpeg import by_simplejpeg, check_simple
 from salient_imagenet_data.builder.units.resizing import crops_of
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
-from salient_imagenet_data.images.reading import Ahead, Closable, read_ahead
 from salient_imagenet_data.images.source import ImageSource, picture_of
 from salient_imagenet_data.images.trouble import is_trouble
 
@@ -77,33 +75,6 @@ def packages_of(decoder: Decoder) -> tuple[str, ...]:
     if decoder == "nvjpeg":
         return nvjpeg.packages()
     return ("simplejpeg",) if decoder == "simplejpeg" else ()
-
-
-def batches(
-    source: ImageSource,
-    indices: Sequence[int],
-    preprocessing: Preprocessing,
-    batch_size: int,
-    failed: list[tuple[int, ImageError]],
-    decoder: Decoder = "pillow",
-    *,
-    device: str = "cpu",
-    threads: int = 2,
-) -> Closable[Batch]:
-    """Batches of crops in order; images that cannot be decoded are appended to `failed` and left out.
-
-    Read ahead on threads. For a CUDA device the next two batches are put together ahead, and the first two from now on;
-    close it where not all of them are taken.
-    """
-    window, on_gpu = max(2 * batch_size, 8 * threads), torch.device(device).type == "cuda"
-    if decoder == "nvjpeg":
-        nvjpeg.check(device)
-        files = read_ahead(indices, lambda i: _file(source, i, preprocessing), threads=threads, window=window)
-        return Ahead(batches_of_files(source, files, preprocessing, batch_size, failed, device), 2)
-    of = CROPS[decoder]
-    crops = read_ahead(indices, lambda index: of(source, index, preprocessing), threads=threads, window=window)
-    stacked = _stacked(crops, batch_size, failed, pinned=on_gpu)
-    return Ahead(stacked, 2) if on_gpu else stacked
 
 
 def pillow_crop(source: ImageSource, index: int, preprocessing: Preprocessing) -> Crop:
@@ -167,37 +138,14 @@ def cropped(pixels: Tensor, preprocessing: Preprocessing) -> Crop:
     return size, pixels[:, top : top + side, left : left + side]
 
 
-def _stacked(
-    crops: Iterable[tuple[int, Crop | ImageError]],
-    batch_size: int,
-    failed: list[tuple[int, ImageError]],
-    *,
-    pinned: bool,
-) -> Generator[Batch, None, None]:
-    good = _without_failed(crops, failed)
-    for some in _groups(good, batch_size):
-        yield _batch(some, torch.device("cpu"), pinned=pinned)
-
-
-def _without_failed(
-    items: Iterable[tuple[int, T | ImageError]], failed: list[tuple[int, ImageError]]
-) -> Iterator[tuple[int, T]]:
-    for index, item in items:
-        if isinstance(item, ImageError):
-            failed.append((index, item))
-        else:
-            yield index, item
-
-
-def _batch(crops: Sequence[tuple[int, Crop]], device: torch.device, *, pinned: bool = False) -> Batch:
+def stacked(crops: Sequence[tuple[int, Crop]], device: torch.device) -> Batch:
+    """One batch of crops, on a device."""
     parts = [crop.permute(1, 2, 0).to(device) for _, (_, crop) in crops]
-    # Pinned memory is what a device copies while the processor goes on.
-    out = torch.empty((len(parts), *parts[0].shape), dtype=torch.uint8, device=device, pin_memory=pinned)
-    images = torch.stack(parts, out=out).permute(0, 3, 1, 2)
+    images = torch.stack(parts).permute(0, 3, 1, 2)
     return Batch(np.array([i for i, _ in crops]), np.array([size for _, (size, _) in crops]), images)
 
 
-def _file(source: ImageSource, index: int, preprocessing: Preprocessing) -> Tensor | Crop:
+def file_or_crop(source: ImageSource, index: int, preprocessing: Preprocessing) -> Tensor | Crop:
     """A JPEG's bytes for the device, or else the crop by Pillow. Raises ImageError if that cannot decode it."""
     data = jpeg_of(source, index)
     if data is None or not is_usual(data):
@@ -205,35 +153,7 @@ def _file(source: ImageSource, index: int, preprocessing: Preprocessing) -> Tens
     return torch.from_numpy(without_exif(data))
 
 
-def batches_of_files(
-    source: ImageSource,
-    files: Iterable[tuple[int, Tensor | Crop | ImageError]],
-    preprocessing: Preprocessing,
-    batch_size: int,
-    failed: list[tuple[int, ImageError]],
-    device: str,
-) -> Iterator[Batch]:
-    """Decode on a device, a batch of files a call. files: bytes to decode, crops made by Pillow, or failures.
-
-    On a CUDA device in a stream of its own: torchvision's decoder writes to memory that the allocator hands it without
-    waiting for what is queued on the caller's stream, so nothing else may be (pytorch/vision issue 9606).
-    """
-    on = torch.device(device)
-    side = torch.cuda.Stream(on) if on.type == "cuda" else None  # type: ignore[no-untyped-call]
-    good: Iterator[tuple[int, Tensor | Crop]] = _without_failed(files, failed)
-    for some in _groups(good, batch_size):
-        with nullcontext() if side is None else torch.cuda.stream(side):
-            if side is not None:
-                side.synchronize()
-            crops = _of_files(source, some, preprocessing, failed, device)
-            batch = _batch(crops, on) if crops else None
-            if side is not None:
-                side.synchronize()
-        if batch is not None:
-            yield batch
-
-
-def _of_files(
+def crops_of_files(
     source: ImageSource,
     files: Sequence[tuple[int, Tensor | Crop]],
     preprocessing: Preprocessing,
@@ -263,9 +183,3 @@ def _of_files(
         for (index, pixels), crop in zip(together, crops, strict=True):
             found[index] = (pixels.shape[2], pixels.shape[1]), crop
     return [(index, found[index]) for index, _ in files if index in found]
-
-
-def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while some := list(itertools.islice(iterator, size)):
-        yield some

@@ -6,12 +6,11 @@ pixels that the filter covers, rounded once at the end. Sums and no matrix produ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from salient_imagenet_data.geometry import Preprocessing
@@ -26,44 +25,50 @@ PADDING = 1.5
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of B resizes. sizes, resized: (B,) pixels before and after. first: (B,) where the crop begins after."""
+    """One axis of B resizes, (B,) int64 each. sizes, resized: pixels before and after. first: where the crops begin."""
 
-    sizes: NDArray[np.int64]
-    resized: NDArray[np.int64]
-    first: NDArray[np.int64]
+    sizes: Tensor
+    resized: Tensor
+    first: Tensor
 
-    def of(self, some: NDArray[np.int64]) -> Axis:
+    def of(self, some: Tensor) -> Axis:
+        """Some of them."""
         return Axis(self.sizes[some], self.resized[some], self.first[some])
 
-    def needed(self, side: int, half: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def widest(self, half: float) -> int:
+        """Source pixels that one of a crop is made of, at most."""
+        return 2 * math.ceil(half * max(1.0, float((self.sizes / self.resized).max()))) + 1
+
+    def needed(self, side: int, half: float) -> tuple[Tensor, Tensor]:
         """First source pixel that crops of a side are made of, and the one after their last: (B,) each."""
-        low, _ = self._covered(self.first, half)
-        _, high = self._covered(self.first + side - 1, half)
-        return low, high
+        low, _ = self._covered(self.first[:, None], half)
+        _, high = self._covered(self.first[:, None] + side - 1, half)
+        return low[:, 0], high[:, 0]
 
-    def taps(self, side: int, half: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """For each pixel of the crops the source pixels that it is made of, and their weights: (B, side, K) each."""
-        wanted = self.first[:, None] + np.arange(side)
-        low, high = self._covered(wanted, half)
-        places = low[..., None] + np.arange((high - low).max())
-        scale = self.sizes / self.resized
+    def taps(self, side: int, half: float, device: torch.device) -> tuple[Tensor, Tensor]:
+        """For each pixel of the crops the source pixels that it is made of, and their weights: (B, side, K) each, on a
+        device."""
+        there = Axis(*torch.stack([self.sizes, self.resized, self.first]).to(device))
+        wanted = there.first[:, None] + torch.arange(side, device=device)
+        low, high = there._covered(wanted, half)
+        places = low[..., None] + torch.arange(self.widest(half), device=device)
+        scale = there.sizes.double() / there.resized
         centres = (wanted + 0.5) * scale[:, None]
-        away = (places + 0.5 - centres[..., None]) / np.maximum(scale, 1.0)[:, None, None]
+        away = (places + 0.5 - centres[..., None]) / scale.clamp_min(1.0)[:, None, None]
         weights = _filter(away, half) * (places < high[..., None])
-        weights /= weights.sum(axis=2, keepdims=True)
-        return np.minimum(places, high[..., None] - 1), weights.astype(np.float32)
+        weights /= weights.sum(dim=2, keepdim=True)
+        return torch.minimum(places, high[..., None] - 1), weights.float()
 
-    def _covered(self, wanted: NDArray[np.int64], half: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """First source pixel below the filter at wanted pixels (B, ...), and the one after the last."""
-        scale = (self.sizes / self.resized).reshape(-1, *[1] * (wanted.ndim - 1))
-        sizes, centres = self.sizes.reshape(scale.shape), (wanted + 0.5) * scale
+    def _covered(self, wanted: Tensor, half: float) -> tuple[Tensor, Tensor]:
+        """First source pixel below the filter at wanted pixels (B, n), and the one after the last."""
+        sizes, scale = self.sizes[:, None], (self.sizes.double() / self.resized)[:, None]
         if not half:
-            exact = (wanted + np.float32(0.5)).astype(np.float32) * scale.astype(np.float32)  # as torch, ties too
-            below = np.minimum(np.floor(exact).astype(np.int64), sizes - 1)
+            exact = (wanted + 0.5).float() * scale.float()  # as torch, ties too
+            below = torch.minimum(exact.floor().long(), sizes - 1)
             return below, below + 1
-        reach = half * np.maximum(scale, 1.0)
-        low, high = (np.floor(centres + sign * reach + 0.5).astype(np.int64) for sign in (-1, 1))
-        return np.maximum(low, 0), np.minimum(high, sizes)
+        centres, reach = (wanted + 0.5) * scale, half * scale.clamp_min(1.0)
+        low, high = ((centres + sign * reach + 0.5).floor().long() for sign in (-1, 1))
+        return low.clamp_min(0), torch.minimum(high, sizes)
 
 
 def crops_of(pictures: Sequence[Tensor], preprocessing: Preprocessing) -> Tensor:
@@ -73,16 +78,19 @@ def crops_of(pictures: Sequence[Tensor], preprocessing: Preprocessing) -> Tensor
     """
     side, half, device = preprocessing.crop, HALF_WIDTHS[preprocessing.interpolation], pictures[0].device
     columns, rows = _axes(pictures, preprocessing)
-    (left, right), (top, bottom) = columns.needed(side, half), rows.needed(side, half)
-    widths, heights = right - left, bottom - top
+    edges = [edge.tolist() for axis in (columns, rows) for edge in axis.needed(side, half)]
+    left, right, top, bottom = edges
+    widths, heights = ([b - a for a, b in zip(*pair, strict=True)] for pair in ((left, right), (top, bottom)))
     out = torch.empty(len(pictures), side, side, 3, dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
     for group in _groups(widths, heights):
-        padded = torch.zeros(len(group), 3, heights[group].max(), widths[group].max(), dtype=torch.uint8, device=device)
-        for place, i in enumerate(group.tolist()):
-            padded[place, :, : heights[i], : widths[i]] = pictures[i][:, top[i] : bottom[i], left[i] : right[i]]
-        narrow = _summed(padded, *columns.of(group).taps(side, half), left[group], dim=3)
-        small = _summed(narrow, *rows.of(group).taps(side, half), top[group], dim=2)
-        out[torch.from_numpy(group).to(device)] = small.round_().clamp_(0, 255).to(torch.uint8)
+        some, shape = torch.tensor(group), (max(heights[i] for i in group), max(widths[i] for i in group))
+        padded = torch.zeros(len(group), 3, *shape, dtype=torch.uint8, device=device)
+        for place, i in zip(padded, group, strict=True):
+            place[:, : heights[i], : widths[i]].copy_(pictures[i][:, top[i] : bottom[i], left[i] : right[i]])
+        begin = [torch.tensor([edge[i] for i in group], device=device) for edge in (left, top)]
+        narrow = _summed(padded, *columns.of(some).taps(side, half, device), begin[0], dim=3)
+        small = _summed(narrow, *rows.of(some).taps(side, half, device), begin[1], dim=2)
+        out[some.to(device)] = small.round_().clamp_(0, 255).to(torch.uint8)
     return out
 
 
@@ -90,46 +98,43 @@ def _axes(pictures: Sequence[Tensor], preprocessing: Preprocessing) -> tuple[Axi
     """Columns and rows of the resizes."""
     sizes = [(picture.shape[2], picture.shape[1]) for picture in pictures]
     numbers = (sizes, [preprocessing.resized(*s) for s in sizes], [preprocessing.corner(*s) for s in sizes])
-    across, down = (tuple(np.array(n, dtype=np.int64)[:, axis] for n in numbers) for axis in (0, 1))
-    return Axis(*across), Axis(*down)
+    columns, rows = torch.tensor(numbers).permute(2, 0, 1)
+    return Axis(*columns), Axis(*rows)
 
 
-def _groups(widths: NDArray[np.int64], heights: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+def _groups(widths: Sequence[int], heights: Sequence[int]) -> Iterator[list[int]]:
     """Pictures of like sizes, by their positions: little of what they are padded to is padding."""
     group, own, wide, high = list[int](), 0, 0, 0
-    for i in np.argsort(widths * heights, kind="stable").tolist():
-        wider, higher, more = max(wide, int(widths[i])), max(high, int(heights[i])), own + int(widths[i] * heights[i])
+    for i in sorted(range(len(widths)), key=lambda i: widths[i] * heights[i]):
+        wider, higher, more = max(wide, widths[i]), max(high, heights[i]), own + widths[i] * heights[i]
         padded = (len(group) + 1) * wider * higher
         if group and (padded > PADDING * more or 3 * padded > LARGEST):
-            yield np.array(group)
-            group, wider, higher, more = [], int(widths[i]), int(heights[i]), int(widths[i] * heights[i])
+            yield group
+            group, wider, higher, more = [], widths[i], heights[i], widths[i] * heights[i]
         group.append(i)
         own, wide, high = more, wider, higher
-    yield np.array(group)
+    yield group
 
 
-def _filter(away: NDArray[np.float64], half: float) -> NDArray[np.float64]:
+def _filter(away: Tensor, half: float) -> Tensor:
     """Weights before they are made to sum to 1, of pixels so far from the centre."""
-    x = np.abs(away)
+    x = away.abs()
     if half == HALF_WIDTHS["nearest"]:
-        return np.ones_like(x)
+        return torch.ones_like(x)
     if half == HALF_WIDTHS["bilinear"]:
-        return np.maximum(1.0 - x, 0.0)
+        return (1.0 - x).clamp_min(0.0)
     near, far = (1.5 * x - 2.5) * x * x + 1.0, ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0  # Keys' cubic, a = -1/2
-    return np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
+    return torch.where(x < 1.0, near, torch.where(x < 2.0, far, 0.0))
 
 
-def _summed(
-    pixels: Tensor, places: NDArray[np.int64], weights: NDArray[np.float32], begin: NDArray[np.int64], *, dim: int
-) -> Tensor:
+def _summed(pixels: Tensor, places: Tensor, weights: Tensor, begin: Tensor, *, dim: int) -> Tensor:
     """Weighted sums along the last axis or the one before it: pixels (B, 3, H, W), which begin at `begin` (B,)."""
     batch, side, taps = places.shape
     view = (batch, 1, 1, side) if dim == 3 else (batch, 1, side, 1)
     shape = [*pixels.shape[:dim], side, *pixels.shape[dim + 1 :]]
-    at = torch.from_numpy(places - begin[:, None, None]).to(pixels.device)
-    by = torch.from_numpy(weights).to(pixels.device)
+    at = places - begin[:, None, None]
     total = torch.zeros(shape, device=pixels.device)
     for k in range(taps):
         found = pixels.gather(dim, at[:, :, k].reshape(view).expand(shape))
-        total.addcmul_(found.float(), by[:, :, k].reshape(view))
+        total.addcmul_(found.float(), weights[:, :, k].reshape(view))
     return total

@@ -10,8 +10,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,10 +22,10 @@ from torch import Tensor
 
 from salient_imagenet_data.builder.config import BuildConfig, RunConfig
 from salient_imagenet_data.builder.discovery.ranking import RunningSums
-from salient_imagenet_data.builder.units.decoding import Batch, batches
+from salient_imagenet_data.builder.units.batching import Failed, batches, grouped, readable, split, waits
+from salient_imagenet_data.builder.units.decoding import Batch
 from salient_imagenet_data.builder.units.forward import combined, encoded, numerics, run_model
-from salient_imagenet_data.errors import ImageError, SalientError
-from salient_imagenet_data.images.reading import Closable
+from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.images.source import ImageSource, labels_of
 from salient_imagenet_data.masks import quantise
 from salient_imagenet_data.names import SAE
@@ -141,56 +142,33 @@ def even_ends(rows: int, size: int) -> NDArray[np.int64]:
 
 def do_unit(job: Job, unit: int, tick: Tick) -> None:
     """Run a unit's images through the network and write its file. `tick` is told the images done."""
-    with closing(_Opened.of(job, unit)) as opened:
-        _write(job, _compute(job, opened, tick))
+    do_units(job, [unit], tick)
 
 
 def do_units(job: Job, units: Sequence[int], tick: Tick) -> None:
-    """Several units. For a CUDA device, which would have to wait, the first images of each are read, and its file is
-    written, while others are computed."""
-    if torch.device(job.run.device).type != "cuda":
-        for unit in units:
-            do_unit(job, unit, tick)
+    """Several units. For a CUDA device, which would have to wait, the images of all are decoded in one go, and the file
+    of each is written while the next one is computed."""
+    source, config, run, like = job.source, job.config, job.run, job.model.preprocessing
+    rows = [job.rows_of(unit).tolist() for unit in units]
+    if not waits(run.device):
+        for unit, some in zip(units, rows, strict=True):
+            failed: Failed = []
+            stream = batches(source, some, like, config.batch_size, failed, config.decoder, threads=run.threads)
+            _write(job, _compute(job, unit, stream, failed, tick))
         return
-    with ThreadPoolExecutor(1) as pool, ExitStack() as stack:
+    groups = [list(split(some, config.batch_size)) for some in rows]
+    every = [group for some in groups for group in some]
+    opened = grouped(source, every, like, config.decoder, device=run.device, workers=run.threads)
+    with closing(opened), ThreadPoolExecutor(1) as pool:
         writing: Future[None] | None = None
-        for opened in _one_behind(stack.enter_context(closing(_Opened.of(job, unit))) for unit in units):
-            computed = _compute(job, opened, tick)
+        for unit, some in zip(units, groups, strict=True):
+            failed = []
+            computed = _compute(job, unit, readable(islice(opened, len(some)), failed), failed, tick)
             if writing is not None:
                 writing.result()
             writing = pool.submit(_write, job, computed)
         if writing is not None:
             writing.result()
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """A unit whose images are being read. rows: (m,) into the source. failed: what could not be, of the batches that
-    have come."""
-
-    unit: int
-    rows: NDArray[np.int64]
-    failed: list[tuple[int, ImageError]]
-    stream: Closable[Batch]
-
-    @staticmethod
-    def of(job: Job, unit: int) -> _Opened:
-        failed: list[tuple[int, ImageError]] = []
-        rows, config = job.rows_of(unit), job.config
-        stream = batches(
-            job.source,
-            rows.tolist(),
-            job.model.preprocessing,
-            config.batch_size,
-            failed,
-            config.decoder,
-            device=job.run.device,
-            threads=job.run.threads,
-        )
-        return _Opened(unit, rows, failed, stream)
-
-    def close(self) -> None:
-        self.stream.close()
 
 
 @dataclass(frozen=True)
@@ -201,7 +179,7 @@ class _Computed:
     parts: list[Arrays]
     sums: RunningSums
     pooled: NDArray[np.float32] | None
-    failed: list[tuple[int, ImageError]]
+    failed: Failed
 
 
 def _write(job: Job, found: _Computed) -> None:
@@ -214,14 +192,15 @@ def _write(job: Job, found: _Computed) -> None:
     job.folder.write(job.file(found.unit), lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
-def _compute(job: Job, opened: _Opened, tick: Tick) -> _Computed:
+def _compute(job: Job, unit: int, stream: Iterator[Batch], failed: Failed, tick: Tick) -> _Computed:
+    """failed: what of the stream could not be read, once it has ended."""
     labels, width = labels_of(job.source), job.model.weight.shape[1]
     parts: list[Arrays] = [_nothing()]
     sums = RunningSums(job.width)
-    pooled = np.empty((len(opened.rows) if job.keep_features else 0, width), dtype=np.float32)
+    pooled = np.empty((len(job.rows_of(unit)) if job.keep_features else 0, width), dtype=np.float32)
     done = 0
     with numerics(job.config.precision, job.run.device):
-        for found in _one_behind(_launched(job, batch, labels) for batch in opened.stream):
+        for found in _one_behind(_launched(job, batch, labels) for batch in stream):
             part, features, summed = found.arrays()
             sums.add(summed, job.counted_for(part["indices"], part["predictions"]))
             if job.keep_features:
@@ -229,14 +208,13 @@ def _compute(job: Job, opened: _Opened, tick: Tick) -> _Computed:
             parts.append(part)
             done += len(features)
             tick(len(features))
-    failed = opened.failed
     if failed and job.must_read:
         raise SalientError(
             f"{job.source.entry(failed[0][0]).image_id}: readable in the first pass but not in the second",
             got=str(failed[0][1]),
             then="keep the images unchanged during a build, then run it again with --overwrite",
         )
-    return _Computed(opened.unit, parts, sums, pooled[:done] if job.keep_features else None, failed)
+    return _Computed(unit, parts, sums, pooled[:done] if job.keep_features else None, failed)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,13 @@ def main() -> None:
     except OSError as error:
         click.echo(f"Error: {error.filename or _place(sys.argv[1:])}: {error.strerror or error}", err=True)
         sys.exit(2)
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):  # torch's words for one that was killed
+            raise
+        got = str(error).splitlines()[0].rstrip(".")
+        why = "is memory short, or shared memory? Fewer --workers or --threads take less of both"
+        click.echo(f"Error: a process that reads images died; got {got}; {why}", err=True)
+        sys.exit(2)
     except UnicodeEncodeError as error:
         if not any("\ud800" <= letter <= "\udfff" for letter in error.object):
             raise

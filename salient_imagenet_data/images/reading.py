@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, Protocol, TypeVar
 
@@ -73,7 +73,9 @@ class Ahead(Generic[T]):
         return item
 
     def close(self) -> None:
-        """End the thread, and let go of what is waiting."""
+        """End the thread, and let go of what is waiting and of what makes the items."""
         while self._waiting:
             self._waiting.popleft().cancel()
         self._pool.shutdown()
+        if isinstance(self._items, Generator):
+            self._items.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import tomllib
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from salient_imagenet_data import errors
 from salient_imagenet_data.errors import EXTRAS
+from salient_imagenet_data.evaluation.run.images import Items
 from salient_imagenet_data.store import reading
 from tests.conftest import Run
 
@@ -59,3 +62,15 @@ def test_each_extra_brings_the_packages_that_it_is_told_for() -> None:
     for package, extra in EXTRAS.items():
         wanted = {"open_clip": "open_clip_torch"}.get(package, package)
         assert any(line.startswith(wanted) for line in extras[extra]), package
+
+
+def test_a_process_that_reads_images_and_is_killed_is_told_in_one_line(
+    store: reading.Store, images: Path, weights: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the system does to one when memory is short."""
+    monkeypatch.setattr(Items, "__getitem__", lambda self, number: os.kill(os.getpid(), signal.SIGKILL))
+    where = ("--images", images, "--weights", weights, "--workers", 1, "--device", "cpu")
+    code, _, err = run("align", store.path, *where)
+    line = err.splitlines()[-1]
+    assert code == 2 and line.startswith("Error: a process that reads images died; got DataLoader worker (pid")
+    assert line.endswith("; is memory short, or shared memory? Fewer --workers or --threads take less of both")

@@ -160,6 +160,8 @@ def test_the_record_says_what_was_done(store: Store, images: Path, weights: Path
         "0.03",
         "--seed",
         "1",
+        "--device",
+        "cpu",
     ]
     (tmp_path / "b.csv").write_text(
         "\n".join(["image,left,top,right,bottom", *(f"{i},0,0,30,30" for i in store.rows.image_ids.to_pylist())])

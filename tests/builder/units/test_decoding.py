@@ -17,13 +17,13 @@ from salient_imagenet_data.builder.build import build
 from salient_imagenet_data.builder.choices import Decoder
 from salient_imagenet_data.builder.config import BuildConfig
 from salient_imagenet_data.builder.units import decoding, nvjpeg
-from salient_imagenet_data.builder.units.decoding import Batch, batches, check_decoder
+from salient_imagenet_data.builder.units.batching import batches, grouped, readable, split
+from salient_imagenet_data.builder.units.decoding import Batch, check_decoder
 from salient_imagenet_data.builder.units.jpeg import jpeg_of
 from salient_imagenet_data.errors import ImageError, SalientError, not_installed
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.folder import FolderSource
 from salient_imagenet_data.images.memory import MemorySource
-from salient_imagenet_data.images.reading import Ahead, read_ahead
 from salient_imagenet_data.networks.robust import load_model
 from salient_imagenet_data.store.reading import Store
 from tests.builder.units.test_forward import OPTIONS
@@ -158,18 +158,18 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return str(request.param)
 
 
-def on_the_cpu(source: FolderSource, batch_size: int) -> Read:
+def on_the_cpu(source: FolderSource, batch_size: int, workers: int = 2) -> Read:
     """The way of nvJPEG, on the processor."""
     failed: list[tuple[int, ImageError]] = []
-    files = read_ahead(range(len(source)), lambda index: decoding._file(source, index, PREPROCESSING))
-    made = decoding.batches_of_files(source, files, PREPROCESSING, batch_size, failed, "cpu")
-    return by_name(source, Ahead(made, 2), failed)
+    groups = list(split(range(len(source)), batch_size))
+    found = grouped(source, groups, PREPROCESSING, "nvjpeg", device="cpu", workers=workers)
+    return by_name(source, readable(found, failed), failed)
 
 
 def test_only_plain_jpegs_leave_pillow(odd: FolderSource, monkeypatch: pytest.MonkeyPatch) -> None:
     by_pillow: set[str] = set()
     monkeypatch.setattr(decoding, "picture_of", lambda s, i: by_pillow.add(s.entry(i).image_id[2:]) or s.picture(i))
-    on_the_cpu(odd, 4)
+    on_the_cpu(odd, 4, workers=0)  # what another process does is not seen here
     assert by_pillow == NO_PLAIN_JPEG | {"truncated", "rgb"}
     assert jpeg_of(MemorySource([np.zeros((4, 4, 3), np.uint8)], [0], ["a"]), 0) is None
 

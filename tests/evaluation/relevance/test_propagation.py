@@ -125,6 +125,10 @@ def test_two_layers_as_by_hand(rules: Rules) -> None:
 
 def test_a_resnet_as_zennit_does_it_itself() -> None:
     """With its own canonizer for torchvision's blocks in the place of our steps."""
+    try:  # which leaves batch normalisation with an eps of 0
+        nn.BatchNorm2d(1, eps=0.0).eval()(torch.zeros(1, 1, 1, 1))
+    except ValueError as error:
+        pytest.skip(f"this torch refuses zennit's: {error}")
     torch.manual_seed(0)
     net = shaken(torchvision.models.resnet18())
     images = torch.rand(2, 3, 64, 64)
