@@ -21,32 +21,36 @@ FRAME = "map_frame"
 
 
 class MapFrame(KeptMask):
-    """(6,) float32, or (B, 6) of a batch: u0, v0, du, dv, height, width of the picture.
+    """(10,) float32, or (B, 10) of a batch: u0, v0, du, dv, height, width of the picture, and what of the crop frame it
+    still shows: from u1 and v1 to u2 and v2.
 
     The pixel in row y and column x shows the point (u0 + du (x + 1/2), v0 + dv (y + 1/2)) of the crop frame, which is
-    the unit square. Transforms that turn or bend the picture raise TypeError.
+    the unit square. Beyond what it shows, where it was padded, nothing is known, also where the crop frame goes on.
+    Transforms that turn or bend the picture raise TypeError.
     """
 
     @classmethod
     def whole(cls, size: int) -> MapFrame:
         """The untouched crop of size x size pixels."""
-        return _frame(torch.tensor([0.0, 0.0, 1.0 / size, 1.0 / size, size, size], dtype=torch.float32))
+        return _of([0.0, 0.0, 1.0 / size, 1.0 / size, size, size, 0.0, 0.0, 1.0, 1.0])
 
 
 def masks_from_maps(maps: Tensor, chosen: Tensor, frames: Tensor) -> SoftMask:
     """Pixelwise maxima of the chosen maps, each resized bilinearly with half-pixel centres first.
 
-    maps: (B, K, h, w) uint8. chosen: (B, K) bool. frames: (B, 6) of `MapFrame`, all of one height and width. Returns
-    (B, 1, height, width) float32 in [0, 1], zeros where nothing is chosen and outside the crop frame. On whole frames
-    these are the masks of `masks.union_in_crop`; on others they are exact where full-size masks are resampled twice.
+    maps: (B, K, h, w) uint8. chosen: (B, K) bool. frames: (B, 10) of `MapFrame`, all of one height and width. Returns
+    (B, 1, height, width) float32 in [0, 1], zeros where nothing is chosen and where the picture was padded. On whole
+    frames these are the masks of `masks.union_in_crop`; on others they are exact where full-size masks are resampled
+    twice.
     """
     frames, maps, chosen = (t.as_subclass(Tensor) for t in (frames, maps, chosen))
-    sizes = frames[:, 4:].long().tolist()
+    sizes = frames[:, 4:6].long().tolist()
     if not sizes or sizes.count(sizes[0]) != len(sizes):
         raise ValueError(f"masks_from_maps: expected pictures of one size, got {sizes}")
     height, width = sizes[0]
-    down = _weights(frames[:, 1], frames[:, 3], height, maps.shape[2])
-    across = _weights(frames[:, 0], frames[:, 2], width, maps.shape[3])
+    u, v, du, dv, _, _, u1, v1, u2, v2 = frames.unbind(1)
+    down = _weights(v, dv, v1, v2, height, maps.shape[2])
+    across = _weights(u, du, u1, u2, width, maps.shape[3])
     result = maps.new_zeros((len(maps), 1, height, width), dtype=torch.float32)
     with torch.autocast(maps.device.type, enabled=False):  # else a mixed-precision loop would round the masks
         for slot in range(maps.shape[1]):
@@ -61,10 +65,11 @@ def masks_of_batch(batch: Mapping[str, Any], kind: Kind) -> SoftMask:
     return masks_from_maps(batch[MAPS_COLUMN], batch[FEATURES_COLUMN[kind]], batch[FRAME])
 
 
-def _weights(start: Tensor, step: Tensor, pixels: int, cells: int) -> Tensor:
-    """(B,) origin and step -> (B, pixels, cells) float32 bilinear weights; rows of zeros outside the unit interval."""
+def _weights(start: Tensor, step: Tensor, first: Tensor, last: Tensor, pixels: int, cells: int) -> Tensor:
+    """(B,) origin, step, from where and to where something is known -> (B, pixels, cells) float32 bilinear weights, 0
+    where nothing is."""
     centres = start[:, None] + step[:, None] * (torch.arange(pixels, device=start.device) + 0.5)
-    inside = (centres >= 0.0) & (centres < 1.0)
+    inside = (centres >= first[:, None]) & (centres < last[:, None])
     position = (centres * cells - 0.5).clamp(0.0, cells - 1.0)
     distance = (position[..., None] - torch.arange(cells, device=start.device)).abs()
     return ((1.0 - distance).clamp_min(0.0) * inside[..., None]).float()
@@ -75,6 +80,10 @@ def _frame(values: Tensor) -> MapFrame:
     return frame
 
 
+def _of(values: list[float]) -> MapFrame:
+    return _frame(torch.tensor(values, dtype=torch.float32))
+
+
 def _parts(frame: MapFrame) -> list[float]:
     values: list[float] = frame.as_subclass(Tensor).tolist()
     return values
@@ -83,33 +92,35 @@ def _parts(frame: MapFrame) -> list[float]:
 def _get_size(frame: MapFrame) -> list[int]:
     if frame.ndim > 1:  # of a batch, whose pictures are stacked, so of one size
         return _get_size(_frame(frame.as_subclass(Tensor)[0]))
-    return [int(v) for v in _parts(frame)[4:]]
+    return [int(v) for v in _parts(frame)[4:6]]
 
 
 def _horizontal_flip(frame: MapFrame) -> MapFrame:
-    u, v, du, dv, height, width = _parts(frame)
-    return _frame(torch.tensor([u + du * width, v, -du, dv, height, width], dtype=torch.float32))
+    u, v, du, dv, height, width, *shown = _parts(frame)
+    return _of([u + du * width, v, -du, dv, height, width, *shown])
 
 
 def _vertical_flip(frame: MapFrame) -> MapFrame:
-    u, v, du, dv, height, width = _parts(frame)
-    return _frame(torch.tensor([u, v + dv * height, du, -dv, height, width], dtype=torch.float32))
+    u, v, du, dv, height, width, *shown = _parts(frame)
+    return _of([u, v + dv * height, du, -dv, height, width, *shown])
 
 
 def _crop(frame: MapFrame, top: int, left: int, height: int, width: int) -> MapFrame:
-    u, v, du, dv, _, _ = _parts(frame)
-    return _frame(torch.tensor([u + du * left, v + dv * top, du, dv, height, width], dtype=torch.float32))
+    u, v, du, dv, old_height, old_width, u1, v1, u2, v2 = _parts(frame)
+    us = sorted((u + du * max(left, 0), u + du * min(left + width, old_width)))
+    vs = sorted((v + dv * max(top, 0), v + dv * min(top + height, old_height)))
+    shown = [max(u1, us[0]), max(v1, vs[0]), min(u2, us[1]), min(v2, vs[1])]
+    return _of([u + du * left, v + dv * top, du, dv, height, width, *shown])
 
 
 def _resize(
     frame: MapFrame, size: list[int] | None, *args: Any, max_size: int | None = None, **kwargs: Any
 ) -> MapFrame:
-    u, v, du, dv, height, width = _parts(frame)
+    u, v, du, dv, height, width, *shown = _parts(frame)
     # A tensor without memory: torchvision itself says how large the picture becomes.
     shadow = torch.empty((1, int(height), int(width)), device="meta")
     new_height, new_width = F.resize_image(shadow, size, max_size=max_size, antialias=False).shape[1:]
-    scaled = [u, v, du * width / new_width, dv * height / new_height, new_height, new_width]
-    return _frame(torch.tensor(scaled, dtype=torch.float32))
+    return _of([u, v, du * width / new_width, dv * height / new_height, new_height, new_width, *shown])
 
 
 def _resized_crop(
