@@ -36,8 +36,7 @@ def main() -> None:
     try:
         status = cli.main(standalone_mode=False, prog_name="salient-imagenet")
     except SalientError as error:
-        # Called by the name that it has here.
-        click.echo("Error: " + str(error).replace('missing="skip"', "--skip-missing"), err=True)
+        click.echo(f"Error: {_as_called_here(str(error), sys.argv[1:])}", err=True)
         sys.exit(2)
     except click.UsageError as error:
         if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # of click 8.2 and later
@@ -75,12 +74,23 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
+def _command(arguments: list[str]) -> tuple[str, list[click.Option]]:
+    """The command that was asked for, and its options; those of the group of all where there is none."""
+    command = cli.commands.get(arguments[0] if arguments else "", cli)
+    return command.name or "", [option for option in command.params if isinstance(option, click.Option)]
+
+
+def _as_called_here(message: str, arguments: list[str]) -> str:
+    """What a message says to do, with the option that does it, or without where the command has none."""
+    skips = any("--skip-missing" in option.opts for option in _command(arguments)[1])
+    return message.replace('missing="skip"', "--skip-missing") if skips else message.replace(', or missing="skip"', "")
+
+
 def _going_on(arguments: list[str]) -> str:
     """How a command that was stopped goes on, where it can: train keeps its epochs with --from only."""
-    command = cli.commands.get(arguments[0] if arguments else "", cli)
+    name, options = _command(arguments)
     given = {argument.partition("=")[0] for argument in arguments}
-    options = [option for option in command.params if isinstance(option, click.Option)]
-    if any("--resume" in option.opts for option in options) and (command.name != "train" or "--from" in given):
+    if any("--resume" in option.opts for option in options) and (name != "train" or "--from" in given):
         return " Run the same command with --resume to go on."
     if any("the same command goes on" in (option.help or "") and given & {*option.opts} for option in options):
         return " Run the same command again to go on."

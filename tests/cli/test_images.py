@@ -98,6 +98,22 @@ def squares(folder: Path, classes: tuple[str, ...], count: int = 4) -> None:
 TRAIN = (*("--epochs", 1, "--epsilon", 0, "--widths", "4,4,4", "--blocks", 1, "--batch-size", 4, "--crop", 16),)
 
 
+def test_a_missing_image_is_told_with_the_option_of_the_command_only_where_it_has_one(
+    store: Store, images: Path, tmp_path: Path, run: Run
+) -> None:
+    few = Path(shutil.copytree(images, tmp_path / "few"))
+    next((few / "bar").iterdir()).unlink()
+    for words, end in (
+        (
+            ("sheets", store.path, "--images", few, "--out", tmp_path / "s"),
+            "; give the folder the store was built from\n",
+        ),
+        (("evaluate", store.path, "--images", few, "--weights", "x"), "was built from, or --skip-missing\n"),
+    ):
+        code, _, err = run(*words)
+        assert code == 2 and err.startswith("Error: 1 of ") and err.endswith(end) and "missing=" not in err
+
+
 def test_nothing_is_written_where_it_could_be_taken_for_an_image(
     store: Store, littered: Path, tmp_path: Path, run: Run
 ) -> None:
