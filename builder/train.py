@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from salient_imagenet_data.builder.attacking import attack
 from salient_imagenet_data.builder.training.recipe import check_within
+from salient_imagenet_data.builder.training.strides import pixels_kept_first
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.reading import read_ahead
@@ -142,7 +143,7 @@ def train(
     )
     net.train()
     began = time.monotonic()
-    with repeatable(), progress((), total=total_steps * batch_size, what="train") as bar:
+    with repeatable(), pixels_kept_first(net), progress((), total=total_steps * batch_size, what="train") as bar:
         for epoch in range(config.epochs):
             order, total = torch.randperm(len(images), generator=generator), 0.0
             for start in range(0, per_epoch * batch_size, batch_size):

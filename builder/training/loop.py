@@ -23,6 +23,7 @@ from salient_imagenet_data.builder.training.crops import training_crop
 from salient_imagenet_data.builder.training.processes import Processes
 from salient_imagenet_data.builder.training.recipe import Recipe
 from salient_imagenet_data.builder.training.state import State
+from salient_imagenet_data.builder.training.strides import pixels_kept_first
 from salient_imagenet_data.builder.units.engine import default_threads
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.images.reading import Ahead, read_ahead
@@ -78,7 +79,11 @@ def fine_tune(
     began, first = time.monotonic(), state.epoch
     on_gpu = torch.device(device).type == "cuda"
     threads = default_threads() if on_gpu else 2  # beside a network on the same processors, two are enough
-    with repeatable(), progress((), total=per_epoch * batch * (recipe.epochs - first), what="train") as bar:
+    with (
+        repeatable(),
+        pixels_kept_first(model),
+        progress((), total=per_epoch * batch * (recipe.epochs - first), what="train") as bar,
+    ):
         for epoch in range(first, recipe.epochs):
             sums, bad = np.zeros(3), 0
             step = epoch * per_epoch * recipe.replays
