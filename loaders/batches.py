@@ -58,8 +58,12 @@ def collate(samples: Sequence[Mapping[str, Any]]) -> Batch:
 
     Tensors are stacked and keep the type of the first (Image, SoftMask, MapFrame); arrays, bool, int and float become
     tensors; strings a list; tuples, as of `FiveCrop`, a tuple of what becomes of their parts. Raises ValueError for
-    samples whose shapes or keys differ, naming the key.
+    samples whose shapes or keys differ, naming the key, and for what are no dicts.
     """
+    others = [type(sample).__name__ for sample in samples if not isinstance(sample, Mapping)]
+    if others or not len(samples):
+        got = others[0] if others else "none"
+        raise ValueError(f"collate: expected samples that are dicts, got {got}; torch's default_collate takes others")
     first = samples[0]
     for sample in samples:
         if sample.keys() != first.keys():

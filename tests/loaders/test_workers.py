@@ -66,6 +66,9 @@ def test_collate_keeps_types_and_names_what_does_not_fit(store: Store, images: P
     assert type(small["map_frame"]) is MapFrame and small["core_features"].dtype == torch.bool
     with pytest.raises(ValueError, match=r"one shape of 'image', got \[\(3, 9, 9\), \(3, 56, 56\)\]"):
         collate([samples[0], v2.Resize((9, 9))(samples[1])])
+    for wrong, got in (([(1, 2)], "tuple"), ([], "none")):
+        with pytest.raises(ValueError, match=f"expected samples that are dicts, got {got}; torch's default_collate"):
+            collate(wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="expected the keys"):
         collate([samples[0], {"image": samples[1]["image"]}])
 
