@@ -8,6 +8,7 @@ checkpoint. The files of the training set are called `<wnid>_<number>.JPEG`, tho
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -101,11 +102,17 @@ def is_imagenet(name: str) -> bool:
     return bool(re.fullmatch(r"n\d{8}", stem) or _FILE.fullmatch(stem))
 
 
+def composed(name: str) -> str:
+    """A name with one character for a letter and its accent (NFC). File systems and archives of macOS take them apart,
+    so that one name is two texts that look alike."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
 def id_of_path(path: str) -> str:
-    """The id of the image at `path` (with forward slashes, relative to the root of its source).
+    """The id of the image at `path` (with forward slashes, relative to the root of its source), `composed`.
 
     An ImageNet file's id is its bare name without the Hub's class suffix: `train/n01440764/n01440764_18.JPEG` and
     `n01440764_18_n01440764.JPEG` are both `n01440764_18`. Any other path loses only its extension.
     """
     match = _FILE.fullmatch(path.rpartition("/")[2].split(".", 1)[0])
-    return match["id"] if match else PurePosixPath(path).with_suffix("").as_posix()
+    return match["id"] if match else composed(PurePosixPath(path).with_suffix("").as_posix())

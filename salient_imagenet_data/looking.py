@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.imagenet import display_names
+from salient_imagenet_data.imagenet import composed, display_names
 from salient_imagenet_data.joining import Joined
 from salient_imagenet_data.names import IMAGE, IMAGE_ID, KINDS, LABEL, MASK_COLUMN, SPURIOUS, Kind
 from salient_imagenet_data.pictures.overlay import PANEL, strip
@@ -119,8 +119,8 @@ def _items_of(store: Store, labels: NDArray[np.integer], label: int) -> NDArray[
 def label_of(class_names: tuple[str, ...], name: str) -> int:
     """The number of a class by its name or ImageNet's words. Raises SalientError for another."""
     for names in (class_names, display_names(class_names)):
-        if name in names:
-            return names.index(name)
+        if composed(name) in names:
+            return names.index(composed(name))
     raise SalientError(
         f"no class {name!r} in the store", expected=f"one of {', '.join(display_names(class_names)[:5])}, ..."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.imagenet import id_of_path
+from salient_imagenet_data.imagenet import composed, id_of_path
 from salient_imagenet_data.images.decoding import decode_picture, extensions
 from salient_imagenet_data.images.layout.walking import contents, pictures_below
 from salient_imagenet_data.images.passed_over import OUTSIDE, PassedOver, text_of
@@ -103,6 +104,13 @@ class FolderSource(FileSource):
         paths: list[str] = []
         labels: list[int] = []
         names = in_class_order(inside.folders)
+        twice = [name for name, count in Counter(composed(text_of(name)) for name in names).items() if count > 1]
+        if twice:
+            raise SalientError(
+                f"{folder}: two class folders are called {twice[0]!r}",
+                got="one with accents in characters of their own",
+                then="put their images into one",
+            )
         for label, name in enumerate(names):
             found = pictures_below(str(folder), name, passed)
             if not found:
@@ -121,4 +129,4 @@ def in_class_order(names: Iterable[str]) -> list[str]:
     some = list(names)
     if all(name.isascii() and name.isdigit() for name in some):
         return sorted(some, key=lambda name: (int(name), name))
-    return sorted(some, key=text_of)
+    return sorted(some, key=lambda name: composed(text_of(name)))

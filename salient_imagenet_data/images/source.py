@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from salient_imagenet_data.errors import SalientError
+from salient_imagenet_data.imagenet import composed
 from salient_imagenet_data.images.passed_over import PassedOver
 
 
@@ -85,7 +86,8 @@ class ListedSource:
     taken_for = ""
 
     def __init__(self, ids: Any, labels: Sequence[int] | NDArray[np.integer], class_names: tuple[str, ...]) -> None:
-        self._ids, self._labels, self._names = ids, np.array(labels, dtype=np.int32), class_names
+        self._ids, self._labels = ids, np.array(labels, dtype=np.int32)
+        self._names = tuple(map(composed, class_names))
 
     @property
     def class_names(self) -> tuple[str, ...]:

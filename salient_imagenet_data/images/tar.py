@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from salient_imagenet_data.errors import ImageError, SalientError
-from salient_imagenet_data.imagenet import id_of_path, wnids
+from salient_imagenet_data.imagenet import composed, id_of_path, wnids
 from salient_imagenet_data.images.decoding import decode, extensions
 from salient_imagenet_data.images.folder import in_class_order
 from salient_imagenet_data.images.passed_over import IN_TAR, PassedOver, ending_reason, name_reason
@@ -253,4 +253,4 @@ def _word(key: PurePosixPath) -> str:
     wnid = re.match(r"n\d{8}(?=_)|.*_(n\d{8})$", key.name)
     if wnid:
         return wnid[1] or wnid[0]
-    return key.parent.name
+    return composed(key.parent.name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from salient_imagenet_data.errors import SalientError
-from salient_imagenet_data.imagenet import classes, wnids
+from salient_imagenet_data.imagenet import classes, composed, wnids
 
 Reading = Literal["all", "store"]
 """Among what a network's answer is the most probable: `all` its outputs, or those that are classes of the `store`."""
@@ -155,6 +155,7 @@ def _by(found: Mapping[int, int], count: int, store: Sequence[str]) -> ClassMap:
 def _found(network: Sequence[str], store: Sequence[str]) -> dict[int, int]:
     """The network's output of each class of the store that one fits. A list that is ImageNet's thousand as a whole is
     read as that first: two of its labels may say the same, and stand for one class each all the same."""
+    network, store = [*map(composed, network)], [*map(composed, store)]
     if len(network) == len(wnids()) != len(store):
         whole = _by_name(list(network), list(wnids()))
         if len(whole) == len(wnids()):
