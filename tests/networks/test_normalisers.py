@@ -20,8 +20,15 @@ NAMES = tuple(f"thing {i}" for i in range(4))
 
 @pytest.fixture(scope="module")
 def net() -> torch.nn.Module:
+    """A small one, with statistics of its own features: else nearly nothing of an image would reach its output."""
     torch.manual_seed(0)
-    return torchvision.models.resnet18(num_classes=4).eval()
+    made = torchvision.models.shufflenet_v2_x0_5(num_classes=4)
+    for layer in made.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 1.0
+    with torch.no_grad():
+        made(torch.randn(8, 3, 64, 64))
+    return made.eval()
 
 
 def pair(names: tuple[str, str], shape: tuple[int, ...] = (3,)) -> dict[str, torch.Tensor]:
@@ -45,12 +52,12 @@ def test_a_files_own_normaliser_is_used_and_told(
 ) -> None:
     state = {prefix + key: value for key, value in net.state_dict().items()}
     torch.save({"state_dict": state | pair(names, shape)}, tmp_path / "w.pt")
-    opened = open_network("torchvision:resnet18", NAMES, tmp_path / "w.pt")
+    opened = open_network("torchvision:shufflenet_v2_x0_5", NAMES, tmp_path / "w.pt")
     x = torch.rand(2, 3, 64, 64)
     with torch.inference_mode():
         wanted = net(normalize(x, list(MEAN), list(STD)))
-        assert torch.allclose(opened.model(x), wanted, atol=1e-5)
-        builders, _ = load_model(tmp_path / "w.pt", architecture="resnet18")
+        assert torch.allclose(opened.model(x), wanted, atol=1e-5) and not torch.allclose(net(x), wanted, atol=0.05)
+        builders, _ = load_model(tmp_path / "w.pt", architecture="shufflenet_v2_x0_5")
         assert torch.equal(builders(x), opened.model(x))
     said = opened.details["normalisation"]
     assert said["from"] == f"{names[0]} and {names[1]} of the weights"
@@ -60,13 +67,15 @@ def test_a_files_own_normaliser_is_used_and_told(
 
 def test_without_one_the_librarys_is_told(net: torch.nn.Module, tmp_path: Path) -> None:
     torch.save(net.state_dict(), tmp_path / "w.pt")
-    opened = open_network("torchvision:resnet18", NAMES, tmp_path / "w.pt")
+    opened = open_network("torchvision:shufflenet_v2_x0_5", NAMES, tmp_path / "w.pt")
     said = opened.details["normalisation"]
-    assert said["mean"] == [0.485, 0.456, 0.406] and "ResNet18_Weights.IMAGENET1K_V1" in said["from"]
-    words = "minus 0.485, 0.456, 0.406, over 0.229, 0.224, 0.225: torchvision's ResNet18_Weights.IMAGENET1K_V1"
+    assert said["mean"] == [0.485, 0.456, 0.406] and "ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1" in said["from"]
+    words = (
+        "minus 0.485, 0.456, 0.406, over 0.229, 0.224, 0.225: torchvision's ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1"
+    )
     made = "images shorter side resized to 256 (bilinear), central 224 x 224"
-    assert told(opened.details, opened.preprocessing)[0] == f"torchvision:resnet18: {made}; {words}"
-    assert told(opened.details, None)[0] == f"torchvision:resnet18: images {words}"
+    assert told(opened.details, opened.preprocessing)[0] == f"torchvision:shufflenet_v2_x0_5: {made}; {words}"
+    assert told(opened.details, None)[0] == f"torchvision:shufflenet_v2_x0_5: images {words}"
 
 
 @pytest.mark.parametrize(
@@ -90,7 +99,7 @@ def test_what_is_left_over_is_refused_by_name(
     more: dict[str, torch.Tensor], message: str, net: torch.nn.Module, tmp_path: Path
 ) -> None:
     torch.save({f"model.{k}": v for k, v in net.state_dict().items()} | more, tmp_path / "w.pt")
-    for opener in (lambda: open_network("torchvision:resnet18", NAMES, tmp_path / "w.pt"), lambda: load_model(tmp_path / "w.pt", architecture="resnet18")):  # fmt: skip
+    for opener in (lambda: open_network("torchvision:shufflenet_v2_x0_5", NAMES, tmp_path / "w.pt"), lambda: load_model(tmp_path / "w.pt", architecture="shufflenet_v2_x0_5")):  # fmt: skip
         with pytest.raises(SalientError, match=message):
             opener()
 
@@ -99,4 +108,7 @@ def test_copies_and_counters_are_no_surprise(net: torch.nn.Module, tmp_path: Pat
     state = {f"module.{k}": v for k, v in net.state_dict().items()}
     state |= {f"module.attacker.{k}": v for k, v in net.state_dict().items()} | {"n_averaged": torch.tensor(7)}
     torch.save(state, tmp_path / "w.pt")
-    assert open_network("torchvision:resnet18", NAMES, tmp_path / "w.pt").details["normalisation"]["mean"][0] == 0.485
+    assert (
+        open_network("torchvision:shufflenet_v2_x0_5", NAMES, tmp_path / "w.pt").details["normalisation"]["mean"][0]
+        == 0.485
+    )
