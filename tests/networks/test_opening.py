@@ -57,13 +57,13 @@ def test_builder_and_evaluation_see_the_same(spec: str, expected: Preprocessing,
 
 def test_the_hash_is_of_the_state_and_not_of_the_file(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    net = torchvision.models.resnet18(num_classes=5)
+    net = torchvision.models.shufflenet_v2_x0_5(num_classes=5)
     save_file(net.state_dict(), tmp_path / "a.safetensors")
     torch.save({"state_dict": {f"module.{k}": v for k, v in net.state_dict().items()}}, tmp_path / "b.pt")
     with torch.no_grad():
         net.fc.bias[3] += 1e-6
     save_file(net.state_dict(), tmp_path / "c.safetensors")
-    a, b, c = (open_network("torchvision:resnet18", NAMES, tmp_path / n).recorded for n in ("a.safetensors", "b.pt", "c.safetensors"))  # fmt: skip
+    a, b, c = (open_network("torchvision:shufflenet_v2_x0_5", NAMES, tmp_path / n).recorded for n in ("a.safetensors", "b.pt", "c.safetensors"))  # fmt: skip
     assert a["network_sha256"] == b["network_sha256"] != c["network_sha256"] and len(a["network_sha256"]) == 64
     assert a["weights_sha256"] != b["weights_sha256"] and a["library"] == f"torchvision {torchvision.__version__}"
 
@@ -79,7 +79,7 @@ def test_weights_that_are_not_finite_are_named(tmp_path: Path) -> None:
 
 
 def test_plain_extras_of_checkpoints_are_read_past(tmp_path: Path) -> None:
-    net = torchvision.models.resnet18(num_classes=5)
+    net = torchvision.models.shufflenet_v2_x0_5(num_classes=5)
     history: defaultdict[str, list[float]] = defaultdict(list)
     history["loss"].append(0.5)
     extras = {
@@ -91,23 +91,26 @@ def test_plain_extras_of_checkpoints_are_read_past(tmp_path: Path) -> None:
         "best": np.float32(3.5),
     }
     torch.save({"state_dict": net.state_dict(), **extras}, tmp_path / "w.pt")
-    assert open_network("torchvision:resnet18", NAMES, tmp_path / "w.pt").details["spec"] == "torchvision:resnet18"
+    assert (
+        open_network("torchvision:shufflenet_v2_x0_5", NAMES, tmp_path / "w.pt").details["spec"]
+        == "torchvision:shufflenet_v2_x0_5"
+    )
 
 
 def test_the_network_of_a_store_wants_the_stores_crop(store: Store, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    save_file(torchvision.models.resnet18(num_classes=10).state_dict(), tmp_path / "w.safetensors")
+    save_file(torchvision.models.shufflenet_v2_x0_5(num_classes=10).state_dict(), tmp_path / "w.safetensors")
     file = str(tmp_path / "w.safetensors")
-    other = open_networks(store, (), (file,), "resnet18")[file]()
+    other = open_networks(store, (), (file,), "shufflenet_v2_x0_5")[file]()
     assert other.preprocessing == Preprocessing(256, 224) and other.name == file
     store.manifest  # noqa: B018
     mine = Store(store.path)
     mine.manifest = replace(store.manifest, weights_sha256=other.details["weights_sha256"])
-    opened = open_networks(mine, (), (file,), "resnet18")[file]()
-    framed = open_networks(mine, (), (file,), "resnet18", own_preprocessing=False)[file]()
+    opened = open_networks(mine, (), (file,), "shufflenet_v2_x0_5")[file]()
+    framed = open_networks(mine, (), (file,), "shufflenet_v2_x0_5", own_preprocessing=False)[file]()
     assert opened.preprocessing == framed.preprocessing == Preprocessing(60, 56)
     assert framed.details == opened.details and "own_preprocessing" not in opened.details
-    framed = open_networks(store, (), (file,), "resnet18", own_preprocessing=False)[file]()
+    framed = open_networks(store, (), (file,), "shufflenet_v2_x0_5", own_preprocessing=False)[file]()
     assert framed.preprocessing == Preprocessing(60, 56)
     assert framed.details == other.details | {"own_preprocessing": asdict(Preprocessing(256, 224))}
 

@@ -8,18 +8,18 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torchvision.models import resnet18
+from torchvision.models import shufflenet_v2_x0_5
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.networks.opening import open_network
 from salient_imagenet_data.networks.saving import save_as_read
 
-SPEC, NAMES = "torchvision:resnet18", ("cat", "dog", "owl")
+SPEC, NAMES = "torchvision:shufflenet_v2_x0_5", ("cat", "dog", "owl")
 
 
 def written(path: Path, names: tuple[str, ...] | None = NAMES) -> torch.nn.Module:
     torch.manual_seed(0)
-    net = resnet18(num_classes=3).eval()
+    net = shufflenet_v2_x0_5(num_classes=3).eval()
     save_as_read(net, path, SPEC, names)
     return net
 
