@@ -144,7 +144,7 @@ def probed(
     without a readable image to fit on.
     """
     if not out.exists():
-        check_out(out)
+        check_out(out, option="--probe")
     opened = open_backbone(weights, architecture, len(source.class_names), sha256=sha256)
     wanted = preprocessing or opened.preprocessing
     assert wanted is not None  # of timm's and torchvision's networks

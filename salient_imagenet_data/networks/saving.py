@@ -15,12 +15,12 @@ from salient_imagenet_data.networks.weights import save_network
 from salient_imagenet_data.whole_file import check_new
 
 
-def check_out(path: Path, overwrite: bool = False) -> None:
+def check_out(path: Path, overwrite: bool = False, option: str = "--out") -> None:
     """Before the work is done: raises SalientError for a file of weights that could not be written, or not be read
-    again, or that is there already, unless `overwrite`."""
+    again, or that is there already, unless `overwrite`. option: where its name is from."""
     if path.suffix != ".safetensors":
         raise SalientError(f"{path}: weights are written as safetensors", expected="a name that ends in .safetensors")
-    check_new(path, overwrite)
+    check_new(path, overwrite, option=option)
 
 
 def save_as_read(

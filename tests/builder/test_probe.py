@@ -155,7 +155,10 @@ def test_a_probe_knows_the_images_it_was_fitted_on(images: Path, run: Run, tmp_p
 
 @pytest.mark.parametrize(
     ("out", "message"),
-    [("p.pt", "p.pt: weights are written as safetensors"), ("none/p.safetensors", "none: no such folder")],
+    [
+        ("p.pt", "p.pt: weights are written as safetensors"),
+        ("none/p.safetensors", "none: no such folder; expected the folder of --probe; make it first"),
+    ],
 )
 def test_a_file_that_cannot_be_written_is_refused_before_the_work(
     out: str, message: str, backbone: Path, images: Path, run: Run, tmp_path: Path
