@@ -121,7 +121,7 @@ def grouped(
     loader = DataLoader(
         made, batch_size=None, collate_fn=_same, num_workers=workers, prefetch_factor=WAITING if workers else None
     )
-    return Ahead(_on_device(source, iter(loader), preprocessing, device), 2)
+    return Ahead(_on_device(source, _ended(iter(loader)), preprocessing, device), 2)
 
 
 def split(indices: Sequence[T], size: int) -> Iterator[Sequence[T]]:
@@ -177,6 +177,15 @@ def _group(source: ImageSource, indices: Sequence[int], preprocessing: Preproces
         np.cumsum([len(file) for file in files]).tolist(),
         failed,
     )
+
+
+def _ended(groups: Iterator[Group | Exception]) -> Iterator[Group | Exception]:
+    """What workers made; they end with it, or when it is closed, and not whenever Python collects them."""
+    try:
+        yield from groups
+    finally:
+        if hasattr(groups, "_shutdown_workers"):  # of one that has workers
+            groups._shutdown_workers()
 
 
 def _same(value: T) -> T:

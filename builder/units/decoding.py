@@ -23,7 +23,6 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 from salient_imagenet_data.builder.choices import Decoder
 from salient_imagenet_data.builder.units import nvjpeg
 from salient_imagenet_data.builder.units.jpeg import by_simplejpeg, check_simplejpeg, is_usual, jpeg_of, without_exif
-from salient_imagenet_data.builder.units.resizing import crops_of
 from salient_imagenet_data.errors import ImageError, SalientError
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.images.source import ImageSource, picture_of
@@ -160,26 +159,19 @@ def crops_of_files(
     failed: list[tuple[int, ImageError]],
     device: str,
 ) -> list[tuple[int, Crop]]:
-    """Crops of files, resized all together where the device decodes them; what it refuses is Pillow's."""
+    """Crops of files that a device decodes, all in one call, and crops as they are; what it refuses is Pillow's."""
     decoded = iter(nvjpeg.decoded([file for _, file in files if isinstance(file, Tensor)], device))
-    found: dict[int, Crop] = {}
-    together: list[tuple[int, Tensor]] = []
+    crops: list[tuple[int, Crop]] = []
     for index, file in files:
         pixels = next(decoded) if isinstance(file, Tensor) else None
         try:
             if not isinstance(file, Tensor):
-                found[index] = file
+                crops.append((index, file))
             elif pixels is None:
-                found[index] = pillow_crop(source, index, preprocessing)
-            elif preprocessing.is_strip(pixels.shape[2], pixels.shape[1]):
-                with _as_image_error(source, index):
-                    found[index] = cropped(pixels, preprocessing)
+                crops.append((index, pillow_crop(source, index, preprocessing)))
             else:
-                together.append((index, pixels))
+                with _as_image_error(source, index):
+                    crops.append((index, cropped(pixels, preprocessing)))
         except ImageError as error:
             failed.append((index, error))
-    if together:
-        crops = crops_of([pixels for _, pixels in together], preprocessing)
-        for (index, pixels), crop in zip(together, crops, strict=True):
-            found[index] = (pixels.shape[2], pixels.shape[1]), crop
-    return [(index, found[index]) for index, _ in files if index in found]
+    return crops
