@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from salient_imagenet_data.builder.config import BuildConfig
 from salient_imagenet_data.builder.discovery.candidates import missed, slots
 from salient_imagenet_data.builder.discovery.ranking import GroupSums, Ranking, class_means
 from salient_imagenet_data.builder.units.unit import Arrays, Job
-from salient_imagenet_data.errors import some
+from salient_imagenet_data.errors import many, some
 from salient_imagenet_data.geometry import Preprocessing
 from salient_imagenet_data.imagenet import display_names
 from salient_imagenet_data.images.source import ImageSource, ListedSource, ids_of, labels_of
@@ -197,6 +198,18 @@ def among(model: RobustModel, config: BuildConfig, predictions: NDArray[np.int64
         return {}
     outside = int((predictions < 0).sum())
     return {"predictions": {"among": config.classes, "images": len(predictions), "outside": outside}}
+
+
+def fewer_features(store: Store, asked: int) -> str:
+    """One line about classes that have some features, but fewer than were asked for; empty where there are none, or
+    where answers or another store's pairs say which there are."""
+    if "pairs_of" in store.manifest.network or store.manifest.annotations_sha256 is not None:
+        return ""
+    few = [count for count in Counter(feature.class_index for feature in store.features).values() if count < asked]
+    if not few:
+        return ""
+    whole = many(len(store.class_names), "class", "classes")
+    return f"{len(few)} of {whole} have fewer than {asked} features, {min(few)} at least: there are no more"
 
 
 def predicted_outside(store: Store) -> str:

@@ -89,7 +89,7 @@ def build(
     from salient_imagenet_data.annotation.restricting import of_classes
     from salient_imagenet_data.builder.build import build_until
     from salient_imagenet_data.builder.config import BuildConfig
-    from salient_imagenet_data.builder.finish import predicted_outside, without_features
+    from salient_imagenet_data.builder.finish import fewer_features, predicted_outside, without_features
     from salient_imagenet_data.images.source import id_chunks
     from salient_imagenet_data.networks.classifiers import told
     from salient_imagenet_data.networks.openers.published import check_answers
@@ -151,7 +151,8 @@ def build(
     click.echo(f"wrote {out}: {m.images} images, {len(store.features)} features, {m.quarantined} images in quarantine")
     if m.left_out:
         tell(LeftOutFacts(**m.left_out).words + ", of ranking and top images")
-    for line in filter(None, (predicted_outside(store), without_features(store))):
+    few = fewer_features(store, options["top_features"])
+    for line in filter(None, (predicted_outside(store), without_features(store), few)):
         tell(line)
     if m.annotations_sha256 is None:
         click.echo("next: " + shlex.join(["salient-imagenet", "label", out, *images.options()]))

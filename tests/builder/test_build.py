@@ -316,5 +316,8 @@ def test_classes_without_masks_are_named(images: Path, weights: Path, tmp_path: 
     assert 0 < len(lost) < 10
     assert f"{len(lost)} of 10 classes have no features, so no masks: {', '.join(lost)}; no image was predicted" in err
     assert "build with --group-by label" in err
-    code, _, err = command(*typed, tmp_path / "t", "--group-by", "label")
+    assert "fewer than" not in err
+    code, _, err = command(*typed, tmp_path / "t", "--group-by", "label", "--top-features", 20)
     assert code == 0 and "no masks" not in err
+    assert "10 of 10 classes have fewer than 20 features, 12 at least: there are no more" in err
+    assert len(Store(tmp_path / "t").features) == 10 * 12
