@@ -83,7 +83,10 @@ def test_an_error_of_a_worker_is_the_line_that_it_would_be_here(images: Path) ->
     assert str(told.value) == "the disk is on fire; expected no fire; put it out"
 
 
-def test_a_worker_that_dies_ends_the_stream(images: Path) -> None:
+def test_a_worker_that_dies_ends_the_stream(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Torch waits for what has died as often as it has workers, five seconds each.
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.5)
+    monkeypatch.setattr("torch.utils.data.dataloader._MultiProcessingDataLoaderIter._try_get_data.__defaults__", (0.5,))
     with pytest.raises(RuntimeError, match="DataLoader worker .* is killed by signal"):
         made(Odd(images, "die"))
     assert not multiprocessing.active_children()
