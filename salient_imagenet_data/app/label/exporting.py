@@ -11,6 +11,7 @@ from salient_imagenet_data.annotation.answers import OFFICIAL_COLUMNS
 from salient_imagenet_data.annotation.applying import check_pairs
 from salient_imagenet_data.annotation.files import csv_of, read_annotations
 from salient_imagenet_data.annotation.label_studio import read_tasks, tasks_of
+from salient_imagenet_data.annotation.restricting import of_classes
 from salient_imagenet_data.annotation.verdicts import Annotations, Generalised
 from salient_imagenet_data.app.label.book import Book
 from salient_imagenet_data.app.label.desk import SHOWN, WIDE_RANKS, answers_in, checked_name, identity_of
@@ -61,11 +62,18 @@ def _generalised(ledger: Ledger) -> Generalised | None:
 
 def take_in(path: Path, store: Store, answers: Path, tell: Callable[[str], None]) -> int:
     """Add the answers of a CSV or Parquet file (ours or the official columns) or of Label Studio's JSON to a file of
-    answers; how many. Those that a person gave to a pair before stay: they are left out and told.
+    answers; how many. Classes are matched by name. Left out and told are rows without an answer, answers about classes
+    that the store has not, and those of a person to a pair that has one of theirs, which stays.
 
     Raises SalientError for a pair that the store does not have.
     """
-    read = read_tasks(path) if path.suffix == ".json" else list(read_annotations(path).answers)
+    given = Annotations(tuple(read_tasks(path)), "") if path.suffix == ".json" else read_annotations(path)
+    if given.unanswered:
+        tell(f"{many(given.unanswered, 'row')} of {path} without an answer left out")
+    restricted = of_classes(given, store.class_names)
+    if line := restricted.line():
+        tell(line)
+    read = restricted.annotations.answers
     check_pairs(read, store.features, path)
     book = Book(answers, identity_of(store))
     try:

@@ -107,13 +107,36 @@ def test_what_was_written_is_taken_in_again(form: str, file: Path, bare_store: S
     assert answers_in(read_book(other), bare_store) == before
 
 
+def test_answers_are_taken_in_by_the_names_of_classes_and_what_is_left_out_is_told(
+    bare_store: Store, run: Run, tmp_path: Path
+) -> None:
+    """As `apply` takes them: a file about more classes numbers them otherwise."""
+    f, file = bare_store.features[0], tmp_path / "a.csv"
+    pair = f"{f.feature_index},{f.rank}"
+    rows = (f"ada,{f.class_name},700,{pair},background,2,sand", "ada,zebra,0,7,1,background,,", f"ada,x,9,{pair},,,")
+    file.write_text(
+        "annotator,class_name,class_index,feature_index,feature_rank,answer,confidence,reason\n" + "\n".join(rows)
+    )
+    book = tmp_path / "b.sqlite"
+    code, out, err = run("import-answers", bare_store.path, file, "--answers", book)
+    assert (code, out) == (0, f"1 answer added to {book}\n")
+    first, second = err.splitlines()
+    assert first == f"1 row of {file} without an answer left out"
+    assert second.startswith("1 of 2 classes of the answers are not here, and 1 answers") and second.endswith("zebra")
+    (answer,) = answers_in(read_book(book), bare_store)
+    assert (answer.class_index, answer.feature_index, answer.reason) == (f.class_index, f.feature_index, "sand")
+
+
 def test_answers_about_something_else_are_refused(bare_store: Store, run: Run, tmp_path: Path) -> None:
     f = bare_store.features[0]
     head = "annotator,class_name,class_index,feature_index,feature_rank,answer,confidence,reason\n"
     for line, told in (
         (f"a,{f.class_name},{f.class_index},999,{f.rank},background,,", "feature 999"),
         (f"a,{f.class_name},{f.class_index},{f.feature_index},{f.rank + 1},background,,", f"rank {f.rank + 1}"),
-        (f"a,other,{f.class_index},{f.feature_index},{f.rank},background,,", f"feature {f.feature_index}"),
+        (
+            f"a,other,{f.class_index},{f.feature_index},{f.rank},background,,",
+            "the answers are about none of the classes here",
+        ),
         (f"{'x' * 61},{f.class_name},{f.class_index},{f.feature_index},{f.rank},background,,", "annotator's name"),
     ):
         (tmp_path / "a.csv").write_text(head + line + "\n")
