@@ -55,7 +55,7 @@ def main() -> None:
         of_store: list[object] = [store.path, "--images", folder / "images", *network, "--workers", options.workers]
         few: list[object] = ["--cell", 14, "--step", 4, "--tau", 0.01, "--fold", "1/10"]
         once: list[object] = ["--from", f"torchvision:{options.architecture}", "--weights", folder / "net.pt"]
-        once += ["--crop", 224, "--epochs", 1, "--steps", 3, "--attacked", 0, "--batch-size", 64]
+        once += ["--crop", 224, "--epochs", 1, "--steps", 3, "--attacked", 1, "--batch-size", 64]
         commands: dict[str, tuple[list[object], str]] = {
             "evaluate, noise": (["evaluate", *of_store], "e"),
             "sis, a tenth of the images, 14 x 14 cells": (["sis", *of_store, *few], "s"),
