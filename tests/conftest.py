@@ -29,10 +29,7 @@ from salient_imagenet_data.scenes import CLASSES, SceneSource
 from salient_imagenet_data.store.reading import Store
 from tests.reports import browser as browser
 from tests.reports import report as report
-from tests.waiting import wait_for_no_disk
 from tests.warm import Warm
-
-wait_for_no_disk()
 
 gc.disable()  # until all modules are imported: to search the growing heap for garbage takes a third of that time
 CONFIG = BuildConfig(group_by="label", top_features=4, top_images=2, shard_rows=16, batch_size=5, attacked=4)

@@ -9,7 +9,6 @@ import pytest
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.whole_file import UNFINISHED, check_new, sweep, whole_file, write_bytes, write_text
-from tests import waiting
 
 
 def test_a_file_is_there_when_all_of_it_is(tmp_path: Path) -> None:
@@ -34,11 +33,11 @@ def test_the_bytes_are_on_the_disk_before_the_name_is_and_then_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
-    replace = Path.replace
+    fsync, replace = os.fsync, Path.replace
 
     def synced(descriptor: int) -> None:
         calls.append(f"sync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
-        waiting.fsync(descriptor)
+        fsync(descriptor)
 
     def renamed(self: Path, target: Path) -> Path:
         calls.append(f"rename to {target.name}")

@@ -26,8 +26,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.waiting import wait_for_no_disk
-
 ROOT = Path(__file__).parents[1]
 Done = subprocess.CompletedProcess[str]
 
@@ -156,7 +154,6 @@ def _leave() -> None:
 
 
 def _serve(modules: list[str]) -> None:
-    wait_for_no_disk()
     atexit.register(_leave)  # the first that is registered is called last
     gc.disable()  # to search a growing heap for garbage takes a third of the time of imports
     for name in modules:
