@@ -88,7 +88,7 @@ def fine_tune(
             sums, bad = np.zeros(3), 0
             step = epoch * per_epoch * recipe.replays
             made = _batches(source, labels, filter, recipe, epoch, per_epoch, batch, processes, threads)
-            stream = Ahead(map(_pinned, made), 2) if on_gpu else made  # a device would have to wait
+            stream = Ahead(_pinned(made), 2) if on_gpu else made  # a device would have to wait
             with closing(stream):
                 for x, y, start, missing in stream:
                     x = unit_images(x.to(device, non_blocking=True), torch.channels_last)
@@ -161,10 +161,11 @@ def _batches(
         yield pixels, torch.tensor(targets, dtype=torch.int64), start[there], len(places) - len(there)
 
 
-def _pinned(part: Part) -> Part:
+def _pinned(parts: Generator[Part, None, None]) -> Generator[Part, None, None]:
     """In memory that a device copies from."""
-    x, y, start, missing = part
-    return x.pin_memory(), y.pin_memory(), start.pin_memory(), missing
+    with closing(parts):
+        for x, y, start, missing in parts:
+            yield x.pin_memory(), y.pin_memory(), start.pin_memory(), missing
 
 
 def _steps(

@@ -8,11 +8,14 @@ shared memory.
 from __future__ import annotations
 
 import itertools
+import os
+import pickle
 import shutil
 import sys
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -84,7 +87,8 @@ def batches(
     """Batches of crops in order; images that cannot be decoded are appended to `failed` and left out.
 
     On a processor each batch is full but the last; for a CUDA device each is of `batch_size` indices, and smaller where
-    one of them failed. threads: that decode, or as many processes. Close it where not all batches are taken.
+    one of them failed. threads: that decode, or as many processes. Nothing begins before the first batch is asked for.
+    Close it where not all batches are taken.
     """
     if not waits(device):
         of = CROPS[decoder]
@@ -92,7 +96,7 @@ def batches(
         crops = read_ahead(indices, lambda index: of(source, index, preprocessing), threads=threads, window=window)
         return _by_threads(crops, batch_size, failed)
     groups = list(split(indices, batch_size))
-    return _closed(grouped(source, groups, preprocessing, decoder, device=device, workers=threads), failed)
+    return _closed(lambda: grouped(source, groups, preprocessing, decoder, device=device, workers=threads), failed)
 
 
 def waits(device: str) -> bool:
@@ -117,11 +121,11 @@ def grouped(
     if decoder == "nvjpeg":
         nvjpeg.check(device)
     made = _Made(source, groups, preprocessing, decoder)
-    workers = _that_fit(workers, made.bytes_of_a_group)
+    workers = _that_fit(min(workers, len(groups)), made.bytes_of_a_group)
     loader = DataLoader(
         made, batch_size=None, collate_fn=_same, num_workers=workers, prefetch_factor=WAITING if workers else None
     )
-    return Ahead(_on_device(source, _ended(iter(loader)), preprocessing, device), 2)
+    return Ahead(_on_device(source, _told(iter(loader)), preprocessing, device), 2)
 
 
 def split(indices: Sequence[T], size: int) -> Iterator[Sequence[T]]:
@@ -145,7 +149,7 @@ class _Made(Dataset[Group | Exception]):
         try:
             return _group(self._source, self._groups[number], self._preprocessing, self._decoder)
         except Exception as error:
-            return error
+            return _that_crosses(error)
 
     @property
     def bytes_of_a_group(self) -> int:
@@ -179,10 +183,23 @@ def _group(source: ImageSource, indices: Sequence[int], preprocessing: Preproces
     )
 
 
-def _ended(groups: Iterator[Group | Exception]) -> Iterator[Group | Exception]:
-    """What workers made; they end with it, or when it is closed, and not whenever Python collects them."""
+def _that_crosses(error: Exception) -> Exception:
+    """An error as another process can be handed it: one that cannot be pickled never comes, and is waited for."""
     try:
-        yield from groups
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _told(groups: Iterator[Group | Exception]) -> Generator[Group, None, None]:
+    """What workers made; the error of one is raised here. They end with it, or when it is closed, and not whenever
+    Python collects them."""
+    try:
+        for group in groups:
+            if isinstance(group, Exception):
+                raise group
+            yield group
     finally:
         if hasattr(groups, "_shutdown_workers"):  # of one that has workers
             groups._shutdown_workers()
@@ -193,25 +210,26 @@ def _same(value: T) -> T:
 
 
 def _on_device(
-    source: ImageSource, groups: Iterator[Group | Exception], preprocessing: Preprocessing, device: str
+    source: ImageSource, groups: Generator[Group, None, None], preprocessing: Preprocessing, device: str
 ) -> Iterator[tuple[Batch | None, Failed]]:
     """On a CUDA device in a stream of its own: nvJPEG writes to memory that the allocator hands it without waiting for
     what is queued on the caller's stream, so nothing else may be (pytorch/vision issue 9606)."""
     on = torch.device(device)
     side = torch.cuda.Stream(on) if on.type == "cuda" else None  # type: ignore[no-untyped-call]
-    for group in _told(groups):
-        failed, files = group.failed, len(group.files)
-        if not files:
-            yield _pinned(group, pinned=side is not None), failed
-            continue
-        with nullcontext() if side is None else torch.cuda.stream(side):
-            if side is not None:
-                side.synchronize()
-            crops = crops_of_files(source, group.items(), preprocessing, failed, device)
-            batch = stacked(crops, on) if crops else None
-            if side is not None:
-                side.synchronize()
-        yield batch, failed
+    with closing(groups):  # at once after an error too, whose traceback holds on to them
+        for group in groups:
+            failed, files = group.failed, len(group.files)
+            if not files:
+                yield _pinned(group, pinned=side is not None), failed
+                continue
+            with nullcontext() if side is None else torch.cuda.stream(side):
+                if side is not None:
+                    side.synchronize()
+                crops = crops_of_files(source, group.items(), preprocessing, failed, device)
+                batch = stacked(crops, on) if crops else None
+                if side is not None:
+                    side.synchronize()
+            yield batch, failed
 
 
 def _pinned(group: Group, *, pinned: bool) -> Batch | None:
@@ -222,29 +240,27 @@ def _pinned(group: Group, *, pinned: bool) -> Batch | None:
     return Batch(np.array(group.indices), np.array(group.sizes), crops.permute(0, 3, 1, 2))
 
 
-def _told(groups: Iterator[Group | Exception]) -> Iterator[Group]:
-    """What the workers made; the error of one is raised here."""
-    for group in groups:
-        if isinstance(group, Exception):
-            raise group
-        yield group
-
-
 def _that_fit(workers: int, size: int) -> int:
-    """As many workers as shared memory holds groups of, each `size` bytes, of which each makes some ahead; told where
-    that is fewer. 0, this process, where none fits."""
+    """As many workers as shared memory holds groups of, each `size` bytes, of which each makes some ahead, beside those
+    of torchrun's other processes; told where that is fewer. 0, this process, where none fits."""
     try:
         free = shutil.disk_usage(SHARED).free
     except OSError:  # no such place here: torch takes another
         return workers
-    fitting = min(workers, free // max(1, 2 * WAITING * size))
+    mine = free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    fitting = min(workers, mine // max(1, 2 * WAITING * size))
     if fitting < workers:
-        print(
+        _tell(
             f"only {fitting} of {workers} processes decode: {SHARED} has {free / 2**20:.0f} MiB; "
-            "give the container more (--shm-size, --ipc=host)",
-            file=sys.stderr,
+            "give the container more (--shm-size, --ipc=host)"
         )
     return int(fitting)
+
+
+@lru_cache
+def _tell(line: str) -> None:
+    """Once, and not in every pass of a build."""
+    print(line, file=sys.stderr)
 
 
 def readable(groups: Iterable[tuple[Batch | None, Failed]], failed: Failed) -> Iterator[Batch]:
@@ -255,8 +271,8 @@ def readable(groups: Iterable[tuple[Batch | None, Failed]], failed: Failed) -> I
             yield batch
 
 
-def _closed(groups: Closable[tuple[Batch | None, Failed]], failed: Failed) -> Generator[Batch, None, None]:
-    with closing(groups):
+def _closed(begin: Callable[[], Closable[tuple[Batch | None, Failed]]], failed: Failed) -> Generator[Batch, None, None]:
+    with closing(begin()) as groups:
         yield from readable(groups, failed)
 
 

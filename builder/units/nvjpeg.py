@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import lru_cache
 from importlib import import_module
 
 import torch
@@ -66,8 +67,9 @@ def _decode() -> Decode:
     return by_torchvision
 
 
+@lru_cache(maxsize=1)
 def _torchcodec() -> Decode | None:
-    """None where it is not installed, too old, or does not load beside this torch."""
+    """None where it is not installed, too old, or does not load beside this torch. Tried once, as it takes long."""
     try:
         decode_jpeg = import_module("torchcodec.decoders").decode_jpeg
     except (ImportError, AttributeError, OSError, RuntimeError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from salient_imagenet_data.builder.attacking import correct, robust_accuracy
+from salient_imagenet_data.builder.training import loop
 from salient_imagenet_data.builder.training.loop import Epoch
 from salient_imagenet_data.builder.training.recipe import Recipe
 from salient_imagenet_data.builder.training.run import make_robust
@@ -20,6 +22,7 @@ from salient_imagenet_data.builder.training.starting import start_from
 from salient_imagenet_data.builder.training.state import State, file_of
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.images.folder import FolderSource
+from salient_imagenet_data.images.reading import Ahead
 from tests.conftest import Run
 from tests.warm import Warm
 
@@ -209,3 +212,22 @@ def test_two_processes_do_as_one(
     moved = max(float((alone[name] - before[name]).abs().max()) for name in before)
     apart = max(float((alone[name] - together[name]).abs().max()) for name in before)
     assert moved > 0.01 and apart < 0.01 * moved, (moved, apart)
+
+
+def test_what_makes_batches_ends_with_those_ahead_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its threads go on after an error, as long as the traceback is held."""
+    ended = []
+
+    def parts() -> Generator[loop.Part, None, None]:
+        try:
+            while True:
+                yield torch.ones(1), torch.ones(1), torch.ones(1), 7
+        finally:
+            ended.append(True)
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    made = parts()
+    ahead = Ahead(loop._pinned(made), 2)
+    assert next(ahead)[3] == 7 and not ended
+    ahead.close()
+    assert ended
