@@ -6,7 +6,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,9 +20,8 @@ from tests.conftest import Run
 def loaded_by(code: str) -> set[str]:
     """Top-level modules that are loaded after running code in a fresh interpreter."""
     script = code + "\nimport sys; print(' '.join({m.split('.')[0] for m in sys.modules}))"
-    return set(
-        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
-    )
+    said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    return set(said.splitlines()[-1].split())
 
 
 def test_the_package_can_be_run_as_a_program(
@@ -46,17 +44,13 @@ def test_import_and_help_are_light() -> None:
     assert used == {"datasets", "zarr", "pyarrow"}
 
 
-def test_import_and_help_are_quick() -> None:
-    def best(*command: str) -> float:
-        times = []
-        for _ in range(3):
-            start = time.perf_counter()
-            subprocess.run([sys.executable, *command], check=True, capture_output=True)
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    assert best("-c", "import salient_imagenet_data") < 0.5
-    assert best("-c", "import sys; sys.argv = ['x', '--help']; import salient_imagenet_data.cli as c; c.main()") < 1.0
+def test_help_waits_for_no_package_but_those_that_every_command_has() -> None:
+    """Which is what makes a person wait who only asks."""
+    ours, asked = {"salient_imagenet_data", "click", "numpy", "PIL"}, "import sys; sys.argv = ['x', '--help']; "
+    run = "import salient_imagenet_data.cli as c\ntry: c.main()\nexcept SystemExit: pass"
+    loaded = loaded_by(asked + run) - set(sys.stdlib_module_names)
+    assert {name for name in loaded if not name.startswith("_")} <= ours
+    assert {"numpy", "click"} <= loaded  # the check itself can fail
 
 
 def test_the_way_from_images_to_accuracies(
