@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from salient_imagenet_data.builder.choices import Precision
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.networks.devices import repeatable
+from salient_imagenet_data.networks.pixels import unit_images
 from salient_imagenet_data.networks.robust import RobustModel
 from salient_imagenet_data.store.features import Basis
 
@@ -58,7 +59,7 @@ def run_model(
 
 
 def _forward(model: RobustModel, images: Tensor, precision: Precision) -> tuple[Tensor, Tensor]:
-    x = images.float().div_(255.0)
+    x = unit_images(images.permute(0, 2, 3, 1), torch.channels_last)
     with torch.autocast(images.device.type, AUTOCAST.get(precision, torch.bfloat16), enabled=precision in AUTOCAST):
         maps, features = model.maps_and_features(x)
     return maps.float(), features.float()

@@ -15,8 +15,6 @@ JSON: a list of `{"class": ..., "words": ..., "regions": [{"image": ..., "box": 
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections import defaultdict
@@ -27,7 +25,7 @@ from typing import Any
 
 from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.evaluation.localisation.truth import MOST_BYTES, Box, Truth, image_id_of
-from salient_imagenet_data.spreadsheets.reading import decoded, delimiter_of
+from salient_imagenet_data.spreadsheets.reading import decoded, rows_of
 
 SIDES = ("left", "top", "right", "bottom")
 
@@ -88,7 +86,7 @@ def _claim(rows: list[_Row], fractions: bool) -> Claim:
 
 
 def _of_csv(text: str, path: Path) -> Iterator[_Row]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter_of(text))
+    reader = rows_of(text)
     if "class" not in (reader.fieldnames or ()):
         raise SalientError(
             f"{path}: no column class",

@@ -13,7 +13,6 @@ A folder of mask PNGs, named as the images are, is read too: not 0 where the obj
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections import defaultdict
@@ -29,7 +28,7 @@ from salient_imagenet_data.errors import SalientError
 from salient_imagenet_data.geometry import CropBox, Preprocessing
 from salient_imagenet_data.imagenet import id_of_path, wnid_of_words
 from salient_imagenet_data.images.decoding import decode_picture
-from salient_imagenet_data.spreadsheets.reading import decoded, delimiter_of
+from salient_imagenet_data.spreadsheets.reading import decoded, rows_of
 
 MOST_BYTES = 1 << 30
 """Of a CSV or JSON file; an XML file of one image is far smaller."""
@@ -121,7 +120,7 @@ def read_truth(path: Path) -> Truth:
     text = decoded(path.read_bytes(), "replace")
     if path.suffix.lower() == ".json":
         return _checked(path, _boxes_of(_coco(text, path)), fractions=True)
-    rows = list(csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter_of(text)))
+    rows = list(rows_of(text))
     columns = set(rows[0]) if rows else set()
     if {"ImageId", "PredictionString"} <= columns:
         return _checked(path, _boxes_of(_kaggle(rows, path)), fractions=False)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 DELIMITERS = (",", ";", "\t")
 """Of a CSV file; spreadsheets of some languages write the second, copies out of one the third."""
 
@@ -15,3 +18,8 @@ def decoded(data: bytes, errors: str = "strict") -> str:
 def delimiter_of(text: str) -> str:
     """What stands between the columns of a CSV: the most frequent in its first line, a comma where none is."""
     return max(DELIMITERS, key=text.partition("\n")[0].count)
+
+
+def rows_of(text: str) -> csv.DictReader[str]:
+    """The rows of a CSV by the names in its first line."""
+    return csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter_of(text))
