@@ -148,7 +148,8 @@ def main() -> None:
             built("warm", known, run)
             in_turn(built, known, run, options.rounds)
             return
-        write_photos(root / "few", 10, max(1, options.baseline_images // 10))  # of the first classes
+        first = min(10, classes)
+        write_photos(root / "few", first, max(1, options.baseline_images // first))
         few = FolderSource(root / "few")
         kilobytes = (
             np.mean([path.stat().st_size for path in itertools.islice((root / "all").rglob("*.jpg"), 500)]) / 1000
